@@ -1,0 +1,101 @@
+"""What the tools share: common flags, building from a config, and errors that end in one line."""
+
+import argparse
+import os
+import re
+import sys
+from typing import Callable, Optional
+
+import yaml
+from paddleseg.cvlibs import Config, SegBuilder
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The flags that every tool of PaddleSeg has."""
+    flags = argparse.ArgumentParser(description=description)
+    flags.add_argument("--config", required=True, help="YAML file that names model, data, losses and optimiser")
+    flags.add_argument("--device", default="gpu", help="gpu, gpu:1, cpu, xpu, ...; the CPU if there is no such device")
+    flags.add_argument("--num_workers", type=int, default=0, help="processes that read data; 0 reads in this one")
+    flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config, for instance "
+                       "--opts model.num_codes=16 train_dataset.dataset_root=data/camvid")
+    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    return flags
+
+
+def add_inference_flags(flags: argparse.ArgumentParser, augment: str):
+    """The flags of sliding-window and augmented inference; `augment` is "aug_eval" or "aug_pred"."""
+    flags.add_argument(f"--{augment}", action="store_true", help="average over scales and flips")
+    flags.add_argument("--scales", nargs="+", type=float, default=1.0, help="scales to average over")
+    flags.add_argument("--flip_horizontal", action="store_true", help="average over the mirrored image")
+    flags.add_argument("--flip_vertical", action="store_true", help="average over the image upside down")
+    flags.add_argument("--is_slide", action="store_true", help="cover the image with overlapping windows")
+    flags.add_argument("--crop_size", nargs=2, type=int, metavar=("W", "H"), help="size of a window")
+    flags.add_argument("--stride", nargs=2, type=int, metavar=("W", "H"), help="step from window to window")
+
+
+def test_options(config: Config, args=None) -> dict:
+    """Arguments of evaluate() and predict(): `test_config` of the config, overruled by the inference flags."""
+    options = config.test_config
+    if args is not None and (vars(args).get("aug_eval") or vars(args).get("aug_pred")):
+        options.update(aug_eval=True, scales=args.scales, flip_horizontal=args.flip_horizontal,
+                       flip_vertical=args.flip_vertical)
+    if args is not None and args.is_slide:
+        options.update(is_slide=True, crop_size=args.crop_size, stride=args.stride)
+    if options.get("is_slide") and not (options.get("crop_size") and options.get("stride")):
+        raise ValueError("sliding windows (--is_slide, or is_slide in test_config) need crop_size and stride, both W H")
+    if not options.get("aug_eval"):     # PaddleSeg's plain inference does not know them
+        for key in ("scales", "flip_horizontal", "flip_vertical"):
+            options.pop(key, None)
+    return options
+
+
+def set_data_format(config: Config, data_format: str):
+    """Channels last, which PaddleSeg has for one model."""
+    if data_format == "NCHW":
+        return
+    if config.dic["model"]["type"] != "DeepLabV3P":
+        raise ValueError(f"--data_format {data_format} is for DeepLabV3P only, not for {config.dic['model']['type']}")
+    for part in (config.dic["model"], config.dic["model"]["backbone"], *config.dic["loss"]["types"]):
+        part["data_format"] = data_format
+
+
+def build(args, **overrides) -> SegBuilder:
+    """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
+
+    Raises:
+        FileNotFoundError, ValueError: the config is missing, no YAML, or a key of --opts is not in it.
+    """
+    if not os.path.isfile(args.config):
+        raise FileNotFoundError(f"there is no config {args.config}")
+    try:
+        return SegBuilder(Config(args.config, opts=args.opts, **overrides))
+    except yaml.YAMLError as error:
+        raise ValueError(f"the config {args.config} is no valid YAML: {' '.join(str(error).split())}") from error
+
+
+def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list] = None):
+    """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1."""
+    args = flags.parse_args(arguments)
+    try:
+        main(args)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except Exception as error:
+        if args.debug:
+            raise
+        sys.exit(f"error: {one_line(error)}")
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, from the exception that knows it best."""
+    # PaddleSeg's builder and config checker wrap the error in general advice.
+    while isinstance(error, RuntimeError) and error.__context__ is not None:
+        error = error.__context__
+    message = str(error).strip()
+    # A DataLoader worker hands over its whole stack trace; its last line is the error.
+    if "Traceback (most recent call last)" in message:
+        message = re.sub(r"^[\w.]+: ", "", message.splitlines()[-1])
+    message = " ".join(message.split())
+    if type(error) in (ValueError, FileNotFoundError, AssertionError) or isinstance(error, ValueError):
+        return message or type(error).__name__
+    return f"{type(error).__name__}: {message} (--debug shows where)"

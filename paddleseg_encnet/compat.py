@@ -1,0 +1,234 @@
+"""Repairs of PaddleSeg, one small function for each defect.
+
+Each repair says its symptom and its cause, and has a probe that provokes the defect and tells whether it is there; a
+PaddleSeg without the defect is not touched. Nothing here looks at a version number. `apply()` runs once, at import of
+the package; `REPAIRS` lists what there is, `APPLIED` what was needed here.
+
+What must happen before Paddle is imported stands in `before_paddle` and in cpu.py.
+"""
+
+import functools
+import importlib
+import inspect
+import os
+import tempfile
+from typing import Callable, List, NamedTuple
+
+
+class Repair(NamedTuple):
+    name: str
+    needed: Callable[[], bool]
+    mend: Callable[[], None]
+
+
+REPAIRS: List[Repair] = []
+APPLIED: List[str] = []
+
+
+def repair(needed):
+    """Lists the decorated function as the mending of the defect that `needed` detects."""
+    def add(mend):
+        REPAIRS.append(Repair(mend.__name__, needed, mend))
+        return mend
+    return add
+
+
+def apply():
+    """Mends what is broken, once for each process."""
+    for name, needed, mend in REPAIRS:
+        if name not in APPLIED and needed():
+            mend()
+            APPLIED.append(name)
+
+
+def before_paddle():
+    """Symptom: segmentation fault in inflateReset2, or a DataLoader that hangs for ever, with Paddle 2.6.
+    Cause: its shared library exports zlib's symbols; whoever loads zlib later gets Paddle's.
+    Detected: not at all. Loading zlib first costs nothing and is right everywhere.
+    """
+    import zlib  # noqa: F401
+
+
+# --- losses that have no dimension -----------------------------------------------------------------------------------
+
+def _train_indexes_losses() -> bool:
+    import paddle
+    zero_dim = paddle.to_tensor([1.0], place=paddle.CPUPlace()).sum().ndim == 0
+    return zero_dim and "[l[0] " in inspect.getsource(importlib.import_module("paddleseg.core.train").train)
+
+
+@repair(needed=_train_indexes_losses)
+def losses_with_a_dimension():
+    """Symptom: `IndexError: too many indices for array` at the first log line of PaddleSeg's train().
+    Cause: it takes element 0 of each loss; since Paddle 2.5 a mean has no dimensions.
+    Detected: means have no dimension, and the source of train() takes `l[0]`.
+    """
+    module = importlib.import_module("paddleseg.core.train")
+
+    def with_a_dimension(compute):
+        @functools.wraps(compute)
+        def computed(*args, **kwargs):
+            return [loss.reshape([1]) for loss in compute(*args, **kwargs)]
+        return computed
+
+    train = module.train
+
+    @functools.wraps(train)
+    def repaired_train(model, *args, **kwargs):
+        if hasattr(model, "loss_computation"):      # some models bring their own
+            model.loss_computation = with_a_dimension(model.loss_computation)
+        return train(model, *args, **kwargs)
+
+    module.loss_computation = with_a_dimension(module.loss_computation)
+    module.train = repaired_train
+    importlib.import_module("paddleseg.core").train = repaired_train
+
+
+# --- cross entropy ---------------------------------------------------------------------------------------------------
+
+def _cross_entropy_fails() -> bool:
+    import paddle
+    from paddleseg.models.losses import CrossEntropyLoss
+    logit = paddle.to_tensor([[[[0.0]], [[1.0]]]], place=paddle.CPUPlace())         # [1, 2, 1, 1]
+    label = paddle.to_tensor([[[1]]], dtype="int64", place=paddle.CPUPlace())       # [1, 1, 1]
+    try:
+        CrossEntropyLoss()(logit, label)
+    except TypeError:
+        return True
+    return False
+
+
+@repair(needed=_cross_entropy_fails)
+def cross_entropy_types():
+    """Symptom: `TypeError ... x: float32, y: int64` in CrossEntropyLoss at the first training step.
+    Cause: it multiplies a float32 mask with int64 coefficients; Paddle 3 no longer promotes types there.
+    Detected: the loss of one pixel raises TypeError.
+    """
+    import paddle
+    import paddle.nn.functional as F
+    from paddleseg.models.losses import CrossEntropyLoss
+
+    def post_process(self, logit, label, semantic_weights, loss):
+        """Mean of the pixel losses [B, H, W]: over valid pixels, weighted by class, of the hardest share if asked."""
+        valid = label != self.ignore_index
+        mask = valid.astype("float32") if self.avg_non_ignore else paddle.ones(label.shape, dtype="float32")
+        loss = (loss.squeeze(-1) if loss.ndim > mask.ndim else loss) * mask
+        if semantic_weights is not None:
+            loss = loss * semantic_weights
+        if self.weight is None:
+            coef = paddle.ones_like(mask)
+        else:
+            # An ignored label is no index; its coefficient is multiplied by the mask below.
+            coef = F.embedding(paddle.where(valid, label, paddle.zeros_like(label)), self.weight.unsqueeze(1))
+            coef = coef.squeeze(-1)
+        if self.top_k_percent_pixels == 1.0:
+            return loss.mean() / ((mask * coef).mean() + self.EPS)
+        hardest, index = paddle.topk(loss.flatten(), int(self.top_k_percent_pixels * loss.size))
+        return hardest.mean() / (paddle.gather(coef.flatten(), index).mean() + self.EPS)
+
+    CrossEntropyLoss._post_process_loss = post_process
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+
+def _calculate_area_fails() -> bool:
+    import paddle
+    from paddleseg.utils import metrics
+    one = paddle.to_tensor([[[[1]]]], dtype="int64", place=paddle.CPUPlace())
+    try:
+        metrics.calculate_area(one, one, num_classes=2)
+    except ValueError:
+        return True
+    return False
+
+
+@repair(needed=_calculate_area_fails)
+def calculate_area_of_scalars():
+    """Symptom: `ValueError: ... concat` at the first image of an evaluation.
+    Cause: metrics.calculate_area concatenates counts that, since Paddle 2.5, have no dimension.
+    Detected: one pixel of two classes raises ValueError.
+    """
+    import paddle
+    from paddleseg.utils import metrics
+
+    from paddleseg_encnet.metrics import confusion_matrix
+
+    def calculate_area(pred, label, num_classes, ignore_index=255):
+        """Pixels of each class in both, in the prediction and in the label: three int64 tensors [num_classes]."""
+        matrix = confusion_matrix(label.numpy(), pred.numpy(), num_classes, ignore_index)
+        return tuple(paddle.to_tensor(area) for area in (matrix.diagonal().copy(), matrix.sum(0), matrix.sum(1)))
+
+    metrics.calculate_area = calculate_area
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+def _unreadable_image_has_no_name() -> bool:
+    from paddleseg.transforms import Compose
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "broken.png")
+        open(path, "w").close()
+        try:
+            Compose([])({"img": path})
+        except Exception as error:
+            return "broken.png" not in str(error)
+    return True
+
+
+@repair(needed=_unreadable_image_has_no_name)
+def unreadable_image():
+    """Symptom: `AttributeError: 'NoneType' object has no attribute 'astype'` for a missing or broken image.
+    Cause: Compose calls a method on what cv2.imread returned, which is None for such a file.
+    Detected: the error for an empty file does not name it.
+    """
+    import cv2
+    from paddleseg.transforms import Compose
+    compose = Compose.__call__
+
+    @functools.wraps(compose)
+    def read_first(self, data):
+        if isinstance(data.get("img"), str):
+            image = cv2.imread(data["img"], self.read_flag)
+            if image is None:
+                state = "is damaged or no image" if os.path.exists(data["img"]) else "does not exist"
+                raise ValueError(f"cannot read the image {data['img']}: it {state}")
+            data["img"] = image.astype("float32")
+        return compose(self, data)
+
+    Compose.__call__ = read_first
+
+
+def _cityscapes_pairs_by_position() -> bool:
+    from paddleseg.datasets import Cityscapes
+    with tempfile.TemporaryDirectory() as root:
+        for name in ("leftImg8bit/train/x/a_leftImg8bit.png", "leftImg8bit/train/x/b_leftImg8bit.png",
+                     "gtFine/train/x/b_gtFine_labelTrainIds.png"):
+            path = os.path.join(root, *name.split("/"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "w").close()
+        try:
+            pairs = Cityscapes([], root).file_list
+        except (OSError, ValueError):
+            return False
+    return any("a_leftImg8bit" in image and "b_gtFine" in label for image, label in pairs)
+
+
+@repair(needed=_cityscapes_pairs_by_position)
+def cityscapes_pairs_by_name():
+    """Symptom: with one file missing, every later image trains on its neighbour's label, and nothing is said; a wrong
+    dataset_root is answered without naming it.
+    Cause: images and labels are two sorted lists, zipped.
+    Detected: of two images and the second one's label, the first image is paired with that label.
+    """
+    from paddleseg.datasets import Cityscapes
+
+    from paddleseg_encnet.datasets import cityscapes_pairs
+    init = Cityscapes.__init__
+
+    @functools.wraps(init)
+    def pair_by_name(self, transforms, dataset_root, mode="train", edge=False):
+        pairs = cityscapes_pairs(dataset_root, mode)
+        init(self, transforms, dataset_root, mode, edge)
+        self.file_list = pairs
+
+    Cityscapes.__init__ = pair_by_name

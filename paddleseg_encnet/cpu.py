@@ -1,0 +1,74 @@
+"""Full speed on a CPU, without the user knowing about environment variables. Must run before Paddle is imported.
+
+What was measured and on what machine stands in docs/results.md; `python benchmarks/cpu_defaults.py` measures it again.
+A variable that the user has set is left alone.
+"""
+
+import contextlib
+import ctypes
+import io
+import os
+import sys
+
+# mallopt's parameter numbers, from malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def prepare():
+    """Sets threads, MKL's code path and malloc for this process. Without effect if Paddle is already imported."""
+    if "paddle" in sys.modules:
+        return
+    os.environ.update(environment(os.environ, cpu_count(), read_cpuinfo()))
+    keep_large_blocks()
+
+
+def environment(env, cores: int, cpuinfo: str) -> dict:
+    """The variables to add to `env` on a machine with that many cores and that /proc/cpuinfo."""
+    added = {}
+    # Paddle uses one thread unless told otherwise. Its launcher hands that "1" on to the processes that it starts, where
+    # it can't be told from a user's own "1"; there the cores are divided.
+    ranks = int(env.get("PADDLE_LOCAL_SIZE") or 1)
+    if "OMP_NUM_THREADS" not in env or (ranks > 1 and env["OMP_NUM_THREADS"] == "1"):
+        added["OMP_NUM_THREADS"] = str(max(1, cores // ranks))
+    # MKL takes its slowest path on AMD processors; 5 is its name for AVX2.
+    if "AuthenticAMD" in cpuinfo and "avx2" in cpuinfo and "MKL_DEBUG_CPU_TYPE" not in env:
+        added["MKL_DEBUG_CPU_TYPE"] = "5"
+    return added
+
+
+def cpu_count() -> int:
+    """Cores that this process may use (a container or taskset may give it fewer than there are)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def read_cpuinfo() -> str:
+    """/proc/cpuinfo, empty where there is none (macOS, Windows)."""
+    path = "/proc/cpuinfo"
+    if not os.path.exists(path):
+        return ""
+    with open(path) as file:
+        return file.read()
+
+
+def keep_large_blocks():
+    """Tells glibc's malloc to keep freed tensors for the next ones, instead of mapping them again page by page."""
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):       # musl has no such setting
+        return
+    # glibc before 2.35 refuses more than 32 MiB and returns 0.
+    if not libc.mallopt(M_MMAP_THRESHOLD, 1 << 30):
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+    libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def import_paddle():
+    """Imports Paddle without its warning about OMP_NUM_THREADS, which nobody who did not set it can understand."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        import paddle  # noqa: F401
+    for line in said.getvalue().splitlines():
+        if "OMP_NUM_THREADS" not in line:
+            print(line, file=sys.stderr)

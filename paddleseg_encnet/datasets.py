@@ -1,0 +1,160 @@
+"""Data: CamVid, pairs by file name, and labels that are checked before a step is taken with them."""
+
+import glob
+import os
+from typing import List
+
+import numpy as np
+import paddle
+from paddleseg.datasets import Dataset
+from paddleseg.transforms import Compose
+
+from paddleseg_encnet.palettes import PALETTES
+from paddleseg_encnet.registry import register
+
+
+class DataError(ValueError):
+    """A file of the data set is missing or wrong; says which, what was seen and what to do."""
+
+
+class CamVid(Dataset):
+    """CamVid with 11 classes at 480 x 360, in the layout of the SegNet authors' copy: images in `train/`, `val/`,
+    `test/`, labels of the same names in `trainannot/`, `valannot/`, `testannot/`.
+
+    Args:
+        transforms: list of PaddleSeg transforms.
+        dataset_root: folder with these folders.
+        mode: "train", "val" or "test".
+
+    The files call void 11; here it becomes 255, the value that losses and transforms of PaddleSeg take for ignored.
+
+    Raises:
+        DataError: a folder, an image or a label is missing.
+    """
+
+    NUM_CLASSES = 11
+    IGNORE_INDEX = 255
+    IMG_CHANNELS = 3
+    VOID = 11
+
+    def __init__(self, transforms: list, dataset_root: str, mode: str = "train"):
+        # PaddleSeg's own datasets do not call Dataset.__init__ either: it reads list files.
+        self.mode = mode.lower()
+        self.dataset_root = dataset_root
+        self.num_classes, self.ignore_index, self.img_channels = self.NUM_CLASSES, self.IGNORE_INDEX, self.IMG_CHANNELS
+        self.edge = False
+        self.transforms = Compose([self.void_to_ignored, *transforms])
+        images = find_files(os.path.join(dataset_root, self.mode), "*.png")
+        labels = find_files(os.path.join(dataset_root, f"{self.mode}annot"), "*.png")
+        self.file_list = pair(images, labels, stem=lambda path: os.path.splitext(os.path.basename(path))[0])
+
+    def void_to_ignored(self, data: dict) -> dict:
+        if "label" in data:
+            data["label"] = np.where(data["label"] == self.VOID, np.uint8(self.IGNORE_INDEX), data["label"])
+        return data
+
+
+def cityscapes_pairs(dataset_root: str, mode: str) -> List[List[str]]:
+    """Image and label paths of a Cityscapes split, sorted by image; every image has a label and the other way round.
+
+    Raises:
+        DataError: a folder, an image or a label is missing.
+    """
+    image_end, label_end = "_leftImg8bit.png", "_gtFine_labelTrainIds.png"
+    images = find_files(os.path.join(dataset_root, "leftImg8bit", mode), "*", f"*{image_end}")
+    label_folder = os.path.join(dataset_root, "gtFine", mode)
+    if mode == "test" and not os.path.isdir(label_folder):      # its labels are not published
+        return [[image, None] for image in images]
+    labels = find_files(label_folder, "*", f"*{label_end}")
+
+    def stem(path):
+        name = os.path.basename(path)
+        return name[:-len(image_end)] if name.endswith(image_end) else name[:-len(label_end)]
+    return pair(images, labels, stem)
+
+
+def find_files(folder: str, *pattern: str) -> List[str]:
+    """Files of a folder that match a pattern, sorted; DataError where there is no folder or no such file."""
+    if not os.path.isdir(folder):
+        raise DataError(f"there is no folder {folder}; set dataset_root in the config, or on the command line with "
+                        "--opts train_dataset.dataset_root=DIR val_dataset.dataset_root=DIR")
+    files = sorted(glob.glob(os.path.join(glob.escape(folder), *pattern)))
+    if not files:
+        raise DataError(f"no file {os.path.join(*pattern)} in {folder}")
+    return files
+
+
+def pair(images: List[str], labels: List[str], stem) -> List[List[str]]:
+    """[image, label] for each image, matched by `stem(path)`; DataError where one has no other."""
+    label_of = {stem(path): path for path in labels}
+    image_of = {stem(path): path for path in images}
+    alone = sorted(image_of[name] for name in image_of.keys() - label_of.keys())
+    if alone:
+        raise DataError(f"no label for {len(alone)} of {len(images)} images, the first one {alone[0]}; "
+                        f"labels were looked for like {labels[0]}")
+    alone = sorted(label_of[name] for name in label_of.keys() - image_of.keys())
+    if alone:
+        raise DataError(f"no image for {len(alone)} of {len(labels)} labels, the first one {alone[0]}")
+    return [[path, label_of[stem(path)]] for path in images]
+
+
+def class_names(dataset: Dataset) -> List[str]:
+    """Names of a dataset's classes, in the order of their ids; "0", "1", ... where it has none."""
+    palette = PALETTES.get(type(dataset).__name__)
+    return list(palette) if palette else [str(i) for i in range(dataset.num_classes)]
+
+
+class Checked(paddle.io.Dataset):
+    """A PaddleSeg dataset whose samples are checked, so that an error names the file, also in DataLoader workers.
+
+    Without it a label outside the classes ends in an assertion on the GPU, or silently in a wrong loss.
+
+    Raises, on reading a sample:
+        DataError: its image or label can't be read, they differ in size, the label is no single-channel id mask, or has
+            a value that is neither in [0, num_classes) nor ignore_index.
+    """
+
+    def __init__(self, dataset: Dataset):
+        super().__init__()
+        self.dataset = dataset
+        self.num_classes, self.ignore_index = dataset.num_classes, dataset.ignore_index
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict:
+        image, label = self.dataset.file_list[index][:2]
+        for path in (image, label):
+            if isinstance(path, str) and not os.path.exists(path):
+                raise DataError(f"there is no file {path}; another sample of the data set names it")
+        try:
+            sample = self.dataset[index]
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(f"cannot read the sample {image} with label {label}: "
+                            f"{type(error).__name__}: {error}") from error
+        if "label" in sample and isinstance(label, str):
+            self.check_label(label, np.asarray(sample["label"]), sample)
+        return sample
+
+    def check_label(self, path: str, label: np.ndarray, sample: dict):
+        if label.ndim == 3 and label.shape[0] == 1:     # PaddleSeg adds an axis in mode "val"
+            label = label[0]
+        if label.ndim != 2:
+            raise DataError(f"the label {path} has shape {label.shape}: it must be a mask with one channel of class "
+                            "ids, not a colour picture")
+        # An evaluated label keeps its size; then the image's own size is what the first resizing remembered.
+        history = sample.get("trans_info") or []
+        image_size = tuple(history[0][1]) if history else sample["img"].shape[-2:]
+        if label.shape != tuple(image_size):
+            raise DataError(f"the label {path} is {label.shape[1]} x {label.shape[0]}, its image "
+                            f"{image_size[1]} x {image_size[0]}")
+        wrong = (label != self.ignore_index) & ((label < 0) | (label >= self.num_classes))
+        if wrong.any():
+            values = ", ".join(str(value) for value in np.unique(label[wrong])[:5])
+            raise DataError(f"the label {path} has {wrong.sum()} pixels with value {values}: neither a class "
+                            f"(0 to {self.num_classes - 1}) nor ignore_index ({self.ignore_index})")
+
+
+register("DATASETS", CamVid)

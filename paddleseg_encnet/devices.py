@@ -1,0 +1,87 @@
+"""Device, ranks and precision: decided once, before the loops, which then only use what stands here."""
+
+import contextlib
+from typing import NamedTuple, Optional
+
+import paddle
+from paddleseg.utils import logger
+
+# Layers that PaddleSeg runs in half precision too, and the one that it never does.
+AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"},
+                 custom_black_list={"bilinear_interp_v2"})
+
+
+def select_device(name: str) -> str:
+    """Makes "gpu", "gpu:1", "cpu", "xpu", ... Paddle's device and returns what it became: the CPU where there is no
+    such device, which is said."""
+    kind = name.split(":")[0]
+    available = {
+        "cpu": True,
+        "gpu": paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
+        "xpu": paddle.is_compiled_with_xpu(),
+    }.get(kind, kind in paddle.device.get_all_custom_device_type())
+    if not available:
+        logger.warning(f"this Paddle has no {kind}; running on the CPU. --device cpu says so without this line")
+    paddle.set_device(name if available else "cpu")
+    return paddle.get_device()
+
+
+class Ranks(NamedTuple):
+    """This process among those that `python -m paddle.distributed.launch` started; one of one without it."""
+    rank: int
+    count: int
+
+    @classmethod
+    def join(cls) -> "Ranks":
+        """Connects to the other ranks, if there are any."""
+        env = paddle.distributed.ParallelEnv()
+        if env.nranks > 1 and not paddle.distributed.is_initialized():
+            paddle.distributed.init_parallel_env()
+        return cls(env.rank, env.nranks)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def distribute(self, model: paddle.nn.Layer) -> paddle.nn.Layer:
+        """The model whose backward pass averages gradients over the ranks."""
+        return paddle.DataParallel(model) if self.count > 1 else model
+
+    def sum(self, array):
+        """NumPy int64 array, summed over the ranks."""
+        if self.count == 1:
+            return array
+        tensor = paddle.to_tensor(array)
+        paddle.distributed.all_reduce(tensor)
+        return tensor.numpy()
+
+
+class Precision:
+    """Float32, or automatic mixed precision as PaddleSeg has it (`precision="fp16"`, `amp_level` "O1" or "O2")."""
+
+    def __init__(self, precision: str = "fp32", amp_level: str = "O1"):
+        self.half, self.level = precision == "fp16", amp_level
+        self.scaler: Optional[paddle.amp.GradScaler] = None
+
+    def prepare(self, model, optimizer):
+        """Model and optimiser ready for this precision."""
+        if self.half:
+            self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024)
+            if self.level == "O2":
+                model, optimizer = paddle.amp.decorate(models=model, optimizers=optimizer, level="O2",
+                                                       save_dtype="float32")
+        return model, optimizer
+
+    def context(self):
+        """Runs the forward pass inside it."""
+        return paddle.amp.auto_cast(level=self.level, **AMP_LISTS) if self.half else contextlib.nullcontext()
+
+    def step(self, loss: paddle.Tensor, optimizer):
+        """Backward pass and update of the parameters."""
+        if self.scaler is None:
+            loss.backward()
+            optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(optimizer)
+            self.scaler.update()

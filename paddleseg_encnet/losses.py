@@ -1,0 +1,87 @@
+"""SE-loss: does the encoded context know which classes occur in the image?
+
+Zhang et al., CVPR 2018, section 3.2. Binary cross entropy between presence logits and the set of classes in the label;
+every class weighs the same, however few pixels it has.
+"""
+
+import importlib
+
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+
+from paddleseg_encnet.registry import register
+
+
+def class_presence(label: paddle.Tensor, num_classes: int, ignore_index: int = 255) -> paddle.Tensor:
+    """Which classes occur in each label: integer [B, ...] -> float32 [B, num_classes] of 0 and 1.
+
+    `ignore_index` and values outside [0, num_classes) never count. One scatter for the whole batch: no loop over it,
+    and nothing that makes the host wait for the device.
+    """
+    label = label.reshape([label.shape[0], -1]).astype("int64")                         # [B, pixels]
+    counts = (label >= 0) & (label < num_classes) & (label != ignore_index)
+    # One bin more than there are classes, for all pixels that do not count.
+    bins = paddle.where(counts, label, paddle.full_like(label, num_classes))
+    rows = paddle.arange(label.shape[0], dtype="int64").unsqueeze(1) * (num_classes + 1)
+    bins = (bins + rows).flatten()
+    presence = paddle.zeros([label.shape[0] * (num_classes + 1)], dtype="float32")
+    presence = paddle.scatter(presence, bins, paddle.ones(bins.shape, dtype="float32"), overwrite=True)
+    return presence.reshape([label.shape[0], num_classes + 1])[:, :num_classes]
+
+
+class SELoss(nn.Layer):
+    """Binary cross entropy of presence logits against the classes in the label, mean over B x num_classes.
+
+    Args:
+        ignore_index: label value that never counts as a class.
+        weight: num_classes factors, one for each class; None weighs all alike.
+
+    forward(logit, label): logit [B, num_classes] or [B, num_classes, 1, 1], label integer [B, H, W] or [B, 1, H, W];
+    returns a float32 scalar. A label that is all ignored means "no class present", a finite loss.
+
+    Raises:
+        ValueError: the logit has another rank, or `weight` another length than there are classes.
+    """
+
+    def __init__(self, ignore_index: int = 255, weight=None):
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.weight = None if weight is None else paddle.to_tensor(weight, dtype="float32")
+
+    def forward(self, logit: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        if logit.ndim == 4 and list(logit.shape[2:]) == [1, 1]:
+            logit = logit.flatten(1)
+        if logit.ndim != 2:
+            raise ValueError(f"SELoss takes presence logits [B, num_classes], got shape {list(logit.shape)}; in a "
+                             "config it must stand at the place of the network's presence output, the last one")
+        num_classes = logit.shape[1]
+        if self.weight is not None and len(self.weight) != num_classes:
+            raise ValueError(f"SELoss has {len(self.weight)} weights for {num_classes} classes")
+        presence = class_presence(label, num_classes, self.ignore_index)
+        return F.binary_cross_entropy_with_logits(logit.astype("float32"), presence, weight=self.weight)
+
+
+def compute_losses(model: nn.Layer, outputs: list, data: dict, losses: dict) -> list:
+    """The weighted loss terms of a batch, as PaddleSeg matches them: by position, or by the model's own rule.
+
+    Args:
+        outputs: what the model returned while training.
+        data: the batch: "label" [B, H, W], "edge" where the dataset gives it.
+        losses: {"types": [loss, ...], "coef": [factor, ...]}.
+    """
+    if hasattr(model, "loss_computation"):
+        return model.loss_computation(outputs, losses, data)
+    edges = data["edge"].astype("int64") if "edge" in data else None
+    rule = importlib.import_module("paddleseg.core.train").loss_computation
+    return rule(logits_list=outputs, labels=data["label"].astype("int64"), edges=edges, losses=losses)
+
+
+def loss_names(model: nn.Layer, count: int) -> list:
+    """Names of `count` loss terms: those of the model's outputs, or loss_0, loss_1, ... where it names none."""
+    outputs = getattr(model, "OUTPUTS", ())[:count]
+    return list(outputs) if len(outputs) == count else [f"loss_{i}" for i in range(count)]
+
+
+register("LOSSES", SELoss)
+register("LOSSES", SELoss, name="SECrossEntropyLoss", replaces=True)    # PaddleSeg's own EncNet config says this

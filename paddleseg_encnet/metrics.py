@@ -1,0 +1,70 @@
+"""Scores from a confusion matrix. NumPy only.
+
+n[i, j] = pixels of class i predicted as class j, over pixels whose label is a class.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255) -> np.ndarray:
+    """Counts label against prediction in one pass over the pixels: integer arrays of one size -> int64 [C, C].
+
+    Pixels labelled `ignore_index` do not count.
+
+    Raises:
+        ValueError: the sizes differ; a label is neither a class nor `ignore_index`; a prediction is no class.
+    """
+    label, prediction = np.asarray(label).reshape(-1), np.asarray(prediction).reshape(-1)
+    if label.size != prediction.size:
+        raise ValueError(f"the label has {label.size} pixels, the prediction {prediction.size}")
+    valid = label != ignore_index
+    label, prediction = label[valid].astype(np.int64), prediction[valid].astype(np.int64)
+    for name, values in (("label", label), ("prediction", prediction)):
+        if values.size and not 0 <= values.min() <= values.max() < num_classes:
+            raise ValueError(f"{name} values from {values.min()} to {values.max()} with {num_classes} classes "
+                             f"and ignore_index {ignore_index}")
+    counts = np.bincount(label * num_classes + prediction, minlength=num_classes ** 2)
+    return counts.reshape(num_classes, num_classes)
+
+
+class Scores(NamedTuple):
+    """All in [0, 1] but kappa, in [-1, 1]. A class that is in no label and no prediction has IoU nan."""
+    mean_iou: float         # over the classes that occur in labels or predictions
+    accuracy: float         # share of pixels that are right
+    kappa: float            # agreement beyond chance
+    mean_dice: float        # over the same classes as mean_iou
+    class_iou: np.ndarray   # [C]
+    class_precision: np.ndarray     # [C], nan where the class is never predicted
+    class_recall: np.ndarray        # [C], nan where the class is in no label
+
+
+def scores(matrix: np.ndarray) -> Scores:
+    """All scores of a confusion matrix [C, C].
+
+    Raises:
+        ValueError: the matrix counts no pixel.
+    """
+    total = matrix.sum()
+    if total == 0:
+        raise ValueError("no pixel has a label that counts: is everything ignored, or ignore_index wrong?")
+    both = matrix.diagonal().astype(np.float64)
+    label, prediction = matrix.sum(1).astype(np.float64), matrix.sum(0).astype(np.float64)
+    class_iou = ratio(both, label + prediction - both)
+    accuracy = both.sum() / total
+    chance = (label * prediction).sum() / float(total) ** 2
+    return Scores(
+        mean_iou=float(np.nanmean(class_iou)),
+        accuracy=float(accuracy),
+        # One class only, all right: agreement is whole, and chance alone would give it.
+        kappa=float((accuracy - chance) / (1 - chance)) if chance < 1 else 1.0,
+        mean_dice=float(np.nanmean(ratio(2 * both, label + prediction))),
+        class_iou=class_iou,
+        class_precision=ratio(both, prediction),
+        class_recall=ratio(both, label))
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, nan where whole is 0."""
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)

@@ -1,0 +1,63 @@
+"""Trains what a config names:  python tools/train.py --config configs/encnet_camvid_480x360.yml --do_eval --use_vdl"""
+
+import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
+
+import paddle
+from paddleseg.utils import utils
+
+from paddleseg_encnet import cli
+from paddleseg_encnet.devices import Precision, select_device
+from paddleseg_encnet.training import Schedule, train
+
+
+def flags():
+    flags = cli.parser("Model training")
+    flags.add_argument("--save_dir", default="./output", help="folder for checkpoints and the log")
+    flags.add_argument("--do_eval", action="store_true", help="evaluate at each save")
+    flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
+    flags.add_argument("--use_ema", action="store_true", help="keep a moving average of the weights too")
+    flags.add_argument("--resume_model", help="folder iter_N of an earlier run to go on from")
+    flags.add_argument("--iters", type=int, help="number of steps")
+    flags.add_argument("--batch_size", type=int, help="samples a step on each device")
+    flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--save_interval", type=int, default=1000, help="steps between two checkpoints")
+    flags.add_argument("--log_iters", type=int, default=10, help="steps between two log lines")
+    flags.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest checkpoints to keep; 0 keeps all")
+    flags.add_argument("--early_stop_intervals", type=int, help="evaluations without a better mIoU before stopping")
+    flags.add_argument("--seed", type=int, help="seed of all random numbers")
+    flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
+    flags.add_argument("--amp_level", default="O1", choices=["O1", "O2"], help="level of mixed precision")
+    flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
+    flags.add_argument("--repeats", type=int, default=1, help="times that an epoch goes through the data")
+    flags.add_argument("--to_static_training", action="store_true", help="train the model as a static graph")
+    flags.add_argument("--profiler_options", help="see paddleseg/utils/train_profiler.py")
+    return flags
+
+
+def main(args):
+    builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
+    config = builder.config
+    cli.set_data_format(config, args.data_format)
+    utils.show_env_info()
+    utils.show_cfg_info(config)
+    utils.set_seed(args.seed)
+    device = select_device(args.device)
+    utils.set_cv2_num_threads(args.num_workers)
+
+    train_dataset = builder.train_dataset
+    train_dataset.file_list *= args.repeats
+    val_dataset = builder.val_dataset if args.do_eval else None
+    model = utils.convert_sync_batchnorm(builder.model, device.split(":")[0])
+    losses, optimizer = builder.loss, builder.optimizer
+    if args.to_static_training or config.to_static_training:
+        model = paddle.jit.to_static(model)
+    train(model, train_dataset, optimizer, losses,
+          Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max,
+                   args.early_stop_intervals),
+          args.save_dir, config.batch_size, val_dataset, cli.test_options(config),
+          Precision(args.precision, args.amp_level), args.num_workers, args.resume_model, args.use_ema, args.use_vdl,
+          args.profiler_options)
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
