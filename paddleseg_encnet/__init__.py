@@ -5,9 +5,8 @@ models    ENCNet, Encoding            losses    SELoss (also as SECrossEntropyLo
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
 
-__version__ = "0.1.0"
-
 from paddleseg_encnet import compat, cpu
+from paddleseg_encnet.version import __version__
 
 cpu.prepare()
 compat.before_paddle()

@@ -10,7 +10,7 @@ then reports in words what it took.
 import os
 import stat
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _SHOWN = 5  # names of a list in a message
 _BACKBONE = "backbone."
 
 
-def read(path):
+def read(path: Union[str, os.PathLike]) -> Dict[str, Any]:
     """Read a weights file; nothing that it contains is executed.
 
     The format is told from the content: what ``paddle.save`` writes for layers and optimisers
@@ -33,10 +33,10 @@ def read(path):
     times its own size (plus 16 MiB) is refused.
 
     Args:
-        path (str | os.PathLike): The file.
+        path: The file.
 
     Returns:
-        dict: What was saved, nested as it was: np.ndarray for tensors (C-contiguous, writable,
+        What was saved, nested as it was: np.ndarray for tensors (C-contiguous, writable,
         owning their memory; bfloat16 as float32), and None, bool, int, float, str, bytes, tuple,
         list and dict. Paddle's table of parameter names is left out, as ``paddle.load`` does.
 
@@ -70,26 +70,26 @@ class LoadReport:
     wrong_shape: Tuple[str, ...] = ()  # in both: keep their initial values
     ignored: Tuple[str, ...] = ()  # in the file only, as ``ignore_extra`` allows
 
-    def share(self, backbone):
+    def share(self, backbone: bool) -> Tuple[int, int]:
         """Tensors loaded and tensors in the network, of the backbone or else of the head.
 
         Args:
-            backbone (bool): Count the names that begin with ``backbone.``; else the other ones.
+            backbone: Count the names that begin with ``backbone.``; else the other ones.
 
         Returns:
-            tuple[int, int]: Loaded, and all.
+            Loaded, and all.
         """
         def count(names):
             return sum(name.startswith(_BACKBONE) == backbone for name in names)
         return count(self.loaded), count(self.loaded + self.missing + self.wrong_shape)
 
-    def __str__(self):
-        parts = []
-        for part, backbone in (("backbone", True), ("head", False)):
-            loaded, total = self.share(backbone)
-            parts.append(f"{loaded} of {total} tensors of the {part} ({loaded / total:.0%})" if total
-                         else f"the network has no {part}")
-        text = f"loaded {' and '.join(parts)}"
+    def __str__(self) -> str:
+        shares = {part: self.share(part == "backbone") for part in ("backbone", "head")}
+        text = "loaded " + " and ".join(f"{loaded} of {total} tensors of the {part} ({loaded / total:.0%})"
+                                        for part, (loaded, total) in shares.items() if total)
+        for part, (_, total) in shares.items():
+            if not total:
+                text += f"; the network has no {part}"
         for names, what in ((self.missing + self.wrong_shape, "left as initialised"),
                             (self.unexpected, "in the file but not used"), (self.ignored, "ignored as asked")):
             if names:
@@ -97,7 +97,8 @@ class LoadReport:
         return text
 
 
-def load(layer, source, allow_partial=False, ignore_extra=()):
+def load(layer, source: Union[str, os.PathLike, dict], allow_partial: bool = False,
+         ignore_extra: Sequence[str] = ()) -> LoadReport:
     """Fill a network with the weights of a file.
 
     Strict unless told otherwise: each parameter and persistent buffer of ``layer`` is filled and
@@ -106,17 +107,17 @@ def load(layer, source, allow_partial=False, ignore_extra=()):
 
     Args:
         layer (paddle.nn.Layer): The network.
-        source (str | os.PathLike | dict): A path, or a dict of name to np.ndarray or paddle.Tensor.
-        allow_partial (bool): For fine-tuning: take what has the right name and shape, leave the rest.
-        ignore_extra (sequence of str): Prefixes of names that the file may hold beyond the network,
+        source: A path, or a dict of name to np.ndarray or paddle.Tensor.
+        allow_partial: For fine-tuning: take what has the right name and shape, leave the rest.
+        ignore_extra: Prefixes of names that the file may hold beyond the network,
             such as the classifier ``fc.`` of a backbone trained on ImageNet.
 
     Returns:
-        LoadReport: What was loaded and what was not.
+        What was loaded and what was not.
 
     Raises:
         CheckpointError: The file cannot be read; names or shapes differ (the message lists them);
-            an integer tensor meets a float one (never allowed); or nothing fits at all. The layer is unchanged.
+            an integer tensor meets a float one; or nothing fits at all. The layer is unchanged.
     """
     if isinstance(source, dict):
         where, state = "the given weights", source
@@ -151,7 +152,8 @@ def load(layer, source, allow_partial=False, ignore_extra=()):
         raise CheckpointError(f"{where}: {_mismatch(state, matched, missing, unexpected, shapes, wrong_type)}")
     for name, value in matched.items():
         target[name].set_value(value)
-    return LoadReport(tuple(matched), tuple(missing), tuple(map(str, unexpected)), tuple(wrong_shape), tuple(ignored))
+    return LoadReport(tuple(matched), tuple(missing), tuple(map(str, unexpected)), tuple(wrong_shape),
+                      tuple(map(str, ignored)))
 
 
 def _type_name(tensor):

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+import warnings
 from typing import Callable, Optional
 
 import yaml
@@ -59,6 +60,13 @@ def set_data_format(config: Config, data_format: str):
         part["data_format"] = data_format
 
 
+def leave_out_pretrained(config: Config):
+    """Weights that --model_path is going to replace need neither be there nor be downloaded."""
+    model = config.dic["model"]
+    for part in (model, model.get("backbone", {})):
+        part.pop("pretrained", None)
+
+
 def build(args, **overrides) -> SegBuilder:
     """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
 
@@ -76,6 +84,8 @@ def build(args, **overrides) -> SegBuilder:
 def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list] = None):
     """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1."""
     args = flags.parse_args(arguments)
+    # Said once by the first BatchNorm of every network; nothing follows from it.
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     try:
         main(args)
     except KeyboardInterrupt:

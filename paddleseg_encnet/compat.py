@@ -51,17 +51,20 @@ def before_paddle():
 
 # --- losses that have no dimension -----------------------------------------------------------------------------------
 
-def _train_indexes_losses() -> bool:
+def _train_indexes_scalars() -> bool:
     import paddle
-    zero_dim = paddle.to_tensor([1.0], place=paddle.CPUPlace()).sum().ndim == 0
-    return zero_dim and "[l[0] " in inspect.getsource(importlib.import_module("paddleseg.core.train").train)
+    module = importlib.import_module("paddleseg.core.train")
+    ones = paddle.to_tensor([1.0], place=paddle.CPUPlace())
+    losses = {"types": [lambda logits, labels: logits.sum()], "coef": [1]}
+    term = module.loss_computation([ones], ones, None, losses)[0]
+    return term.ndim == 0 and "[l[0] " in inspect.getsource(module.train)
 
 
-@repair(needed=_train_indexes_losses)
+@repair(needed=_train_indexes_scalars)
 def losses_with_a_dimension():
     """Symptom: `IndexError: too many indices for array` at the first log line of PaddleSeg's train().
     Cause: it takes element 0 of each loss; since Paddle 2.5 a mean has no dimensions.
-    Detected: means have no dimension, and the source of train() takes `l[0]`.
+    Detected: loss_computation returns a loss without dimensions, and the source of train() takes `l[0]`.
     """
     module = importlib.import_module("paddleseg.core.train")
 
@@ -232,3 +235,41 @@ def cityscapes_pairs_by_name():
         self.file_list = pairs
 
     Cityscapes.__init__ = pair_by_name
+
+
+# --- pretrained weights ----------------------------------------------------------------------------------------------
+
+def _misfit_is_only_warned_of() -> bool:
+    from paddleseg.utils import utils
+    return "is not in pretrained model" in inspect.getsource(utils.load_pretrained_model)
+
+
+@repair(needed=_misfit_is_only_warned_of)
+def pretrained_weights():
+    """Symptom: `pretrained:` weights that do not fit are skipped with warnings, and training starts from random
+    numbers; a file from elsewhere runs whatever code it holds.
+    Cause: load_pretrained_model warns instead of stopping, and reads with paddle.load, which unpickles.
+    Detected: its source has that warning (a trial run would print it at every import).
+    """
+    from urllib.parse import urlparse
+
+    from paddleseg.utils import logger, utils
+
+    from paddleseg_encnet import checkpoint
+
+    def load_pretrained_model(model, pretrained_model):
+        """Fills the whole of `model` from a path or URL, or raises CheckpointError. For a backbone the file may hold
+        more, such as the classifier that it was trained with on ImageNet."""
+        name = type(model).__name__
+        if pretrained_model is None:
+            logger.info(f"No pretrained model to load, {name} will be trained from scratch.")
+            return
+        logger.info(f"Loading pretrained model from {pretrained_model}")
+        path = pretrained_model
+        if urlparse(path).netloc:
+            path = utils.download_pretrained_model(path)
+        is_backbone = hasattr(model, "feat_channels") and not hasattr(model, "backbone")
+        report = checkpoint.load(model, path, ignore_extra=("",) if is_backbone else ())
+        logger.info(f"{len(report.loaded)} variables loaded into {name}")
+
+    utils.load_pretrained_model = load_pretrained_model

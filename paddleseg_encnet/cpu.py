@@ -9,6 +9,7 @@ import ctypes
 import io
 import os
 import sys
+import warnings
 
 # mallopt's parameter numbers, from malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -66,8 +67,9 @@ def keep_large_blocks():
 
 
 def import_paddle():
-    """Imports Paddle without its warning about OMP_NUM_THREADS, which nobody who did not set it can understand."""
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    """Imports Paddle without its warnings about OMP_NUM_THREADS and ccache, which are no concern of who sees them."""
+    with contextlib.redirect_stderr(io.StringIO()) as said, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No ccache found")
         import paddle  # noqa: F401
     for line in said.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:

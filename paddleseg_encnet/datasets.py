@@ -6,6 +6,7 @@ from typing import List
 
 import numpy as np
 import paddle
+from paddle.io.dataloader.collate import default_collate_fn
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
 
@@ -105,32 +106,36 @@ def class_names(dataset: Dataset) -> List[str]:
 
 
 class Checked(paddle.io.Dataset):
-    """A PaddleSeg dataset whose samples are checked, so that an error names the file, also in DataLoader workers.
-
-    Without it a label outside the classes ends in an assertion on the GPU, or silently in a wrong loss.
-
-    Raises, on reading a sample:
-        DataError: its image or label can't be read, they differ in size, the label is no single-channel id mask, or has
-            a value that is neither in [0, num_classes) nor ignore_index.
-    """
+    """A PaddleSeg dataset whose samples are checked: without it a label outside the classes ends in an assertion on the
+    GPU, or silently in a wrong loss."""
 
     def __init__(self, dataset: Dataset):
         super().__init__()
         self.dataset = dataset
-        self.num_classes, self.ignore_index = dataset.num_classes, dataset.ignore_index
 
     def __len__(self):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
+        """The sample, or {ERROR: what is wrong with it}, for Loader to raise."""
+        try:
+            return self.read(index)
+        except DataError as error:
+            return {ERROR: np.frombuffer(str(error).encode(), dtype=np.uint8)}
+
+    def read(self, index: int) -> dict:
+        """The sample as PaddleSeg makes it.
+
+        Raises:
+            DataError: its image or label can't be read, they differ in size, the label is no single-channel id mask, or
+                has a value that is neither in [0, num_classes) nor ignore_index.
+        """
         image, label = self.dataset.file_list[index][:2]
         for path in (image, label):
             if isinstance(path, str) and not os.path.exists(path):
-                raise DataError(f"there is no file {path}; another sample of the data set names it")
+                raise DataError(f"there is no file {path}, which the data set lists")
         try:
             sample = self.dataset[index]
-        except DataError:
-            raise
         except Exception as error:
             raise DataError(f"cannot read the sample {image} with label {label}: "
                             f"{type(error).__name__}: {error}") from error
@@ -150,11 +155,38 @@ class Checked(paddle.io.Dataset):
         if label.shape != tuple(image_size):
             raise DataError(f"the label {path} is {label.shape[1]} x {label.shape[0]}, its image "
                             f"{image_size[1]} x {image_size[0]}")
-        wrong = (label != self.ignore_index) & ((label < 0) | (label >= self.num_classes))
+        classes, ignored = self.dataset.num_classes, self.dataset.ignore_index
+        wrong = (label != ignored) & ((label < 0) | (label >= classes))
         if wrong.any():
             values = ", ".join(str(value) for value in np.unique(label[wrong])[:5])
             raise DataError(f"the label {path} has {wrong.sum()} pixels with value {values}: neither a class "
-                            f"(0 to {self.num_classes - 1}) nor ignore_index ({self.ignore_index})")
+                            f"(0 to {classes - 1}) nor ignore_index ({ignored})")
+
+
+# Key of a sample or batch that could not be read. Its value is text as an array of bytes: arrays are what passes from
+# DataLoader's worker processes, while an exception there, or in its thread, reaches the loop as a queue that broke.
+ERROR = "error"
+
+
+class Loader(paddle.io.DataLoader):
+    """A DataLoader of checked samples that raises DataError where a sample is wrong, with any number of workers.
+
+    Takes a PaddleSeg dataset and DataLoader's options.
+    """
+
+    def __init__(self, dataset: Dataset, **options):
+        super().__init__(Checked(dataset), collate_fn=collate, **options)
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            if ERROR in batch:
+                raise DataError(bytes(np.asarray(batch[ERROR])).decode())
+            yield batch
+
+
+def collate(samples: List[dict]) -> dict:
+    """A batch of the samples, or the first error among them."""
+    return next((sample for sample in samples if ERROR in sample), None) or default_collate_fn(samples)
 
 
 register("DATASETS", CamVid)

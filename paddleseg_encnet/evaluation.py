@@ -5,7 +5,7 @@ import paddle
 from paddleseg.core import infer
 from paddleseg.utils import logger
 
-from paddleseg_encnet.datasets import Checked, class_names
+from paddleseg_encnet.datasets import Loader, class_names
 from paddleseg_encnet.devices import Precision, Ranks
 from paddleseg_encnet.metrics import Scores, confusion_matrix, scores
 from paddleseg_encnet.progress import Progress
@@ -32,7 +32,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     predict = infer.aug_inference if aug_eval else infer.inference
     # Each rank takes every count-th image, so that none is counted twice whatever their number.
     own = range(ranks.rank, len(dataset), ranks.count)
-    loader = paddle.io.DataLoader(paddle.io.Subset(Checked(dataset), own), batch_size=1, num_workers=num_workers)
+    loader = Loader(dataset, num_workers=num_workers, batch_sampler=[[index] for index in own])
     matrix = np.zeros([dataset.num_classes] * 2, dtype=np.int64)
 
     logger.info(f"Start evaluating (total_samples: {len(dataset)})...")

@@ -55,8 +55,8 @@ class DType:
     def set_state(self, state, budget):
         # (version, byte order, sub-array, names, fields, item size, alignment, flags)
         expect(type(state) is tuple and len(state) >= 5 and state[1] in ("<", "|")
-                and state[2:5] == (None, None, None),
-                "uses a NumPy type that is structured or not little-endian")
+               and state[2:5] == (None, None, None),
+               "uses a NumPy type that is structured or not little-endian")
 
 
 @dataclass(eq=False)
@@ -70,8 +70,8 @@ class Array:
 
     def set_state(self, state, budget):
         expect(self.data is None and type(state) is tuple and len(state) == 5
-                and type(state[2]) is DType and type(state[3]) is bool,
-                "has a NumPy array with a malformed state")
+               and type(state[2]) is DType and type(state[3]) is bool,
+               "has a NumPy array with a malformed state")
         self.data = _bytes(state[4], budget)
         self.kind, self.shape, self.fortran = state[2].kind, state[1], state[3]
 
@@ -117,21 +117,23 @@ def _ordered_dict(args, budget):
 
 
 def set_item(target, key, value):
-    expect(type(key) in (str, int), f"has a dict key that is a {type(key).__name__}")
+    # Larger integers hash alike by the thousand, which makes a dict of them take quadratic time.
+    expect(type(key) is str or type(key) is int and abs(key) < 2**60,
+           f"has a dict key that is neither text nor a short integer but {type(key).__name__}")
     target[key] = value
 
 
 def _dtype(args, budget):
     expect(args and type(args[0]) is str, "has a malformed NumPy type")
     expect(args[0] in _NUMPY_CODES, f"has a NumPy array of type {args[0][:MAX_NAME]!r}; "
-            "only plain numbers are read (object arrays hold pickles of their own)")
+           "only plain numbers are read (object arrays hold pickles of their own)")
     return DType(_NUMPY_CODES[args[0]])
 
 
 def _empty_array(args, budget):
     expect(len(args) == 3 and type(args[0]) is Name
-            and (args[0].module, args[0].name) == ("numpy", "ndarray"),
-            "rebuilds something that is not a plain numpy.ndarray")
+           and (args[0].module, args[0].name) == ("numpy", "ndarray"),
+           "rebuilds something that is not a plain numpy.ndarray")
     return Array()
 
 
@@ -143,7 +145,7 @@ def _numpy_scalar(args, budget):
 def _encoded_bytes(args, budget):
     # Protocol 2 has no bytes; Python 3 writes them as text and asks for its encoding.
     expect(len(args) == 2 and type(args[0]) is str and args[1] in ("latin1", "latin-1"),
-            "calls _codecs.encode with other than text and 'latin1'")
+           "calls _codecs.encode with other than text and 'latin1'")
     return _bytes(args[0], budget)
 
 

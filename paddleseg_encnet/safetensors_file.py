@@ -8,6 +8,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import Dict, Union
 
 import numpy as np
 
@@ -101,12 +102,12 @@ def _span(entry, available):
     return offsets
 
 
-def write_safetensors(state, path):
+def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike]) -> None:
     """Write arrays as a safetensors file, whole or not at all.
 
     Args:
-        state (dict[str, np.ndarray]): Tensors by name. float16/32/64, integers and bool.
-        path (str | os.PathLike): The file; replaced if it exists.
+        state: Tensors by name. float16/32/64, integers and bool.
+        path: The file; replaced if it exists.
 
     Raises:
         CheckpointError: A name or value that the format cannot hold. Nothing is written.

@@ -14,7 +14,7 @@ from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet import saving
 from paddleseg_encnet.dashboard import Dashboard
-from paddleseg_encnet.datasets import Checked
+from paddleseg_encnet.datasets import Loader
 from paddleseg_encnet.devices import Precision, Ranks
 from paddleseg_encnet.evaluation import evaluate
 from paddleseg_encnet.losses import compute_losses, loss_names
@@ -54,8 +54,8 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         ValueError: there are fewer images than a batch needs.
     """
     precision, ranks = precision or Precision(), Ranks.join()
-    loader = paddle.io.DataLoader(
-        Checked(train_dataset), num_workers=num_workers, worker_init_fn=worker_init_fn,
+    loader = Loader(
+        train_dataset, num_workers=num_workers, worker_init_fn=worker_init_fn,
         batch_sampler=paddle.io.DistributedBatchSampler(train_dataset, batch_size, shuffle=True, drop_last=True))
     if len(loader) == 0:
         raise ValueError(f"{len(train_dataset)} training images make no batch of {batch_size} on each of {ranks.count} "

@@ -1,0 +1,42 @@
+# make demo             install, draw street scenes, train, evaluate, predict: about ten minutes on two cores
+# make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
+# PYTHON=python3.10     another interpreter, 3.9 to 3.12
+
+PYTHON ?= python3
+PADDLE ?= 3.3.1
+VENV ?= .venv-paddle-$(PADDLE)
+RUN = $(VENV)/bin/python
+
+DEMO ?= output/demo
+DEMO_ITERS ?= 300
+CONFIG = configs/encnet_quick_start.yml
+
+.PHONY: demo test install clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/installed
+
+# Everything in one go: NumPy stays at 1, which the OpenCV that PaddleSeg asks for was built with.
+$(VENV)/installed: setup.py
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))" || \
+		{ echo "error: $$($(PYTHON) --version) can't run Paddle $(PADDLE); call make PYTHON=python3.11, 3.9 to 3.12 will do" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[dev]" "paddlepaddle==$(PADDLE)"
+	$(RUN) -m pip --disable-pip-version-check check
+	@$(RUN) -c "import cv2" || \
+		{ echo "error: OpenCV does not load; where it asks for libGL: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }
+	@touch $@
+
+test: install
+	$(RUN) -m pytest tests
+
+demo: install
+	$(RUN) tools/make_scenes.py --save_dir data/scenes
+	$(RUN) tools/train.py --config $(CONFIG) --iters $(DEMO_ITERS) --save_interval $(DEMO_ITERS) --do_eval --use_vdl --device cpu --seed 1 --save_dir $(DEMO)
+	$(RUN) tools/val.py --config $(CONFIG) --model_path $(DEMO)/best_model/model.pdparams --device cpu
+	$(RUN) tools/predict.py --config $(CONFIG) --model_path $(DEMO)/best_model/model.pdparams --device cpu \
+		--image_path data/scenes/leftImg8bit/val --save_dir $(DEMO)/pictures
+	@echo "Pictures: $(DEMO)/pictures/added_prediction   Dashboard: $(VENV)/bin/visualdl --logdir $(DEMO)"
+
+clean:
+	rm -rf .venv-paddle-* output data/scenes

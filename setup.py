@@ -1,0 +1,32 @@
+from setuptools import find_packages, setup
+
+version = {}
+with open("paddleseg_encnet/version.py") as file:
+    exec(file.read(), version)
+with open("README.md", encoding="utf-8") as file:
+    readme = file.read()
+
+setup(
+    name="paddleseg_encnet",
+    version=version["__version__"],
+    description="EncNet (Context Encoding for Semantic Segmentation, CVPR 2018) for PaddleSeg",
+    long_description=readme,
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["paddleseg_encnet", "paddleseg_encnet.*"]),
+    python_requires=">=3.9",            # paddlepaddle 3.3 has no wheel for older ones
+    install_requires=[
+        # Without a bound: PaddleSeg's repository calls itself 0.0.0.dev0, and both it and 2.8.0 are supported.
+        # It brings opencv-python, pyyaml and visualdl with bounds of its own.
+        "paddleseg",
+        # paddleseg 2.8.0 asks for an opencv-python that was built for NumPy 1 and fails to import with NumPy 2.
+        "numpy<2",
+        # Paddle 2.6 imports it without asking for it, and Python 3.12 no longer brings it.
+        "setuptools",
+    ],
+    extras_require={
+        # 2.6.2 is the oldest that is tested; 3.4 is not out.
+        "cpu": ["paddlepaddle>=2.6.2,<3.4"],
+        "gpu": ["paddlepaddle-gpu>=2.6.2,<3.4"],
+        "dev": ["pytest"],
+    },
+)

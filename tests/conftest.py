@@ -1,0 +1,81 @@
+"""What the tests share. The package comes first: it sets threads and repairs PaddleSeg."""
+
+import importlib.util
+import os
+import pathlib
+
+import paddleseg_encnet  # noqa: F401
+
+import numpy as np
+import paddle
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CAMVID = pathlib.Path(os.environ.get("CAMVID_ROOT", ROOT.parent / "shared" / "camvid"))
+
+paddle.set_device("cpu")
+
+
+def relative_difference(a, b) -> float:
+    """Largest difference, relative to the largest value of `b`."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    assert a.shape == b.shape
+    return float(np.abs(a - b).max() / np.abs(b).max())
+
+
+def tool(name: str):
+    """The module of tools/<name>.py."""
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run_tool():
+    """run_tool("val", "--config", ...) runs a tool in this process, on the CPU, as its command line would."""
+    from paddleseg_encnet import cli
+
+    def run(name: str, *arguments):
+        module = tool(name)
+        # Parameters are numbered in the order of their making; a tool starts at 0 in its own process.
+        with paddle.utils.unique_name.guard():
+            cli.run(module.main, module.flags(), ["--device", "cpu"] + [str(argument) for argument in arguments])
+    return run
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> pathlib.Path:
+    """Eight training and four validation scenes of 128 x 64 in the layout of Cityscapes."""
+    from paddleseg_encnet import scenes
+    root = tmp_path_factory.mktemp("data") / "scenes"
+    scenes.generate(str(root), train=8, val=4, size=(128, 64))
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory, scenes) -> pathlib.Path:
+    """The quick start on these scenes, with a crop and a head that train in a second."""
+    path = tmp_path_factory.mktemp("configs") / "small.yml"
+    path.write_text(f"""
+_base_: {ROOT}/configs/encnet_quick_start.yml
+batch_size: 2
+iters: 4
+train_dataset:
+  dataset_root: {scenes}
+  transforms:
+    - {{type: RandomPaddingCrop, crop_size: [96, 64]}}
+    - {{type: RandomHorizontalFlip}}
+    - {{type: Normalize}}
+val_dataset: {{dataset_root: {scenes}}}
+model: {{num_codes: 4, mid_channels: 16}}
+lr_scheduler: {{warmup_iters: 1}}
+""")
+    return path
+
+
+@pytest.fixture
+def camvid() -> pathlib.Path:
+    if not (CAMVID / "train").is_dir():
+        pytest.skip(f"no CamVid in {CAMVID}; set CAMVID_ROOT to a copy in the layout of the SegNet authors")
+    return CAMVID

@@ -1,0 +1,90 @@
+"""ENCNet against PaddleSeg's ENCNet with the same weights."""
+
+import numpy as np
+import paddle
+import pytest
+from conftest import relative_difference
+from paddleseg.models.backbones import ResNet18_vd, ResNet50_vd
+from paddleseg.models.encnet import ENCNet as StockENCNet
+
+from paddleseg_encnet import ENCNet
+
+# Both compute the same sums in float32 in another order; what was measured stands in docs/results.md.
+TOLERANCE = 1e-4
+
+
+def pair(backbone=ResNet18_vd, **options):
+    """Ours and the stock network with the same weights, normalisation included, in which nothing is 0 or 1."""
+    random = np.random.default_rng(0)
+    own = ENCNet(7, backbone(output_stride=8), **options)
+    stock = StockENCNet(7, backbone(output_stride=8), **options)
+    state = {}
+    for name, value in stock.state_dict().items():
+        if name.endswith(("_variance", "_batch_norm.weight", "encoding.1.weight")):
+            state[name] = random.uniform(0.5, 1.5, value.shape).astype("float32")
+        elif name.endswith(("_mean", "bias")):
+            state[name] = random.normal(0, 0.1, value.shape).astype("float32")
+        else:
+            state[name] = value.numpy()
+    for network in (own, stock):
+        network.set_state_dict(state)
+    return own, stock
+
+
+def outputs(network, images):
+    paddle.seed(0)      # dropout in the auxiliary head
+    with paddle.no_grad():
+        return network(paddle.to_tensor(images))
+
+
+@pytest.mark.parametrize("options", [
+    dict(num_codes=8, mid_channels=32), dict(num_codes=8, mid_channels=32, add_lateral=True),
+    dict(num_codes=1, mid_channels=16, use_se_loss=False), dict(backbone=ResNet50_vd, add_lateral=True)])
+@pytest.mark.parametrize("training", [True, False])
+def test_equals_the_stock_model(options, training, record_property):
+    own, stock = pair(**options)
+    images = np.random.default_rng(1).normal(size=(2, 3, 43, 61)).astype("float32")     # no multiple of 8
+    for network in (own, stock):
+        network.train() if training else network.eval()
+    ours, theirs = outputs(own, images), outputs(stock, images)
+    assert len(ours) == len(theirs) == (1 if not training else 3 if options.get("use_se_loss", True) else 2)
+    differences = [relative_difference(a, b) for a, b in zip(ours, theirs)]
+    record_property("relative_difference", max(differences))
+    print(f"largest relative difference {max(differences):.1e}")
+    assert max(differences) < TOLERANCE
+
+
+def test_names_and_shapes_are_the_stock_models():
+    own, stock = pair(num_codes=8, mid_channels=32, add_lateral=True)
+    shapes = [{name: tuple(value.shape) for name, value in network.state_dict().items()} for network in (own, stock)]
+    assert shapes[0] == shapes[1]
+
+
+def test_default_arguments_are_the_stock_models():
+    import inspect
+    own, stock = (inspect.signature(each.__init__).parameters for each in (ENCNet, StockENCNet))
+    assert list(own) == list(stock)
+    for name in own:
+        a, b = own[name].default, stock[name].default
+        assert (list(a) if isinstance(a, tuple) else a) == b, name
+
+
+def test_gradients_equal_the_stock_models():
+    own, stock = pair(num_codes=4, mid_channels=16, add_lateral=True)
+    images = np.random.default_rng(1).normal(size=(2, 3, 40, 48)).astype("float32")
+    for network in (own, stock):
+        network.train()
+        paddle.seed(0)
+        sum((output ** 2).mean() for output in network(paddle.to_tensor(images))).backward()
+    # Deep in the backbone gradients are sums over everything behind them: compare whole vectors, not single numbers.
+    trained = [(name, a, b) for (name, a), b in zip(own.named_parameters(), stock.parameters()) if not b.stop_gradient]
+    assert len(trained) > 50
+    for name, a, b in trained:
+        difference = np.linalg.norm(a.grad.numpy() - b.grad.numpy())
+        assert difference <= 1e-3 * np.linalg.norm(b.grad.numpy()) + 1e-6, name
+
+
+def test_registered_under_paddlesegs_name():
+    from paddleseg.cvlibs import manager
+    assert manager.MODELS["ENCNet"] is ENCNet
+    assert manager.MODELS["Encoding"] is not None
