@@ -13,6 +13,7 @@ import inspect
 import os
 import tempfile
 from typing import Callable, List, NamedTuple
+from unittest import mock
 
 
 class Repair(NamedTuple):
@@ -273,3 +274,36 @@ def pretrained_weights():
         logger.info(f"{len(report.loaded)} variables loaded into {name}")
 
     utils.load_pretrained_model = load_pretrained_model
+
+
+# --- a GPU build of Paddle on a machine without a GPU -----------------------------------------------------------------
+
+def _environment_needs_cudnn() -> bool:
+    import paddle
+    from paddleseg.utils import get_sys_env
+    if not paddle.is_compiled_with_cuda() or paddle.get_cudnn_version() is not None:
+        return False
+    try:
+        get_sys_env()
+    except TypeError:
+        return True
+    return False
+
+
+@repair(needed=_environment_needs_cudnn)
+def environment_without_cudnn():
+    """Symptom: `TypeError: unsupported operand ... NoneType` before the first step, with paddlepaddle-gpu on a machine
+    without cuDNN.
+    Cause: get_sys_env divides the version of cuDNN, which is None there.
+    Detected: Paddle is built for CUDA, finds no cuDNN, and get_sys_env raises TypeError.
+    """
+    import paddle
+    from paddleseg.utils import get_sys_env
+
+    @functools.wraps(get_sys_env)
+    def repaired_get_sys_env():
+        with mock.patch.object(paddle, "get_cudnn_version", lambda: 0):
+            return get_sys_env()
+
+    for name in ("paddleseg.utils", "paddleseg.utils.env", "paddleseg.utils.env.sys_env", "paddleseg.utils.utils"):
+        importlib.import_module(name).get_sys_env = repaired_get_sys_env

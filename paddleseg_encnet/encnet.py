@@ -57,6 +57,8 @@ class ENCNet(nn.Layer):
         use_se_loss: predict the presence of each class from the context; one more output while training.
         add_lateral: add 1x1 laterals from the earlier maps and fuse them with the last.
         pretrained: path or URL of weights of the whole network.
+        align_corners: how all bilinear resizing samples; PyTorch-Encoding's networks need True.
+        aux_channels: width of the auxiliary head; mid_channels if None, 256 in the PyTorch implementations.
 
     Returns from forward, for images [B, 3, H, W]: while training [logits, auxiliary logits, presence logits], of
     shapes [B, num_classes, H, W] twice and [B, num_classes] (the last only with use_se_loss); else [logits].
@@ -66,13 +68,15 @@ class ENCNet(nn.Layer):
     OUTPUTS = ("segmentation", "auxiliary", "SE")
 
     def __init__(self, num_classes: int, backbone: nn.Layer, backbone_indices=(1, 2, 3), num_codes: int = 32,
-                 mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False, pretrained: str = None):
+                 mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False, pretrained: str = None,
+                 align_corners: bool = False, aux_channels: int = None):
         super().__init__()
         widths = [backbone.feat_channels[i] for i in backbone_indices]
         self.backbone = backbone
         self.backbone_indices = list(backbone_indices)
         self.add_lateral = add_lateral
         self.use_se_loss = use_se_loss
+        self.align_corners = align_corners
 
         self.bottleneck = layers.ConvBNReLU(widths[-1], mid_channels, 3, padding=1)
         if add_lateral:
@@ -80,7 +84,7 @@ class ENCNet(nn.Layer):
             self.fusion = layers.ConvBNReLU(len(widths) * mid_channels, mid_channels, 3, padding=1)
         self.enc_module = EncModule(mid_channels, num_codes)
         self.head = nn.Conv2D(mid_channels, num_classes, 1)
-        self.fcn_head = layers.AuxLayer(backbone.feat_channels[2], mid_channels, num_classes)
+        self.fcn_head = layers.AuxLayer(backbone.feat_channels[2], aux_channels or mid_channels, num_classes)
         if use_se_loss:
             self.se_layer = nn.Linear(mid_channels, num_classes)
 
@@ -91,9 +95,9 @@ class ENCNet(nn.Layer):
         maps = self.backbone(images)
         context, features = self.enc_module(self.fuse(maps))
         size = paddle.shape(images)[2:]
-        logits = [upsample(self.head(features), size)]
+        logits = [self.resize(self.head(features), size)]
         if self.training:
-            logits.append(upsample(self.fcn_head(maps[2]), size))
+            logits.append(self.resize(self.fcn_head(maps[2]), size))
             if self.use_se_loss:
                 logits.append(self.se_layer(context))
         return logits
@@ -105,12 +109,11 @@ class ENCNet(nn.Layer):
         if not self.add_lateral:
             return feature
         size = paddle.shape(feature)[2:]
-        laterals = [upsample(conv(x), size) for conv, x in zip(self.lateral_convs, earlier)]
+        laterals = [self.resize(conv(x), size) for conv, x in zip(self.lateral_convs, earlier)]
         return self.fusion(paddle.concat([feature, *laterals], axis=1))
 
-
-def upsample(x: paddle.Tensor, size) -> paddle.Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    def resize(self, x: paddle.Tensor, size) -> paddle.Tensor:
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
 
 
 register("MODELS", Encoding)

@@ -19,9 +19,10 @@ import numpy as np
 from paddleseg_encnet import safetensors_file
 from paddleseg_encnet.arrays import KINDS, Budget, CheckpointError, contiguous_strides, element_count, to_array
 from paddleseg_encnet.pickle_names import Array, Name, OrderedDict, Tensor, expect
-from paddleseg_encnet.unpickle import MAX_STEPS, unpickle
+from paddleseg_encnet.unpickle import unpickle
 
 _MAX_DEPTH = 32
+_MAX_VALUES = 100_000
 _MAX_ENTRIES = 50_000  # of a zip archive; Python keeps half a kilobyte for each
 # The pickle of PyTorch's magic number 0x1950a86a20f9469cfc6c.
 _LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
@@ -82,7 +83,7 @@ class _Walk:
     def value(self, item, depth=0):
         self.steps += 1
         expect(depth <= _MAX_DEPTH, f"holds values nested deeper than {_MAX_DEPTH} levels")
-        expect(self.steps <= MAX_STEPS, f"holds more than {MAX_STEPS:,} values")
+        expect(self.steps <= _MAX_VALUES, f"holds more than {_MAX_VALUES:,} values")
         kind = type(item)
         if kind in (type(None), bool, int, float, str):
             return item
@@ -133,11 +134,12 @@ def _paddle(data, budget):
     value = _Walk(budget, paddle=True).value(value)
     if type(value) is dict:
         value.pop(_PADDLE_NAMES, None)  # the names Paddle gave the tensors in the process that saved them
-        _join_pieces(value, budget)
+        _join_pieces(value)
     return value
 
 
-def _join_pieces(state, budget):
+def _join_pieces(state):
+    """Put large parameters together again; each piece can be used once, so this copies the file at most once."""
     cut = state.pop(_PADDLE_PIECES, {})
     expect(type(cut) is dict, f"has a malformed {_PADDLE_PIECES}")
     for name, info in cut.items():
@@ -150,7 +152,6 @@ def _join_pieces(state, budget):
                    for array in arrays), f"[{name}] is cut in pieces that are missing or malformed")
         expect(sum(array.size for array in arrays) == element_count(shape),
                f"[{name}] is cut in pieces that do not give its shape back")
-        budget.take(sum(array.nbytes for array in arrays))
         state[name] = np.empty(shape, arrays[0].dtype)
         np.concatenate(arrays, out=state[name].reshape(-1))
 

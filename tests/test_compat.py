@@ -143,3 +143,22 @@ def test_pretrained_weights_that_do_not_fit_are_an_error(tmp_path, change):
 def test_zlib_works_after_paddle():
     code = "import paddleseg_encnet, zlib; assert zlib.decompress(zlib.compress(b'x' * 99)) == b'x' * 99"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_environment_of_a_gpu_build_without_cudnn(monkeypatch):
+    """As paddlepaddle-gpu sees a machine without a GPU; on one, the repair is in place already."""
+    import paddleseg.utils
+    modules = [importlib.import_module(name) for name in
+               ("paddleseg.utils", "paddleseg.utils.env", "paddleseg.utils.env.sys_env", "paddleseg.utils.utils")]
+    for module in modules:      # remembered, to be put back
+        monkeypatch.setattr(module, "get_sys_env", module.get_sys_env)
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle, "get_cudnn_version", lambda: None)
+    monkeypatch.setattr(paddle, "get_device", lambda: "cpu")
+    if "environment_without_cudnn" not in compat.APPLIED:
+        with pytest.raises(TypeError):
+            paddleseg.utils.get_sys_env()
+        assert compat._environment_needs_cudnn()
+        compat.environment_without_cudnn()
+    assert not compat._environment_needs_cudnn()
+    assert all(module.get_sys_env()["GPUs used"] == 0 for module in modules)

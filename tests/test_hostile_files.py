@@ -83,7 +83,7 @@ CODE = {
     "subprocess": ("subprocess", lambda sh, py: Call(subprocess.call, ["sh", "-c", sh])),
     "getattr chain": ("builtins.getattr", lambda sh, py: [
         Call(getattr, Call(getattr, Call(__import__, "os"), "path"), "join"), Call(os.system, sh)]),
-    "import": ("builtins.__import__", lambda sh, py: [Call(__import__, "this"), Call(exec, py)]),
+    "import": ("builtins.__import__", lambda sh, py: [Call(__import__, "os"), Call(exec, py)]),
     "pickle.loads": ("pickle.loads", lambda sh, py: Call(pickle.loads, pickle.dumps(Call(os.system, sh)))),
     "python pickle.loads": ("pickle._loads", lambda sh, py: Call(pickle._loads, pickle.dumps(Call(os.system, sh)))),
     "object array": ("object arrays", lambda sh, py: np.array([Call(os.system, sh)], dtype=object)),
@@ -154,10 +154,11 @@ def test_old_opcodes_are_refused_by_name(make, tmp_path):
     assert sentinel.exists()
 
 
-def torch_zip(pickled, storages=None, method=zipfile.ZIP_STORED):
+def torch_zip(pickled, storages=None, method=zipfile.ZIP_STORED, byteorder="little"):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/byteorder", byteorder)
         for key, data in (storages or {}).items():
             archive.writestr(f"archive/data/{key}", data)
     return buffer.getvalue()
@@ -274,6 +275,36 @@ def with_wrong_crc():
     return data.replace(value, np.arange(1, 13, dtype="float32").tobytes())
 
 
+def pieces(info):
+    return pickle.dumps({"p": np.zeros(2, "float32"), "UnpackBigParamInfor@@": info}, 4)
+
+
+def stream(keys=("0",), stored_count=4, tail=b"", system=None, version=1001, extra=b""):
+    """PyTorch's older stream with one tensor of four values, right unless told otherwise."""
+    with zipfile.ZipFile(io.BytesIO(tensor(4, 0, (4,), (1,)))) as archive:
+        value = archive.read("archive/data.pkl")[:-1] + extra + b"."
+    return torch_stream(value, pickle.dumps(list(keys), 2), struct.pack("<q", stored_count) + b"\0" * 16 + tail,
+                        pickle.dumps(system or {"little_endian": True}, 2)) \
+        .replace(pickle.dumps(1001, 2), pickle.dumps(version, 2), 1)
+
+
+SECOND = b"X\x01\x00\x00\x00v(X\x07\x00\x00\x00storage" + named("torch", "ByteStorage") \
+    + b"X\x01\x00\x00\x000NK\x10tQs"
+
+
+def in_directory(field, value):
+    """An archive with a wrong number at byte ``field`` of its last directory entry, that of the storage."""
+    data = bytearray(tensor(4, 0, (4,), (1,)))
+    at = data.rindex(b"PK\x01\x02") + field
+    data[at:at + len(value)] = value
+    return bytes(data)
+
+
+def renamed(data, old, new):
+    assert len(old) == len(new) and old in data
+    return data.replace(old, new)
+
+
 huge = struct.pack("<Q", 2**60)
 RESOURCES = {
     # lengths
@@ -295,8 +326,8 @@ RESOURCES = {
     "deep tuples": (in_dict(b")" + b"\x85" * 10**5), "deeper than 32"),
     "cycle": (in_dict(b"]q\x00h\x00a"), "deeper than 32"),
     "cyclic dict": (b"\x80\x04}q\x00" + short("w") + b"h\x00s.", "deeper than 32"),
-    "laughs of lists": (laughs(), "more than 250,000 values"),
-    "laughs of tuples": (in_dict(b")" + b"q\x00h\x00h\x00\x87" * 20), "more than 250,000 values"),
+    "laughs of lists": (laughs(), "more than 100,000 values"),
+    "laughs of tuples": (in_dict(b")" + b"q\x00h\x00h\x00\x87" * 20), "more than 100,000 values"),
     # copies of what is in the file once
     "encode": (in_dict(b"(X" + struct.pack("<I", MIB) + b"a" * MIB + b"q\x00" + (named("_codecs", "encode")
                        + b"h\x00X\x06\x00\x00\x00latin1\x86R") * 100 + b"t"), "bytes of memory"),
@@ -359,8 +390,10 @@ RESOURCES = {
     "behind the end": (b"\x80\x04}.}.", "2 bytes behind its end"),
     "left over": (b"\x80\x04}}.", "values left over"),
     "not a dict": (b"\x80\x04].", "holds a list"),
-    "pieces": (b"\x80\x04}(" + short("UnpackBigParamInfor@@") + b"}" + short("w") + b"}" + short("slices") + b"]("
-               + short("p") * 3 + b"essu" + b".", "missing or malformed"),
+    "pieces missing": (pieces({"w": {"OriginShape": (2,), "slices": ["p", "p"]}}), "missing or malformed"),
+    "pieces of another size": (pieces({"w": {"OriginShape": (3,), "slices": ["p"]}}), "do not give its shape"),
+    "pieces without a name": (pieces({3: {"OriginShape": (2,), "slices": ["p"]}}), "malformed UnpackBigParamInfor@@"),
+    "pieces in a list": (pieces([]), "malformed UnpackBigParamInfor@@"),
     # torch tensors
     "storage too large": (tensor(10**15, 0, (4,), (1,)), "16 bytes for it"),
     "storage too small": (tensor(2, 0, (2,), (1,)), "16 bytes for it"),
@@ -379,7 +412,21 @@ RESOURCES = {
     "absurd stream storage": (torch_stream(
         b"\x80\x02" + zipfile.ZipFile(io.BytesIO(tensor(2**60, 0, (1,), (1,)))).read("archive/data.pkl")[2:],
         pickle.dumps(["0"], 2), struct.pack("<q", 2**60)), "cut short in storage 0"),
+    "stream of another protocol": (stream(version=1002), "not known"),
+    "big-endian stream": (stream(system={"little_endian": False}), "not written on a little-endian"),
+    "stream without its key": (stream(keys=()), "list of storages"),
+    "stream with a key twice": (stream(keys=("0", "0")), "list of storages"),
+    "stream with another count": (stream(stored_count=5), "two sizes differ"),
+    "stream with a tail": (stream(tail=b"x"), "1 bytes behind its end"),
+    "stream storage twice": (stream(extra=SECOND), "in two ways"),
     # zip archives
+    "storage missing": (renamed(tensor(4, 0, (4,), (1,)), b"archive/data/0", b"archive/data/1"), "lacks the archive"),
+    "big-endian archive": (torch_zip(in_dict(b"N"), byteorder="big"), "not written on a little-endian"),
+    "many entries": (torch_zip(in_dict(b"N"), {"0": b"PK\x01\x02" * 60_000}), "more than 50,000 entries"),
+    "one name twice": (renamed(torch_zip(in_dict(b"N"), {"0": b"", "1": b""}), b"data/1", b"data/0"), "of one name"),
+    "entry cut": (in_directory(20, struct.pack("<II", 10**6, 10**6)), "cut short in archive entry"),
+    "entry elsewhere": (in_directory(42, struct.pack("<I", 5)), "no archive entry"),
+    "behind the pickle": (torch_zip(in_dict(b"N") + b"x"), "1 bytes behind the end of its pickle"),
     "zip bomb": (torch_zip(b"\x80\x04" + b"}" * (64 * MIB), method=zipfile.ZIP_DEFLATED), "bytes of memory"),
     "lying zip bomb": (lying_bomb(), "stated size"),
     "wrong check sum": (with_wrong_crc(), "wrong check sum"),
