@@ -47,6 +47,13 @@ class Ranks(NamedTuple):
         """The model whose backward pass averages gradients over the ranks."""
         return paddle.DataParallel(model) if self.count > 1 else model
 
+    def share(self, model: paddle.nn.Layer):
+        """Gives every rank the weights and statistics of the first one, which are those that are saved. Without
+        synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
+        if self.count > 1:
+            for tensor in model.state_dict().values():
+                paddle.distributed.broadcast(tensor, src=0)
+
     def sum(self, array):
         """NumPy int64 array, summed over the ranks."""
         if self.count == 1:

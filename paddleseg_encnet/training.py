@@ -99,6 +99,7 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         if schedule.saves_at(step):
             if val_dataset is not None:
                 for name, tracked_model in tracked.items():
+                    ranks.share(tracked_model)
                     result = evaluate(tracked_model, val_dataset, precision, num_workers, **(test_config or {}))
                     best[name] = best[name].updated(result.mean_iou, step)
                     if name == "model":

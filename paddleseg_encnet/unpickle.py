@@ -28,6 +28,8 @@ from paddleseg_encnet.pickle_names import (
 # limit bounds time, and the memory of the empty containers that opcodes of one byte make.
 MAX_STEPS = 250_000
 
+# Modules that pickles write instead of the ones that people know.
+_PUBLIC_NAMES = {"posix": "os", "nt": "os", "__builtin__": "builtins"}
 _OPCODE_NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
 _CONSTANTS = {b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False,
@@ -103,8 +105,11 @@ class _Machine:
     def name(self, module, name):
         expect(type(module) is str and type(name) is str, "names something without text")
         if (module, name) not in CALLS and (module, name) not in WORDS:
+            shown = f"{module[:MAX_NAME]}.{name[:MAX_NAME]}"
+            if module in _PUBLIC_NAMES:
+                shown = f"{_PUBLIC_NAMES[module]}.{name[:MAX_NAME]} (written {shown})"
             raise CheckpointError(
-                f"asks for {module[:MAX_NAME]}.{name[:MAX_NAME]}, which weights do not need; it was "
+                f"asks for {shown}, which weights do not need; it was "
                 "refused and nothing of the file was run. Do not open this file with paddle.load or "
                 "torch.load; get the weights from a source you trust")
         return Name(module, name)

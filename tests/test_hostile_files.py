@@ -75,51 +75,47 @@ def instance_pickle(command):
     return b"\x80\x02(X" + struct.pack("<I", len(command)) + command.encode() + b"ios\nsystem\n."
 
 
-# name in the message, function of (shell command, Python statement) that makes what is pickled
+# name in the message, function of (shell command, Python statement, folder) that makes what is pickled
 CODE = {
-    "os.system": ("system", lambda sh, py: Call(os.system, sh)),
-    "eval": ("builtins.eval", lambda sh, py: Call(eval, "exec(" + repr(py) + ")")),
-    "exec": ("builtins.exec", lambda sh, py: Call(exec, py)),
-    "subprocess": ("subprocess", lambda sh, py: Call(subprocess.call, ["sh", "-c", sh])),
-    "getattr chain": ("builtins.getattr", lambda sh, py: [
+    "os.system": ("os.system (written", lambda sh, py, folder: Call(os.system, sh)),
+    "eval": ("builtins.eval", lambda sh, py, folder: Call(eval, "exec(" + repr(py) + ")")),
+    "exec": ("builtins.exec", lambda sh, py, folder: Call(exec, py)),
+    "subprocess": ("subprocess", lambda sh, py, folder: Call(subprocess.call, ["sh", "-c", sh])),
+    "getattr chain": ("builtins.getattr", lambda sh, py, folder: [
         Call(getattr, Call(getattr, Call(__import__, "os"), "path"), "join"), Call(os.system, sh)]),
-    "import": ("builtins.__import__", lambda sh, py: [Call(__import__, "os"), Call(exec, py)]),
-    "pickle.loads": ("pickle.loads", lambda sh, py: Call(pickle.loads, pickle.dumps(Call(os.system, sh)))),
-    "python pickle.loads": ("pickle._loads", lambda sh, py: Call(pickle._loads, pickle.dumps(Call(os.system, sh)))),
-    "object array": ("object arrays", lambda sh, py: np.array([Call(os.system, sh)], dtype=object)),
-    "numpy load": ("numpy", lambda sh, py: Call(np.load, nested_npy(sh), None, True)),
-    "setstate": ("Setter", lambda sh, py: Setter(sh)),
-    "copyreg": ("copyreg", lambda sh, py: [Call(copyreg._reconstructor, list, list, []),
-                                           Call(os.system, sh)]),
-    "state of a call": ("system", lambda sh, py: Call(OrderedDict, state={"_metadata": Call(os.system, sh)})),
-    "subclass": ("Reducer", lambda sh, py: [Reducer(), Call(os.system, sh)]),
-    "partial": ("functools.partial",
-                lambda sh, py: Call(functools.partial(os.system, sh))),
-    "run_path": ("runpy", lambda sh, py: Call(runpy.run_path, script(py))),
-    "dict key": ("system", lambda sh, py: {1: {(Call(os.system, sh),): 2}}),
+    "import": ("builtins.__import__", lambda sh, py, folder: [Call(__import__, "os"), Call(exec, py)]),
+    "pickle.loads": ("pickle.loads", lambda sh, py, folder: Call(pickle.loads, pickle.dumps(Call(os.system, sh)))),
+    "python pickle.loads": ("pickle._loads",
+                            lambda sh, py, folder: Call(pickle._loads, pickle.dumps(Call(os.system, sh)))),
+    "object array": ("object arrays", lambda sh, py, folder: np.array([Call(os.system, sh)], dtype=object)),
+    "numpy load": ("numpy", lambda sh, py, folder: Call(np.load, nested_npy(sh, folder), None, True)),
+    "setstate": ("Setter", lambda sh, py, folder: Setter(sh)),
+    "copyreg": ("copyreg", lambda sh, py, folder: [Call(copyreg._reconstructor, list, list, []), Call(os.system, sh)]),
+    "state of a call": ("os.system (written",
+                        lambda sh, py, folder: Call(OrderedDict, state={"_metadata": Call(os.system, sh)})),
+    "subclass": ("Reducer", lambda sh, py, folder: [Reducer(), Call(os.system, sh)]),
+    "partial": ("functools.partial", lambda sh, py, folder: Call(functools.partial(os.system, sh))),
+    "run_path": ("runpy", lambda sh, py, folder: Call(runpy.run_path, script(py, folder))),
+    "dict key": ("os.system (written", lambda sh, py, folder: {1: {(Call(os.system, sh),): 2}}),
 }
+OLD_NAMES = {"subprocess": "commands", "copyreg": "copy_reg"}  # protocol 2 writes the names of Python 2
 
 
-OLD_NAMES = {"subprocess": "commands"}
-
-
-def nested_npy(command):
-    name = script("").replace(".py", ".npy")
+def nested_npy(command, folder):
+    name = str(folder / "objects.npy")
     np.save(name, np.array([Call(os.system, command)], dtype=object), allow_pickle=True)
     return name
 
 
-def script(text):
-    path = os.path.join(script.folder, "script.py")
-    Path(path).write_text(text)
-    return path
+def script(text, folder):
+    (folder / "script.py").write_text(text)
+    return str(folder / "script.py")
 
 
 def hostile(kind, folder, protocol):
     """(pickle, sentinel file that it creates when it is run)"""
     sentinel = folder / "sentinel"
-    script.folder = str(folder)
-    value = CODE[kind][1](f"touch {sentinel}", f"open({str(sentinel)!r}, 'w').close()")
+    value = CODE[kind][1](f"touch {sentinel}", f"open({str(sentinel)!r}, 'w').close()", folder)
     return pickle.dumps({"weight": np.zeros(3, "float32"), "bad": value}, protocol), sentinel
 
 
@@ -136,10 +132,8 @@ def test_the_code_in_these_files_is_real(kind, tmp_path):
 def test_code_is_refused_by_name_and_not_run(kind, protocol, tmp_path):
     data, sentinel = hostile(kind, tmp_path, protocol)
     message = refusal(tmp_path / "bad.pdparams", data)
-    # Protocol 2 writes the names of Python 2.
     wanted = CODE[kind][0]
-    assert any(name in message for name in (wanted, wanted.replace("builtins", "__builtin__"),
-                                            wanted.replace("copyreg", "copy_reg"), OLD_NAMES.get(wanted, wanted)))
+    assert wanted in message or protocol == 2 and OLD_NAMES.get(wanted, wanted) in message
     assert re.search(r"\(byte [\d,]+, opcode [A-Z_]+\)$", message)
     assert not sentinel.exists()
 
@@ -197,7 +191,7 @@ def named(module, name):
 ])
 def test_only_exact_names_are_known(module, name, tmp_path):
     message = refusal(tmp_path / "bad.pdparams", b"\x80\x02" + named(module, name) + b")R.")
-    assert f"asks for {module}.{name}," in message and "(byte 2, opcode GLOBAL)" in message
+    assert "asks for " in message and f"{module}.{name}" in message and "(byte 2, opcode GLOBAL)" in message
 
 
 def test_a_name_cannot_forge_the_message(tmp_path):
@@ -322,8 +316,8 @@ RESOURCES = {
     "many marks": (b"\x80\x04" + b"(" * 10**7, "more than 250,000 opcodes"),
     "memo": (b"\x80\x04}" + b"\x94" * 10**7, "more than 250,000 opcodes"),
     "no end": (b"\x80\x04}", "cut short"),
-    "deep lists": (in_dict(b"(" + b"]" * 10**5 + b"a" * (10**5 - 1) + b"t"), "deeper than 32"),
-    "deep tuples": (in_dict(b")" + b"\x85" * 10**5), "deeper than 32"),
+    "deep lists": (in_dict(b"(" + b"]" * 10**4 + b"a" * (10**4 - 1) + b"t"), "deeper than 32"),
+    "deep tuples": (in_dict(b")" + b"\x85" * 10**4), "deeper than 32"),
     "cycle": (in_dict(b"]q\x00h\x00a"), "deeper than 32"),
     "cyclic dict": (b"\x80\x04}q\x00" + short("w") + b"h\x00s.", "deeper than 32"),
     "laughs of lists": (laughs(), "more than 100,000 values"),
@@ -459,13 +453,13 @@ def test_absurd_files_are_refused_quickly_and_in_little_memory(kind, tmp_path):
     path = tmp_path / "bad"
     path.write_bytes(data)
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         assert words in refusal(path)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - begin < 30  # a tenth of it where nothing else runs
+    assert time.process_time() - begin < 20  # tracing makes it four times as long as it is
     assert peak < 5 * len(data) + 48 * MIB
 
 

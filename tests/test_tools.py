@@ -109,6 +109,20 @@ def test_moving_average_and_early_stopping(small_config, run_tool, tmp_path, cap
     assert last < 8 and (tmp_path / f"iter_{last}" / "ema_model.pdparams").exists()
 
 
+def test_two_ranks_print_the_miou_of_the_saved_weights(small_config, tmp_path, run_tool, capsys):
+    """Over gloo on the CPU, where each rank gathers BatchNorm statistics of its own."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
+         tmp_path / "log", ROOT / "tools" / "train.py", "--config", small_config, "--save_dir", tmp_path / "run",
+         "--do_eval", "--device", "cpu"],
+        env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first = (tmp_path / "log" / "workerlog.0").read_text()
+    run_tool("val", "--config", small_config, "--model_path", tmp_path / "run" / "iter_4" / "model.pdparams")
+    assert printed_miou(first) == printed_miou(capsys.readouterr().out)
+
+
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 def error_of(run_tool, capsys, *arguments) -> str:

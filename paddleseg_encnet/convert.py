@@ -1,0 +1,445 @@
+"""Weights of the other EncNets, and of ImageNet ResNets, under the names and in the layouts of this project.
+
+Three codebases published EncNets; what their networks compute is the same but for what a config can say (the stem's
+width, the dilation of first blocks, how images are resized). The tables below pair their names. All functions are pure
+and work on dicts of NumPy arrays; neither Paddle nor PyTorch is needed.
+
+Every tensor of a file is used or known to be of no use, every shape is checked, and what does not fit is an error with
+the whole list: a network with one layer of random numbers in it looks like a working one.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from paddleseg_encnet.arrays import CheckpointError
+
+PADDLESEG, MMSEGMENTATION, ENCODING = FAMILIES = ("PaddleSeg", "mmsegmentation", "PyTorch-Encoding")
+PADDLE, PYTORCH = "Paddle", "PyTorch"       # which a backbone alone was made with
+
+# The head: group, kind of layer, its name in each family, and its shape. Only "head" is always there.
+# C width of the head, C2 C3 C4 widths of the stages, K codewords, N classes, A width of the auxiliary head.
+HEAD = (
+    ("head", "conv, bias", "bottleneck._conv", "decode_head.bottleneck.conv", "head.conv5.0", "C C4 3"),
+    ("head", "norm", "bottleneck._batch_norm", "decode_head.bottleneck.bn", "head.conv5.1", "C"),
+    ("laterals", "conv, bias", "lateral_convs.0._conv", "decode_head.lateral_convs.0.conv", "head.connect.0.0",
+     "C C2 1"),
+    ("laterals", "norm", "lateral_convs.0._batch_norm", "decode_head.lateral_convs.0.bn", "head.connect.0.1", "C"),
+    ("laterals", "conv, bias", "lateral_convs.1._conv", "decode_head.lateral_convs.1.conv", "head.connect.1.0",
+     "C C3 1"),
+    ("laterals", "norm", "lateral_convs.1._batch_norm", "decode_head.lateral_convs.1.bn", "head.connect.1.1", "C"),
+    ("laterals", "conv, bias", "fusion._conv", "decode_head.fusion.conv", "head.fusion.0", "C 3C 3"),
+    ("laterals", "norm", "fusion._batch_norm", "decode_head.fusion.bn", "head.fusion.1", "C"),
+    ("head", "conv, bias", "enc_module.encoding_project._conv", "decode_head.enc_module.encoding_project.conv",
+     "head.encmodule.encoding.0", "C C 1"),
+    ("head", "norm", "enc_module.encoding_project._batch_norm", "decode_head.enc_module.encoding_project.bn",
+     "head.encmodule.encoding.1", "C"),
+    ("head", "encoding", "enc_module.encoding.0", "decode_head.enc_module.encoding.0", "head.encmodule.encoding.3",
+     "K C"),
+    ("head", "norm", "enc_module.encoding.1", "decode_head.enc_module.encoding.1", "head.encmodule.encoding.4", "K"),
+    ("head", "linear", "enc_module.fc.0", "decode_head.enc_module.fc.0", "head.encmodule.fc.0", "C C"),
+    ("head", "classifier", "head", "decode_head.conv_seg", "head.conv6.1", "N C 1"),
+    ("presence", "linear", "se_layer", "decode_head.se_layer", "head.encmodule.selayer", "C N"),
+    ("auxiliary", "conv, bias", "fcn_head.conv_bn_relu._conv", "auxiliary_head.convs.0.conv", "auxlayer.conv5.0",
+     "A C3 3"),
+    ("auxiliary", "norm", "fcn_head.conv_bn_relu._batch_norm", "auxiliary_head.convs.0.bn", "auxlayer.conv5.1", "A"),
+    ("auxiliary", "classifier", "fcn_head.conv", "auxiliary_head.conv_seg", "auxlayer.conv5.4", "N A 1"),
+)
+# Kind of layer -> its tensors: our name, PyTorch's, and which dimensions of the layer's shape it has.
+ALL, FIRST = slice(None), slice(1)
+TENSORS = {
+    "conv": (("weight", "weight", ALL),),
+    "conv, bias": (("weight", "weight", ALL), ("bias", "bias", FIRST)),     # Paddle's ConvBNReLU; others have no bias
+    "classifier": (("weight", "weight", ALL), ("bias", "bias", FIRST)),
+    "linear": (("weight", "weight", ALL), ("bias", "bias", slice(1, 2))),   # [in, out] here, [out, in] in PyTorch
+    "norm": (("weight", "weight", ALL), ("bias", "bias", ALL), ("_mean", "running_mean", ALL),
+             ("_variance", "running_var", ALL)),
+    "encoding": (("codewords", "codewords", ALL), ("scale", "scale", FIRST)),
+}
+
+
+class Names(NamedTuple):
+    """How a codebase calls the layers of a ResNet. In the formats stages and convolutions count from 1, blocks from 0,
+    and {s} and {c} are the stage's and the convolution's number counted from 0."""
+    stem: Tuple[str, ...]           # convolution, batch norm, convolution, batch norm, ...
+    shortcut: Tuple[str, str]       # convolution, batch norm
+    conv: str = "conv{conv}"
+    norm: str = "bn{conv}"
+    block: str = "layer{stage}.{block}."
+
+
+_DEEP = ("stem.0", "stem.1", "stem.3", "stem.4", "stem.6", "stem.7")
+_DEEP_IN_CONV1 = ("conv1.0", "conv1.1", "conv1.3", "conv1.4", "conv1.6", "bn1")
+_STRIDED, _POOLED = ("downsample.0", "downsample.1"), ("downsample.1", "downsample.2")
+OURS = {
+    "v1b": Names(("stem.0", "stem.1"), _STRIDED),
+    "v1c": Names(_DEEP, _STRIDED),
+    "vd": Names(tuple(f"conv1_{i}.{part}" for i in (1, 2, 3) for part in ("_conv", "_batch_norm")),
+                ("short._conv", "short._batch_norm"), "conv{c}._conv", "conv{c}._batch_norm", "bb_{s}_{block}."),
+}
+# What a backbone may be called elsewhere, and which of ours computes the same.
+THEIRS = (
+    (Names(_DEEP_IN_CONV1, _STRIDED), "v1c"),           # PyTorch-Encoding's and timm's "s"
+    (Names(_DEEP, _STRIDED), "v1c"),                    # mmcv's V1c, and ours
+    (Names(("conv1", "bn1"), _STRIDED), "v1b"),         # torchvision, mmcv, timm
+    (Names(("stem.0", "stem.1"), _STRIDED), "v1b"),     # ours
+    (Names(_DEEP_IN_CONV1, _POOLED), "vd"),             # timm's "d"
+    (Names(_DEEP, _POOLED), "vd"),                      # mmcv's V1d
+    (OURS["vd"], "vd"),                                 # PaddleSeg's
+)
+DEPTHS = {
+    (False, (2, 2, 2, 2)): 18,
+    (False, (3, 4, 6, 3)): 34,
+    (True, (3, 4, 6, 3)): 50,
+    (True, (3, 4, 23, 3)): 101,
+    (True, (3, 8, 36, 3)): 152,
+}
+VD_DEPTHS = (50, 101)           # what PaddleSeg registers, less ResNet18_vd: it has one shortcut more than others' 18d
+WIDTHS, EXPANSION = (64, 128, 256, 512), 4
+WRAPPERS = ("state_dict", "model", "model_state_dict", "network")
+PREFIXES = ("module.", "_orig_mod.")                    # DataParallel, torch.compile
+CLASSIFIERS = ("fc.", "head.fc.", "out.")               # of ImageNet, and no part of a backbone
+AUXILIARY_CHANNELS = 256        # of both PyTorch implementations
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file holds, told from its names and shapes. `num_classes` is None for a backbone alone."""
+    family: str                         # whose EncNet; of a backbone, PADDLE or PYTORCH
+    names: Names
+    prefix: str                         # of the backbone's tensors
+    version: str                        # "v1b", "v1c" or "vd"
+    depth: int
+    stem_width: int = 32                # of the first convolutions of a deep stem, half of its output
+    in_channels: int = 3
+    num_classes: Optional[int] = None
+    num_codes: Optional[int] = None
+    mid_channels: Optional[int] = None
+    aux_channels: Optional[int] = None  # None: there is no auxiliary head
+    add_lateral: bool = False
+    use_se_loss: bool = False
+    align_corners: bool = False
+    output_stride: int = 8
+    first_block_dilation: str = "half"
+    classifier: bool = False            # there is an ImageNet classifier too, which is left out
+    assumed: Tuple[str, ...] = ()       # settings that names and shapes cannot tell and the file does not say
+
+    @property
+    def is_network(self) -> bool:
+        return self.num_classes is not None
+
+    @property
+    def in_paddle(self) -> bool:
+        """Its tensors have Paddle's names and layouts."""
+        return self.family in (PADDLESEG, PADDLE)
+
+    @property
+    def backbone(self) -> str:
+        return f"ResNet{self.depth}_{self.version}"
+
+    def __str__(self) -> str:
+        if not self.is_network:
+            return f"backbone {self.backbone} from {self.family}, stem {self.stem_width} wide"
+        having = [what for what, has in (("laterals", self.add_lateral), ("presence layer", self.use_se_loss),
+                                         ("auxiliary head", self.aux_channels)) if has]
+        return (f"EncNet of {self.family} on {self.backbone}, {self.num_classes} classes, {self.num_codes} codewords, "
+                f"{self.mid_channels} channels; {', '.join(having) or 'nothing that only training needs'}")
+
+    def notes(self) -> List[str]:
+        """What a user should know of the conversion, in words."""
+        notes = list(self.assumed)
+        if self.classifier:
+            notes.append("the ImageNet classifier is left out")
+        if self.is_network and not self.use_se_loss:
+            notes.append("the file has no presence layer: use_se_loss is False, and the config has no SELoss")
+        if self.is_network and self.aux_channels is None:
+            notes.append("the file has no auxiliary head: a freshly initialised one, from seed 0, takes its place; "
+                         "only training reads it")
+        return notes
+
+
+class Tensor(NamedTuple):
+    """One tensor: its name here and there, its shape here."""
+    ours: str
+    theirs: str
+    shape: Tuple[int, ...]
+    transposed: bool        # between there and here
+    zero_if_missing: bool
+
+
+def recognise(checkpoint: Dict[str, Any]) -> Source:
+    """Tells what a file holds, as `checkpoint.read` returns it.
+
+    Raises:
+        CheckpointError: it is none of what this module knows; says what was looked for.
+    """
+    state = tensors_of(checkpoint)
+    names, version, prefix = _backbone_names(state)
+    counts, bottleneck = _blocks(state, names, prefix)
+    if (bottleneck, counts) not in DEPTHS:
+        raise CheckpointError(f"a ResNet with {'-'.join(map(str, counts))} {'bottleneck' if bottleneck else 'basic'} "
+                              f"blocks in its stages is none of {', '.join(map(str, DEPTHS.values()))}")
+    stem = state[f"{prefix}{names.stem[0]}.weight"].shape
+    found = dict(names=names, prefix=prefix, version=version, depth=DEPTHS[bottleneck, counts],
+                 stem_width=stem[0] if version != "v1b" else stem[0] // 2, in_channels=stem[1],
+                 classifier=bool(_imagenet_classifier(state, prefix)))
+    column = _family(state)
+    if column is None:
+        in_paddle = any(name.endswith("._mean") for name in state)
+        return _checked(Source(PADDLE if in_paddle else PYTORCH, **found))
+    name = {row[2]: row[column] for row in HEAD}        # by PaddleSeg's name
+    present = {row[0] for row in HEAD if f"{row[column]}.weight" in state}
+    num_classes, mid_channels = state[name["head"] + ".weight"].shape[:2]
+    auxiliary = state.get(name["fcn_head.conv_bn_relu._conv"] + ".weight")
+    settings, assumed = _settings(FAMILIES[column - 2], checkpoint)
+    return _checked(Source(
+        FAMILIES[column - 2], num_classes=num_classes, mid_channels=mid_channels,
+        num_codes=state[name["enc_module.encoding.0"] + ".codewords"].shape[0],
+        aux_channels=None if auxiliary is None else auxiliary.shape[0],
+        add_lateral="laterals" in present, use_se_loss="presence" in present, assumed=assumed, **settings, **found))
+
+
+def convert(checkpoint: Dict[str, Any], source: Optional[Source] = None) -> Tuple[Dict[str, np.ndarray], dict]:
+    """The tensors of a file as ours, and the `model` section (or `model.backbone`) of the config that they belong to.
+
+    Args:
+        checkpoint: what `checkpoint.read` returned.
+        source: what it holds, if not as `recognise` says; for instance with another `align_corners`.
+
+    Returns:
+        float32 arrays by the names of `ENCNet.state_dict()`, or of the backbone's; and the config section.
+
+    Raises:
+        CheckpointError: tensors are missing, left over, or of another shape; the message lists them all.
+    """
+    source = source or recognise(checkpoint)
+    state = tensors_of(checkpoint)
+    converted, missing, wrong = {}, [], []
+    left = {name for name in state if not name.endswith(".num_batches_tracked")} - set(_imagenet_classifier(state, source.prefix))
+    for tensor in layout(source):
+        if tensor.theirs not in state:
+            if tensor.zero_if_missing:
+                converted[tensor.ours] = np.zeros(tensor.shape, "float32")
+            else:
+                missing.append(tensor.theirs)
+            continue
+        left.discard(tensor.theirs)
+        value = state[tensor.theirs].T if tensor.transposed else state[tensor.theirs]
+        if value.shape != tensor.shape or value.dtype.kind != "f":
+            expected = tensor.shape[::-1] if tensor.transposed else tensor.shape
+            wrong.append(f"{tensor.theirs} {state[tensor.theirs].dtype} {state[tensor.theirs].shape} instead of "
+                         f"{expected}")
+        else:
+            converted[tensor.ours] = np.ascontiguousarray(value, dtype="float32")
+    problems = [f"{what} ({len(names)}): {', '.join(names)}" for what, names in (
+        ("missing", missing), ("not used", sorted(left)), ("wrong", wrong)) if names]
+    if problems:
+        raise CheckpointError(f"taken for a {source}, the file does not fit; {'; '.join(problems)}")
+    if source.is_network and source.aux_channels is None:
+        converted.update(_fresh_auxiliary_head(source))
+    return converted, model_config(source)
+
+
+def layout(source: Source) -> Iterator[Tensor]:
+    """All tensors that a file must hold for what it was recognised as."""
+    ours = "backbone." if source.is_network else ""
+    for kind, our_name, their_name, shape in _backbone_layers(source):
+        yield from _tensors(source, kind, ours + our_name, source.prefix + their_name, shape)
+    if not source.is_network:
+        return
+    groups = {"head": True, "laterals": source.add_lateral, "presence": source.use_se_loss,
+              "auxiliary": source.aux_channels}
+    column = 2 + FAMILIES.index(source.family)
+    sizes = _sizes(source)
+    for row in HEAD:
+        if groups[row[0]]:
+            yield from _tensors(source, row[1], row[2], row[column], _shape(row[5], sizes))
+
+
+def model_config(source: Source) -> dict:
+    """The `model` section of a config for this network; of a backbone, what stands under `model.backbone`."""
+    backbone = {"type": source.backbone, "output_stride": source.output_stride, "in_channels": source.in_channels}
+    if source.version != "vd":
+        backbone.update(stem_width=source.stem_width, first_block_dilation=source.first_block_dilation)
+    if not source.is_network:
+        return backbone
+    return {"type": "ENCNet", "num_classes": source.num_classes, "backbone": backbone, "backbone_indices": [1, 2, 3],
+            "num_codes": source.num_codes, "mid_channels": source.mid_channels, "use_se_loss": source.use_se_loss,
+            "add_lateral": source.add_lateral, "align_corners": source.align_corners,
+            "aux_channels": source.aux_channels or AUXILIARY_CHANNELS}
+
+
+def summary(source: Source) -> List[Tuple[str, str, int]]:
+    """What goes where: common name there, part of the network here, number of tensors."""
+    parts = {}
+    for tensor in layout(source):
+        if not tensor.zero_if_missing or source.in_paddle:
+            parts.setdefault(tensor.ours.split(".")[0], []).append(tensor.theirs)
+    return [(os.path.commonprefix(names).rpartition(".")[0] + ".*", part, len(names)) for part, names in parts.items()]
+
+
+def tensors_of(checkpoint: Dict[str, Any]) -> Dict[str, np.ndarray]:
+    """The arrays by name, without the dicts and prefixes around them."""
+    state = checkpoint
+    while True:
+        inner = [state[key] for key in WRAPPERS if isinstance(state.get(key), dict)]
+        if not inner:
+            break
+        state = inner[0]
+    state = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    if not state:
+        raise CheckpointError("there are no tensors in this file")
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name[len(prefix):]: value for name, value in state.items()}
+    return state
+
+
+def _imagenet_classifier(state, prefix: str) -> List[str]:
+    """Names of the classifier that a backbone was trained with."""
+    alone = CLASSIFIERS if _family(state) is None else ()
+    return [name for name in state if name.startswith((prefix + "fc.", *alone))]
+
+
+def _family(state) -> Optional[int]:
+    """Which column of HEAD has the names of this file's head; None if there is no EncNet head."""
+    encoding = next(row for row in HEAD if row[1] == "encoding")
+    classifier = next(row for row in HEAD if row[2] == "head")
+    for column in range(2, 2 + len(FAMILIES)):
+        if f"{encoding[column]}.codewords" in state and f"{classifier[column]}.weight" in state:
+            return column
+    return None
+
+
+def _backbone_names(state) -> Tuple[Names, str, str]:
+    """The names that a file's backbone has, which of ours it is, and the prefix of its tensors."""
+    def is_conv(name):
+        return f"{name}.weight" in state and state[f"{name}.weight"].ndim == 4
+
+    for prefix in ("pretrained.", "backbone.", ""):
+        for names, version in THEIRS:
+            block = prefix + names.block.format(stage=2, s=1, block=0)
+            if all(is_conv(prefix + name) for name in names.stem[::2]) and is_conv(block + names.shortcut[0]):
+                return names, version, prefix
+    raise CheckpointError("no ResNet was found in this file: known are the names of torchvision, timm, mmcv, "
+                          f"PyTorch-Encoding and PaddleSeg; its first tensors are {', '.join(list(state)[:5])}")
+
+
+def _blocks(state, names: Names, prefix: str) -> Tuple[Tuple[int, ...], bool]:
+    """Number of blocks of each stage, and whether they are bottleneck blocks."""
+    def has(stage, block, conv):
+        name = names.block + names.conv
+        return f"{prefix}{name.format(stage=stage, s=stage - 1, block=block, conv=conv, c=conv - 1)}.weight" in state
+
+    counts = []
+    for stage in (1, 2, 3, 4):
+        counts.append(0)
+        while has(stage, counts[-1], 1):
+            counts[-1] += 1
+    return tuple(counts), has(1, 0, 3)
+
+
+def _settings(family: str, checkpoint) -> Tuple[dict, Tuple[str, ...]]:
+    """What no tensor tells: from the config text that mmsegmentation saves along, else as the family has it."""
+    if family == PADDLESEG:
+        return {"first_block_dilation": "full"}, ()
+    if family == ENCODING:
+        return {"align_corners": True}, ()
+    meta = checkpoint.get("meta")
+    text = (meta.get("config") or meta.get("cfg")) if isinstance(meta, dict) else None
+    corners = re.search(r"decode_head\s*=.*?align_corners\s*=\s*(True|False)", text, re.S) \
+        if isinstance(text, str) else None
+    if corners is None:
+        return {}, ("the file does not say how its network resizes: align_corners is False, as in mmsegmentation's "
+                    "configs but those for crops of 769 x 769",)
+    strides = {"1,1,2,4": 8, "1,1,1,2": 16, "1,1,1,1": 32}
+    dilations = re.search(r"dilations\s*=\s*[(\[]([\d,\s]+?),?[)\]]", text)
+    dilations = "1,1,2,4" if dilations is None else re.sub(r"\s", "", dilations.group(1))
+    if dilations not in strides or re.search(r"style\s*=\s*['\"]caffe['\"]", text):
+        raise CheckpointError("the backbone's config has dilations or a style (caffe) that this project's does not")
+    contracted = re.search(r"contract_dilation\s*=\s*True", text)
+    return {"align_corners": corners.group(1) == "True", "output_stride": strides[dilations],
+            "first_block_dilation": "half" if contracted else "full"}, ()
+
+
+def _checked(source: Source) -> Source:
+    """The same, or an error if no network of this project computes what it does."""
+    if source.version == "vd" and not source.in_paddle and source.is_network:
+        raise CheckpointError("an EncNet on a ResNet with average-pool shortcuts (V1d) dilates first blocks otherwise "
+                              "than PaddleSeg's ResNet_vd: it cannot be imported")
+    if source.version == "vd" and not source.in_paddle and (source.depth not in VD_DEPTHS or source.stem_width != 32):
+        raise CheckpointError(f"a ResNet-{source.depth} with average-pool shortcuts (V1d) and a stem of width "
+                              f"{source.stem_width}: PaddleSeg has ResNet50_vd and ResNet101_vd, of width 32, only")
+    if source.version != "vd" and source.in_paddle and source.is_network:
+        raise CheckpointError("this EncNet has this project's names already: use it with the config that was written "
+                              "when it was imported or trained")
+    return source
+
+
+def _backbone_layers(source: Source) -> Iterator[Tuple[str, str, str, Tuple[int, ...]]]:
+    """Kind, our name, their name and shape of each layer."""
+    ours, theirs, width = OURS[source.version], source.names, source.stem_width
+    bottleneck, counts = next(key for key, depth in DEPTHS.items() if depth == source.depth)
+    deep = [(width, source.in_channels, 3, 3), (width,), (width, width, 3, 3), (width,), (2 * width, width, 3, 3),
+            (2 * width,)]
+    shapes = deep if source.version != "v1b" else [(2 * width, source.in_channels, 7, 7), (2 * width,)]
+    for our_name, their_name, shape in zip(ours.stem, theirs.stem, shapes):
+        yield "conv" if len(shape) == 4 else "norm", our_name, their_name, shape
+
+    channels = 2 * width
+    for s, (width, count) in enumerate(zip(WIDTHS, counts)):
+        out = width * EXPANSION if bottleneck else width
+        for block in range(count):
+            def both(pattern_of, **numbers):
+                numbers.update(stage=s + 1, s=s, block=block)
+                return [(names.block + pattern_of(names)).format(**numbers) for names in (ours, theirs)]
+
+            convs = [(width, channels, 1, 1), (width, width, 3, 3), (out, width, 1, 1)] if bottleneck else \
+                [(width, channels, 3, 3), (width, width, 3, 3)]
+            for c, shape in enumerate(convs):
+                yield ("conv", *both(lambda names: names.conv, conv=c + 1, c=c), shape)
+                yield ("norm", *both(lambda names: names.norm, conv=c + 1, c=c), shape[:1])
+            # PaddleSeg's ResNet_vd has a shortcut in the first block of every stage, others where shapes change.
+            if block == 0 and (channels != out or s > 0 or source.version == "vd"):
+                yield ("conv", *both(lambda names: names.shortcut[0]), (out, channels, 1, 1))
+                yield ("norm", *both(lambda names: names.shortcut[1]), (out,))
+            channels = out
+
+
+def _tensors(source: Source, kind: str, ours: str, theirs: str, shape: Tuple[int, ...]) -> Iterator[Tensor]:
+    for our_name, torch_name, dimensions in TENSORS[kind]:
+        their_name = our_name if source.in_paddle else torch_name
+        yield Tensor(f"{ours}.{our_name}", f"{theirs}.{their_name}", shape[dimensions],
+                     transposed=kind == "linear" and not source.in_paddle,
+                     zero_if_missing=kind == "conv, bias" and our_name == "bias" and not source.in_paddle)
+
+
+def _sizes(source: Source) -> Dict[str, int]:
+    expansion = EXPANSION if source.depth >= 50 else 1
+    return {"C": source.mid_channels, "3C": 3 * source.mid_channels, "K": source.num_codes, "N": source.num_classes,
+            "A": source.aux_channels, "1": 1, "3": 3, **{f"C{i + 1}": w * expansion for i, w in enumerate(WIDTHS)}}
+
+
+def _shape(words: str, sizes: Dict[str, int]) -> Tuple[int, ...]:
+    """"C C4 3" -> (512, 2048, 3, 3): a third word is the size of a square kernel."""
+    numbers = tuple(sizes[word] for word in words.split())
+    return numbers if len(numbers) < 3 else (*numbers, numbers[2])
+
+
+def _fresh_auxiliary_head(source: Source) -> Dict[str, np.ndarray]:
+    """He-initialised convolutions and an identity batch norm; the same numbers at each call."""
+    random = np.random.RandomState(0)
+    sizes = {**_sizes(source), "A": AUXILIARY_CHANNELS}
+    fresh = {}
+    for group, kind, ours, _, _, words in HEAD:
+        for name, _, dimensions in TENSORS[kind] if group == "auxiliary" else ():
+            shape = _shape(words, sizes)[dimensions]
+            if len(shape) == 4:
+                value = random.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5
+            else:
+                value = np.full(shape, float(kind == "norm" and name in ("weight", "_variance")))
+            fresh[f"{ours}.{name}"] = value.astype("float32")
+    return fresh
