@@ -142,7 +142,9 @@ class Source:
 
     def __str__(self) -> str:
         if not self.is_network:
-            return f"backbone {self.backbone} from {self.family}, stem {self.stem_width} wide"
+            w = self.stem_width
+            stem = f"{w}-{w}-{2 * w}" if self.version != "v1b" else f"{2 * w} (7x7)"
+            return f"backbone {self.backbone} from {self.family}, stem {stem}"
         having = [what for what, has in (("laterals", self.add_lateral), ("presence layer", self.use_se_loss),
                                          ("auxiliary head", self.aux_channels)) if has]
         return (f"EncNet of {self.family} on {self.backbone}, {self.num_classes} classes, {self.num_codes} codewords, "
@@ -278,7 +280,12 @@ def summary(source: Source) -> List[Tuple[str, str, int]]:
     for tensor in layout(source):
         if not tensor.zero_if_missing or source.in_paddle:
             parts.setdefault(tensor.ours.split(".")[0], []).append(tensor.theirs)
-    return [(os.path.commonprefix(names).rpartition(".")[0] + ".*", part, len(names)) for part, names in parts.items()]
+    rows = []
+    for part, names in parts.items():
+        common = os.path.commonprefix(names).rpartition(".")[0]
+        there = [common] if common else dict.fromkeys(name.split(".")[0] for name in names)
+        rows.append((", ".join(f"{name}.*" for name in there), part, len(names)))
+    return rows
 
 
 def tensors_of(checkpoint: Dict[str, Any]) -> Dict[str, np.ndarray]:

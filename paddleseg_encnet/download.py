@@ -6,11 +6,12 @@ when it is complete, its length and the checksum in its name are right, and of a
 """
 
 import contextlib
+import gzip
 import hashlib
 import http.client
-import lzma
 import os
 import re
+import socket
 import stat
 import tarfile
 import time
@@ -18,7 +19,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from typing import BinaryIO, Iterator, NamedTuple, Optional, Tuple
+from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
 from paddleseg_encnet.progress import Progress
@@ -60,7 +61,7 @@ def pretrained(url_or_path: str) -> str:
         return fetch(url_or_path, os.path.join(seg_env.PRETRAINED_MODEL_HOME, parent))
     folder = os.path.join(seg_env.PRETRAINED_MODEL_HOME, name.split(".")[0])
     with _alone(folder):
-        found = [file for file in sorted(os.listdir(folder)) if file.endswith(WEIGHTS) and not file.startswith(".")]
+        found = _weights(sorted(os.listdir(folder)))
         if len(found) == 1:
             return os.path.join(folder, found[0])
         archive = _fetch(url_or_path, folder, None)
@@ -96,26 +97,24 @@ def unpack(archive: str, folder: str, max_bytes: int = MAX_BYTES) -> str:
     """
     where = os.path.basename(archive)
     try:
-        opened = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive, max_bytes)
-        chosen = None
-        with contextlib.closing(opened) as members:
-            names = [_checked(member, where, max_bytes) for member in members]
-        for kind in WEIGHTS:
-            found = [name for name in names if name.endswith(kind)]
-            if found:
-                chosen = next((name for name in found if os.path.basename(name) == "model.pdparams"), found[0])
-                if len(found) > 1 and os.path.basename(chosen) != "model.pdparams":
-                    raise DownloadError(f"{where}: holds {len(found)} weights files, {', '.join(found[:5])}; unpack it "
-                                        "and give the path of one")
-                break
-        if chosen is None:
-            raise DownloadError(f"{where}: holds no weights file ({', '.join(WEIGHTS)}); it is of something else")
-        opened = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive, max_bytes)
-        with contextlib.closing(opened) as members:
-            member = next(member for member in members if member.name == chosen)
-            return _take(member, folder, where, max_bytes)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        with contextlib.closing(_members(archive, max_bytes)) as members:
+            found = _weights([_checked(member, where, max_bytes) for member in members])
+        if len(found) != 1:
+            raise DownloadError(f"{where}: holds {len(found) or 'no'} weights files{': ' if found else ''}"
+                                f"{', '.join(found[:5])}; one is needed, {' or '.join(WEIGHTS)}: unpack it yourself "
+                                "and give the path of the right one")
+        with contextlib.closing(_members(archive, max_bytes)) as members:
+            return _take(next(member for member in members if member.name == found[0]), folder, where, max_bytes)
+    except (tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DownloadError(f"{where}: is damaged or no tar, tar.gz or zip ({error}); download it again") from error
+
+
+def _weights(names: List[str]) -> List[str]:
+    """Of some files the weights: model.pdparams if there is one, else all of the first kind of WEIGHTS there is."""
+    names = [name for name in names if not os.path.basename(name).startswith(".")]      # "._x": macOS's, in zips
+    chosen = [[name for name in names if os.path.basename(name) == "model.pdparams"]]
+    chosen += [[name for name in names if name.endswith(kind)] for kind in WEIGHTS]
+    return next((found for found in chosen if found), [])
 
 
 # --- downloading -----------------------------------------------------------------------------------------------------
@@ -133,11 +132,12 @@ def _fetch(url: str, folder: str, sha256_prefix: Optional[str]) -> str:
         try:
             partial = _transfer(url, folder, name)
             break
-        except (_Broken, OSError, http.client.HTTPException) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
+        except (_Broken, urllib.error.URLError, ConnectionError, socket.timeout, http.client.HTTPException) as error:
+            answered = isinstance(error, urllib.error.HTTPError)
+            reason = error.reason if isinstance(error, urllib.error.URLError) and not answered else error
+            final = answered and error.code < 500
             if final or attempt == ATTEMPTS - 1:
-                raise DownloadError(f"cannot download {url}: {reason or type(error).__name__}; check the address and "
+                raise DownloadError(f"cannot download {url}: {reason}; check the address and "
                                     "the connection, or download it elsewhere and give its path") from error
             time.sleep(PAUSE * 2 ** attempt)
     try:
@@ -165,7 +165,8 @@ def _transfer(url: str, folder: str, name: str) -> str:
         response, start = _open(url, 0), 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(response)
-        version = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        tag = response.headers.get("ETag", "W/")
+        version = response.headers.get("Last-Modified") if tag.startswith("W/") else tag    # W/: not of every byte
         digest = hashlib.sha256(version.encode()).hexdigest()[:8] if version else "unknown"
         partial = os.path.join(folder, f".{name}.{digest}.part")
         begin, total = _range(response)
@@ -253,16 +254,19 @@ def _file_name(url: str) -> Tuple[str, str]:
     return names[-1], names[-2] if len(names) > 1 else parts.netloc.replace(":", "_")
 
 
-def _verify(path: str, name: str, sha256_prefix: Optional[str], advice: str, algorithm: str = "sha256"):
-    if sha256_prefix is None:
+def _verify(path: str, name: str, prefix: Optional[str], advice: str, algorithms: Sequence[str] = ("sha256",)):
+    """Raises DownloadError unless the file's digest by one of the algorithms begins with `prefix`, if there is one."""
+    if prefix is None:
         return
-    digest = hashlib.new(algorithm)
+    digests = [hashlib.new(algorithm) for algorithm in algorithms]
     with open(path, "rb") as file:
         for chunk in iter(lambda: file.read(CHUNK), b""):
-            digest.update(chunk)
-    if not digest.hexdigest().startswith(sha256_prefix.lower()):
-        raise DownloadError(f"{name}: its checksum should begin with {sha256_prefix}, and is "
-                            f"{digest.hexdigest()[:len(sha256_prefix)]}; {advice}")
+            for digest in digests:
+                digest.update(chunk)
+    found = [digest.hexdigest()[:len(prefix)] for digest in digests]
+    if prefix.lower() not in found:
+        raise DownloadError(f"{name}: its checksum should begin with {prefix}, and begins with {' or '.join(found)}; "
+                            f"{advice}")
 
 
 @contextlib.contextmanager
@@ -287,33 +291,44 @@ def _alone(folder: str) -> Iterator[None]:
 class _Member(NamedTuple):
     name: str
     size: int
-    kind: str           # "file", "folder" or what is refused
-    file: object        # opens it
+    kind: str                           # "file", "folder" or what is refused
+    open: Callable[[], BinaryIO]
 
 
 class _Bounded:
-    """A stream that gives no more than `limit` bytes, and no more than 16 MiB at once: tarfile reads headers of any
-    length that they claim into memory."""
+    """The first `limit` bytes of a file, no more than 16 MiB at once: tarfile reads a header of whatever length it
+    claims into memory."""
 
-    def __init__(self, file, limit: int):
-        self.file, self.left = file, limit
+    def __init__(self, file: BinaryIO, limit: int):
+        self.file, self.limit, self.tell = file, limit, file.tell
 
-    def read(self, size: int = -1) -> bytes:
-        data = self.file.read(size) if 0 <= size <= 16 * CHUNK else None
-        if data is None or len(data) > self.left:
+    def read(self, size: int) -> bytes:
+        return self.file.read(self.allowed(size, 16 * CHUNK))
+
+    def seek(self, position: int) -> int:
+        return self.file.seek(self.allowed(position, self.limit))
+
+    def allowed(self, number: int, limit: int) -> int:
+        if not 0 <= number <= limit or self.tell() > self.limit:
             raise DownloadError("the archive unpacks to far more than weights are; it is damaged or made to fill the "
-                                "disk")
-        self.left -= len(data)
-        return data
+                                "memory or the disk")
+        return number
+
+
+def _members(archive: str, max_bytes: int) -> Iterator[_Member]:
+    members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive, max_bytes)
+    for number, member in enumerate(members):
+        if number == MAX_MEMBERS:
+            raise DownloadError(f"{os.path.basename(archive)}: has more than {MAX_MEMBERS:,} members")
+        yield member
 
 
 def _tar_members(archive: str, max_bytes: int) -> Iterator[_Member]:
-    import gzip
     with open(archive, "rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        stream = _Bounded(gzip.GzipFile(fileobj=raw) if packed else raw, max_bytes + (max_bytes >> 4) + 16 * CHUNK)
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as tar:
+        stream = _Bounded(gzip.GzipFile(fileobj=raw) if packed else raw, max_bytes + 64 * CHUNK)
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 kind = "folder" if member.isdir() else "file" if member.isreg() and not member.issparse() else \
                     "link" if member.issym() or member.islnk() else "special file"
@@ -337,7 +352,7 @@ def _checked(member: _Member, where: str, max_bytes: int) -> str:
         raise DownloadError(f"{where}: member {member.name!r} has a path out of the archive; it is not to be trusted")
     if member.kind not in ("file", "folder"):
         raise DownloadError(f"{where}: member {member.name!r} is a {member.kind}; weights are files")
-    if member.size > max_bytes:
+    if not 0 <= member.size <= max_bytes:
         raise DownloadError(f"{where}: member {member.name!r} has {member.size:,} bytes, the limit is {max_bytes:,}")
     return member.name if member.kind == "file" else ""
 
@@ -348,7 +363,7 @@ def _take(member: _Member, folder: str, where: str, max_bytes: int) -> str:
     path, partial = os.path.join(folder, name), os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
         size = 0
-        with member.file() as source, open(partial, "wb") as target:
+        with member.open() as source, open(partial, "wb") as target:
             for chunk in iter(lambda: source.read(CHUNK), b""):
                 size += len(chunk)
                 if size > min(member.size, max_bytes):
@@ -359,7 +374,7 @@ def _take(member: _Member, folder: str, where: str, max_bytes: int) -> str:
                                 "again")
         match = _HASH.search(name)
         if match:       # PyTorch-Encoding's zips hold a file that is named after its SHA-1
-            _verify(partial, name, match.group(1), "download it again", algorithm="sha1")
+            _verify(partial, name, match.group(1), "download it again", ("sha1", "sha256"))
         os.replace(partial, path)
     finally:
         if os.path.exists(partial):     # only there if something went wrong

@@ -14,6 +14,7 @@ Things hide what was drawn before them, hence whoever calls the ``draw_*``
 functions calls them from far to near.  :mod:`paddleseg_encnet.scenes` does.
 """
 
+import math
 from collections import namedtuple
 
 import cv2
@@ -95,7 +96,7 @@ class Camera:
     def __init__(self, width, height, focal, centre, horizon, eye):
         self.width, self.height = width, height
         self.focal, self.centre, self.horizon = focal, centre, horizon
-        self.position = np.array((0., eye, 0.))
+        self.position = (0., float(eye), 0.)
 
     def project(self, x, y, z):
         """Pixel coordinates ``u, v`` of points in metres (arrays broadcast).
@@ -109,8 +110,10 @@ class Camera:
 
     def pixels(self, points):
         """`project` for an array of points: (..., 3) metres to (..., 2)."""
-        return np.stack(
-            self.project(points[..., 0], points[..., 1], points[..., 2]), -1)
+        pixels = np.empty(points.shape[:-1] + (2,))
+        pixels[..., 0], pixels[..., 1] = self.project(
+            points[..., 0], points[..., 1], points[..., 2])
+        return pixels
 
     def ground(self):
         """Where each pixel's ray meets the ground: two (height, width) arrays
@@ -132,22 +135,23 @@ class Canvas:
 
     def __init__(self, camera, light, sun, rng):
         self.camera, self.light, self.rng = camera, light, rng
-        self.sun = np.asarray(sun, float)
+        self.sun = tuple(map(float, sun))
         self.image = np.zeros((camera.height, camera.width, 3), np.uint8)
         self.label = np.full((camera.height, camera.width), IGNORE, np.uint8)
 
     def tone(self, colour, normal, depth):
         """What the camera sees of a surface of `colour` at `depth` metres."""
         light = self.light
-        normal = np.asarray(normal, float)
-        normal = normal / max(np.linalg.norm(normal), 1e-9)
+        length = max(sum(n * n for n in normal) ** .5, 1e-9)
+        facing = max(0., sum(n * s for n, s in zip(normal, self.sun)) / length)
         # The sky lights what looks up more than what looks down.
-        factor = (np.asarray(light.ambient) * (0.88 + 0.12 * normal[1]) +
-                  np.asarray(light.sun) * max(0., normal @ self.sun))
-        haze = 1. - np.exp(-depth / light.visibility)
-        seen = np.asarray(colour, float) * factor
-        seen = seen + haze * (np.asarray(light.haze) - seen)
-        return tuple(np.clip(seen, 0., 255.).tolist())
+        share = .88 + .12 * normal[1] / length
+        clear = math.exp(-depth / light.visibility)
+        return tuple(
+            min(max(clear * c * (ambient * share + sun * facing) +
+                    (1. - clear) * haze, 0.), 255.)
+            for c, ambient, sun, haze in zip(colour, light.ambient, light.sun,
+                                             light.haze))
 
     def fill(self, contours, seen, label=None):
         """Fills pixel contours, a list of (n, 2) arrays.
@@ -156,7 +160,7 @@ class Canvas:
         the class (None: a detail of what lies below).  Contours inside others
         are holes.
         """
-        fixed = [np.round(c * (1 << SHIFT)).astype(np.int32) for c in contours]
+        fixed = [np.rint(c * (1 << SHIFT)).astype(np.int32) for c in contours]
         if seen is not None:
             cv2.fillPoly(self.image, fixed, seen, cv2.LINE_AA, SHIFT)
         if label is not None:
@@ -174,11 +178,8 @@ class Canvas:
         points = points[points[..., 2].max(-1) > NEAR]
         if not len(points):
             return
-        first = points[0]
-        normal = np.cross(first[1] - first[0], first[2] - first[0])
-        if normal @ (self.camera.position - first.mean(0)) < 0:
-            normal = -normal
-        depth = max(float(np.maximum(points[..., 2], NEAR).mean()), NEAR)
+        normal = towards(points[0, :3].tolist(), self.camera.position)
+        depth = float(np.maximum(points[..., 2], NEAR).mean())
         seen = self.tone(colour, normal, depth)
         self.fill(list(self.camera.pixels(points)), seen, label)
 
@@ -186,6 +187,19 @@ class Canvas:
         """Draws a rectangle that lies flat at height `y`."""
         self.polygon(((x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)),
                      colour, label)
+
+
+def towards(corners, eye):
+    """The normal of a plane through three (x, y, z) on the side of `eye`.
+
+    Written out, as NumPy's cross takes longer than all else on a polygon.
+    """
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
+    ux, uy, uz, vx, vy, vz = bx - ax, by - ay, bz - az, cx - ax, cy - ay, cz - az
+    x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    if x * (eye[0] - ax) + y * (eye[1] - ay) + z * (eye[2] - az) < 0:
+        return -x, -y, -z
+    return x, y, z
 
 
 def patches(face, rects):
@@ -232,13 +246,15 @@ class Solid:
 
     def visible(self, eye):
         """(name, (4, 3) corners) of the faces that look towards `eye`."""
-        middle = self.corners.mean(0)
+        middle = self.corners.mean(0).tolist()
+        corners = self.corners.tolist()
         for name, index in self.FACES.items():
-            face = self.corners[list(index)]
-            normal = np.cross(face[1] - face[0], face[3] - face[0])
-            outward = normal * np.sign(normal @ (face.mean(0) - middle))
-            if outward @ (eye - face.mean(0)) > 0:
-                yield name, face
+            a, b, _, d = (corners[i] for i in index)
+            # In sight if the eye is on the other side than the middle.
+            x, y, z = towards((a, b, d), eye)
+            if x * (middle[0] - a[0]) + y * (middle[1] - a[1]) + \
+                    z * (middle[2] - a[2]) < 0:
+                yield name, self.corners[list(index)]
 
     def draw(self, canvas, colour, label, details=None):
         """Draws the faces in sight; `details` maps a face's name to
@@ -381,7 +397,7 @@ def draw_vehicle(canvas, kind, x, z, yaw=0.):
 def draw_wheels(canvas, vehicle, place):
     """Draws the wheels on the side of a vehicle that is in sight."""
     side = locate((0., 0., place[2]), (1., 0., 0.))
-    to_eye = canvas.camera.position - (place[0], 0., place[1])
+    to_eye = np.subtract(canvas.camera.position, (place[0], 0., place[1]))
     sign = np.sign(side @ to_eye)
     offset = sign * vehicle.size[0] / 2
     if abs(side @ to_eye) < vehicle.size[0] / 2:

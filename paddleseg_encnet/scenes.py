@@ -15,15 +15,20 @@ shows therefore helps to label it, which is the thing EncNet learns.
 of :mod:`paddleseg_encnet.scene_objects`, which does the drawing.
 """
 
+import contextlib
+import functools
 import json
+import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from collections import namedtuple
 
 import cv2
 import numpy as np
 
+from paddleseg_encnet.cpu import cpu_count
 from paddleseg_encnet.scene_objects import (
     BARRIERS, BICYCLE, BUILDING, CLASSES, CROWNS, IGNORE, LIGHTS, MOTORCYCLE,
     ROAD, SIDEWALK, SKY, TERRAIN, VEGETATION, VEHICLES, Camera, Canvas,
@@ -486,7 +491,7 @@ def draw_markings(canvas, layout):
 
 def draw_shadows(canvas, layout):
     """Darkens the ground where things keep the sun or the sky off it."""
-    camera, sun = canvas.camera, canvas.sun
+    camera, sun = canvas.camera, np.asarray(canvas.sun)
     mask = np.zeros(canvas.label.shape, np.uint8)
     strength = np.mean(canvas.light.sun)
     cast = strength / (strength + np.mean(canvas.light.ambient))
@@ -627,14 +632,30 @@ def scene_names(split, count):
     return names
 
 
-def _write_scene(root, split, name, size, seed):
-    kind, index, image_path, label_path = name
+def _write_scene(root, size, seed, scene):
+    split, kind, index, image_path, label_path = scene
     image, label = render(kind, index, split, size, seed)
     for path, pixels in ((image_path, image[..., ::-1]), (label_path, label)):
         path = os.path.join(root, path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if not cv2.imwrite(path, pixels):
             raise OSError('cannot write {}'.format(path))
+
+
+@contextlib.contextmanager
+def _processes(jobs):
+    """A pool with a process for each core, but not for a handful of scenes."""
+    # Forked where that is safe, as a new process would import Paddle first.
+    # OpenCV's threads do not survive a fork, so it has none meanwhile.
+    method = 'fork' if sys.platform.startswith('linux') else 'spawn'
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with multiprocessing.get_context(method).Pool(
+                max(1, min(cpu_count(), jobs // 8))) as pool:
+            yield pool
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _is_complete(root, record):
@@ -711,12 +732,13 @@ def generate(root, train=200, val=50, size=(512, 256), seed=0, progress=None):
     work = tempfile.mkdtemp(prefix='.{}.'.format(name), dir=parent)
     try:
         whole = os.path.join(work, name)
-        jobs = [(split, scene) for split, count in zip(SPLITS, (train, val))
+        jobs = [(split, *scene) for split, count in zip(SPLITS, (train, val))
                 for scene in scene_names(split, count)]
-        for done, (split, scene) in enumerate(jobs, 1):
-            _write_scene(whole, split, scene, (width, height), seed)
-            if progress is not None:
-                progress(done, len(jobs))
+        write = functools.partial(_write_scene, whole, (width, height), seed)
+        with _processes(len(jobs)) as pool:
+            for done, _ in enumerate(pool.imap_unordered(write, jobs), 1):
+                if progress is not None:
+                    progress(done, len(jobs))
         with open(os.path.join(whole, RECORD), 'w', encoding='utf-8') as file:
             json.dump(record, file, indent=2)
             file.write('\n')

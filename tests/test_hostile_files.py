@@ -4,6 +4,7 @@ Every case must end in CheckpointError, quickly and without effect. The first te
 code in the files is real: Python's own unpickler runs it.
 """
 
+import contextlib
 import copyreg
 import functools
 import io
@@ -12,7 +13,6 @@ import os
 import pickle
 import random
 import re
-import resource
 import runpy
 import struct
 import subprocess
@@ -41,6 +41,23 @@ def refusal(path, data=None):
     message = str(caught.value)
     assert message.startswith(str(path)) and message.isprintable()
     return message
+
+
+@contextlib.contextmanager
+def limited_memory(size):
+    """Lets Python allocate no more than ``size`` bytes at a time within the block."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= size, f"{peak / MIB:.1f} MiB, more than {size / MIB:.1f} MiB"
+
+
+def test_the_memory_limit_works():
+    with pytest.raises(AssertionError, match="80.0 MiB"), limited_memory(64 * MIB):
+        np.empty(80 * MIB, "uint8")
 
 
 class Call:
@@ -452,15 +469,10 @@ def test_absurd_files_are_refused_quickly_and_in_little_memory(kind, tmp_path):
     data, words = RESOURCES[kind]
     path = tmp_path / "bad"
     path.write_bytes(data)
-    tracemalloc.start()
     begin = time.process_time()
-    try:
+    with limited_memory(5 * len(data) + 48 * MIB):
         assert words in refusal(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert time.process_time() - begin < 20  # tracing makes it four times as long as it is
-    assert peak < 5 * len(data) + 48 * MIB
+    assert time.process_time() - begin < 30  # tracing makes it many times as long as it is
 
 
 def test_what_older_versions_wrote_is_read(tmp_path):
@@ -551,32 +563,26 @@ def mutated(data, rng):
     return bytes(data)
 
 
-def test_mutated_files_give_a_dict_or_an_error(tmp_path):
-    """4000 files; also of the pickle inside of the archive, which the check sum would hide."""
+def test_mutated_files_give_a_dict_or_an_error():
+    """3000 files; also of the pickle inside of the archive, which the check sum would hide."""
     rng = random.Random(0)
     seeds = [fixture(name) for name in NAMES]
     with zipfile.ZipFile(FIXTURES / "torch_zip.pth") as archive:
         inside = archive.read("torch_zip/data.pkl")
         storages = {name.split("/")[-1]: archive.read(name) for name in archive.namelist() if "/data/" in name}
-    path, outcomes = tmp_path / "fuzz", {"read": 0, "refused": 0}
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    with open("/proc/self/statm") as file:
-        in_use = int(file.read().split()[0]) * resource.getpagesize()
-    # Memory that is not given raises MemoryError, which is no outcome that passes.
-    resource.setrlimit(resource.RLIMIT_AS, (in_use + 64 * MIB, limits[1]))
-    try:
-        for number in range(4000):
-            if number % 3 == 0:
-                data = torch_zip(mutated(inside, rng), storages)
-            else:
-                data = mutated(rng.choice(seeds), rng)
-            path.write_bytes(data)
+    outcomes = {"read": 0, "refused": 0}
+    for number in range(3000):
+        if number % 3 == 0:
+            data = torch_zip(mutated(inside, rng), storages)
+        else:
+            data = mutated(rng.choice(seeds), rng)
+        # Measuring takes longer than reading, so not all are measured. The limit is the constant of
+        # the budget and a little for a file of some kB.
+        with limited_memory(17 * MIB) if number % 5 == 0 else contextlib.nullcontext():
             try:
-                assert type(checkpoint.read(path)) is dict
+                assert type(checkpoint.decode(data)) is dict  # what read() calls; no file spares half a minute
                 outcomes["read"] += 1
             except CheckpointError as error:
                 assert str(error).isprintable()
                 outcomes["refused"] += 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
     assert min(outcomes.values()) > 100, outcomes  # both ways are tried

@@ -1,0 +1,132 @@
+"""Imports an EncNet or a ResNet of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir output/imported
+
+Writes model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a backbone alone,
+backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
+"""
+
+import argparse
+import copy
+import dataclasses
+import os
+
+import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
+
+import paddle
+import yaml
+from paddleseg.cvlibs.config import parse_from_yaml
+
+from paddleseg_encnet import checkpoint, cli, convert, download
+
+CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "_base_")
+# Number of classes -> the data set that has so many here.
+DATASETS = {11: "camvid.yml", 19: "cityscapes.yml"}
+PLACEHOLDER = "path/to/your/data"
+# What the images of each family's training were normalised with, on [0, 1], RGB; PaddleSeg's own is 0.5 and 0.5.
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def flags():
+    flags = argparse.ArgumentParser(description="Import weights of another codebase")
+    flags.add_argument("checkpoint", help="weights of PyTorch-Encoding, mmsegmentation, torchvision, timm or PaddleSeg")
+    flags.add_argument("--output_dir", required=True, help="folder for the weights and their config")
+    flags.add_argument("--format", default="pdparams", choices=["pdparams", "safetensors"], help="format of the weights")
+    flags.add_argument("--base", help="config to take data, optimiser and losses from; by default the one of the data "
+                       "set that has as many classes")
+    flags.add_argument("--align_corners", choices=["True", "False"], help="how the network resizes, where the file does "
+                       "not say it; mmsegmentation's models of 769 x 769 need True")
+    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    return flags
+
+
+def main(args):
+    path = download.pretrained(args.checkpoint)
+    state = checkpoint.read(path)
+    source = convert.recognise(state)
+    if args.align_corners:
+        source = dataclasses.replace(source, align_corners=args.align_corners == "True", assumed=())
+    tensors, section = convert.convert(state, source)
+
+    stem = "model" if source.is_network else "backbone"
+    weights = os.path.join(args.output_dir, f"{stem}.{args.format}")
+    notes = source.notes()
+    if source.is_network:
+        config = complete_config({**section, "pretrained": weights}, source, args.base, notes)
+    else:
+        config = {"model": {"backbone": {**section, "pretrained": weights}}}
+        notes.append(f"{stem}.yml is a part of a config: name it first in the _base_ of one, before the network's")
+
+    os.makedirs(args.output_dir, exist_ok=True)
+    config_path = os.path.join(args.output_dir, f"{stem}.yml")
+    write(weights, lambda temporary: write_weights(tensors, temporary, args.format))
+    write(config_path, lambda temporary: write_config(config, notes, source, temporary))
+    report(path, source, notes, weights, config_path)
+
+
+def complete_config(model: dict, source: convert.Source, base: str, notes: list) -> dict:
+    """A config for this network on the data of `base`, or of what has as many classes; adds to `notes`."""
+    if base is not None and not os.path.isfile(base):
+        raise FileNotFoundError(f"there is no config {base}")
+    known = DATASETS.get(source.num_classes)
+    config = {**parse_from_yaml(base or os.path.join(CONFIGS, known or DATASETS[19])), "model": model}
+    if base is None and known is None:
+        set_placeholders(config, source.num_classes)
+        notes.append(f"no data set here has {source.num_classes} classes: in the config, replace {PLACEHOLDER} by a "
+                     "folder with train.txt and val.txt, an image and its label a line")
+    losses = parse_from_yaml(os.path.join(CONFIGS, "encnet.yml"))["loss"]
+    outputs = 2 + source.use_se_loss            # logits, auxiliary logits, presence logits
+    config["loss"] = {key: values[:outputs] for key, values in losses.items()}
+    if source.family != convert.PADDLESEG:
+        for part in ("train_dataset", "val_dataset"):
+            for transform in config.get(part, {}).get("transforms", []):
+                if transform["type"] == "Normalize":
+                    transform.update(copy.deepcopy(IMAGENET))       # a shared list would be an anchor in the YAML
+    return config
+
+
+def set_placeholders(config: dict, num_classes: int):
+    """Replaces the data sets of a config by PaddleSeg's general one, of files listed in train.txt and val.txt."""
+    for part in ("train", "val"):
+        transforms = config[f"{part}_dataset"]["transforms"]
+        config[f"{part}_dataset"] = {
+            "type": "Dataset", "dataset_root": PLACEHOLDER, f"{part}_path": f"{PLACEHOLDER}/{part}.txt", "mode": part,
+            "num_classes": num_classes, "transforms": transforms}
+
+
+def write(path: str, writer):
+    """Calls writer(path of a temporary file), then gives that file its name; or leaves nothing."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{os.getpid()}.{name}")      # with the ending, which some writers look at
+    try:
+        writer(temporary)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):       # only there if something went wrong
+            os.remove(temporary)
+
+
+def write_weights(tensors: dict, path: str, file_format: str):
+    if file_format == "safetensors":
+        checkpoint.write_safetensors(tensors, path)
+    else:
+        paddle.save({name: paddle.to_tensor(value, place=paddle.CPUPlace()) for name, value in tensors.items()}, path)
+
+
+def write_config(config: dict, notes: list, source: convert.Source, path: str):
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"# {line}\n" for line in [f"Imported: {source}.", *notes])
+        yaml.safe_dump(config, file, sort_keys=False, default_flow_style=None, width=120)
+
+
+def report(path: str, source: convert.Source, notes: list, weights: str, config_path: str):
+    rows = convert.summary(source)
+    width = max(len(there) for there, _, _ in rows)
+    print(f"{path}: {source}")
+    for there, here, count in rows:
+        print(f"  {there:{width}}  ->  {here:16}{count:4} tensors")
+    for note in notes:
+        print(f"note: {note}")
+    print(f"wrote {weights} and {config_path}")
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
