@@ -194,13 +194,13 @@ def recognise(checkpoint: Dict[str, Any]) -> Source:
         return _checked(Source(PADDLE if in_paddle else PYTORCH, **found))
     name = {row[2]: row[column] for row in HEAD}        # by PaddleSeg's name
     present = {row[0] for row in HEAD if f"{row[column]}.weight" in state}
-    num_classes, mid_channels = state[name["head"] + ".weight"].shape[:2]
-    auxiliary = state.get(name["fcn_head.conv_bn_relu._conv"] + ".weight")
+    num_classes, mid_channels, _, _ = _shape_of(state, name["head"] + ".weight", 4)
+    num_codes, _ = _shape_of(state, name["enc_module.encoding.0"] + ".codewords", 2)
+    auxiliary = name["fcn_head.conv_bn_relu._conv"] + ".weight"
     settings, assumed = _settings(FAMILIES[column - 2], checkpoint)
     return _checked(Source(
-        FAMILIES[column - 2], num_classes=num_classes, mid_channels=mid_channels,
-        num_codes=state[name["enc_module.encoding.0"] + ".codewords"].shape[0],
-        aux_channels=None if auxiliary is None else auxiliary.shape[0],
+        FAMILIES[column - 2], num_classes=num_classes, mid_channels=mid_channels, num_codes=num_codes,
+        aux_channels=_shape_of(state, auxiliary, 4)[0] if auxiliary in state else None,
         add_lateral="laterals" in present, use_se_loss="presence" in present, assumed=assumed, **settings, **found))
 
 
@@ -219,27 +219,25 @@ def convert(checkpoint: Dict[str, Any], source: Optional[Source] = None) -> Tupl
     """
     source = source or recognise(checkpoint)
     state = tensors_of(checkpoint)
-    converted, missing, wrong = {}, [], []
-    left = {name for name in state if not name.endswith(".num_batches_tracked")} - set(_imagenet_classifier(state, source.prefix))
+    converted, zeros, missing, wrong = {}, [], [], []
+    left = {name for name in state if not name.endswith(".num_batches_tracked")}
+    left -= set(_imagenet_classifier(state, source.prefix))
     for tensor in layout(source):
         if tensor.theirs not in state:
-            if tensor.zero_if_missing:
-                converted[tensor.ours] = np.zeros(tensor.shape, "float32")
-            else:
-                missing.append(tensor.theirs)
+            (zeros if tensor.zero_if_missing else missing).append(tensor)
             continue
         left.discard(tensor.theirs)
         value = state[tensor.theirs].T if tensor.transposed else state[tensor.theirs]
         if value.shape != tensor.shape or value.dtype.kind != "f":
             expected = tensor.shape[::-1] if tensor.transposed else tensor.shape
-            wrong.append(f"{tensor.theirs} {state[tensor.theirs].dtype} {state[tensor.theirs].shape} instead of "
-                         f"{expected}")
+            wrong.append(f"{tensor.theirs} {value.dtype} {state[tensor.theirs].shape} instead of {expected}")
         else:
             converted[tensor.ours] = np.ascontiguousarray(value, dtype="float32")
     problems = [f"{what} ({len(names)}): {', '.join(names)}" for what, names in (
-        ("missing", missing), ("not used", sorted(left)), ("wrong", wrong)) if names]
+        ("missing", [tensor.theirs for tensor in missing]), ("not used", sorted(left)), ("wrong", wrong)) if names]
     if problems:
         raise CheckpointError(f"taken for a {source}, the file does not fit; {'; '.join(problems)}")
+    converted.update({tensor.ours: np.zeros(tensor.shape, "float32") for tensor in zeros})
     if source.is_network and source.aux_channels is None:
         converted.update(_fresh_auxiliary_head(source))
     return converted, model_config(source)
@@ -290,19 +288,22 @@ def summary(source: Source) -> List[Tuple[str, str, int]]:
 
 def tensors_of(checkpoint: Dict[str, Any]) -> Dict[str, np.ndarray]:
     """The arrays by name, without the dicts and prefixes around them."""
-    state = checkpoint
-    while True:
-        inner = [state[key] for key in WRAPPERS if isinstance(state.get(key), dict)]
-        if not inner:
-            break
-        state = inner[0]
-    state = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+    state = checkpoint if isinstance(checkpoint, dict) else {}
+    for _ in WRAPPERS:      # one in another, each once: a file can be made to hold itself
+        state = next((state[key] for key in WRAPPERS if isinstance(state.get(key), dict)), state)
+    state = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, np.ndarray)}
     if not state:
         raise CheckpointError("there are no tensors in this file")
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name[len(prefix):]: value for name, value in state.items()}
     return state
+
+
+def _shape_of(state, name: str, rank: int) -> Tuple[int, ...]:
+    if state[name].ndim != rank:
+        raise CheckpointError(f"{name} has shape {state[name].shape}; {rank} dimensions were expected")
+    return state[name].shape
 
 
 def _imagenet_classifier(state, prefix: str) -> List[str]:
@@ -357,17 +358,17 @@ def _settings(family: str, checkpoint) -> Tuple[dict, Tuple[str, ...]]:
         return {"align_corners": True}, ()
     meta = checkpoint.get("meta")
     text = (meta.get("config") or meta.get("cfg")) if isinstance(meta, dict) else None
-    corners = re.search(r"decode_head\s*=.*?align_corners\s*=\s*(True|False)", text, re.S) \
-        if isinstance(text, str) else None
+    text = text if isinstance(text, str) else ""
+    corners = re.search(r"align_corners ?= ?(True|False)", text[max(text.find("decode_head"), 0):])
     if corners is None:
         return {}, ("the file does not say how its network resizes: align_corners is False, as in mmsegmentation's "
                     "configs but those for crops of 769 x 769",)
     strides = {"1,1,2,4": 8, "1,1,1,2": 16, "1,1,1,1": 32}
-    dilations = re.search(r"dilations\s*=\s*[(\[]([\d,\s]+?),?[)\]]", text)
-    dilations = "1,1,2,4" if dilations is None else re.sub(r"\s", "", dilations.group(1))
-    if dilations not in strides or re.search(r"style\s*=\s*['\"]caffe['\"]", text):
+    dilations = re.search(r"dilations ?= ?[(\[]([\d,\s]{1,99})[)\]]", text)
+    dilations = "1,1,2,4" if dilations is None else re.sub(r"\s", "", dilations.group(1)).strip(",")
+    if dilations not in strides or re.search(r"style ?= ?['\"]caffe['\"]", text):
         raise CheckpointError("the backbone's config has dilations or a style (caffe) that this project's does not")
-    contracted = re.search(r"contract_dilation\s*=\s*True", text)
+    contracted = re.search(r"contract_dilation ?= ?True", text)
     return {"align_corners": corners.group(1) == "True", "output_stride": strides[dilations],
             "first_block_dilation": "half" if contracted else "full"}, ()
 

@@ -26,8 +26,8 @@ def prepare():
 def environment(env, cores: int, cpuinfo: str) -> dict:
     """The variables to add to `env` on a machine with that many cores and that /proc/cpuinfo."""
     added = {}
-    # Paddle uses one thread unless told otherwise. Its launcher hands that "1" on to the processes that it starts, where
-    # it can't be told from a user's own "1"; there the cores are divided.
+    # Paddle uses one thread unless told otherwise. Its launcher hands that "1" on to the processes that it starts,
+    # where it can't be told from a user's own "1"; there the cores are divided.
     ranks = int(env.get("PADDLE_LOCAL_SIZE") or 1)
     if "OMP_NUM_THREADS" not in env or (ranks > 1 and env["OMP_NUM_THREADS"] == "1"):
         added["OMP_NUM_THREADS"] = str(max(1, cores // ranks))

@@ -9,7 +9,7 @@ from paddleseg_encnet.metrics import Scores
 
 
 class Dashboard:
-    """Writes a VisualDL log into `folder`; does nothing if that is None. Tags are PaddleSeg's, plus loss terms by name."""
+    """Writes a VisualDL log into `folder`; nothing if that is None. Tags are PaddleSeg's, plus loss terms by name."""
 
     def __init__(self, folder: Optional[str]):
         self.folder, self.writer = folder, None
@@ -27,7 +27,8 @@ class Dashboard:
         """After a logged step: means since the last one."""
         self._scalars(step, {
             "Train/loss": sum(loss_terms.values()), "Train/lr": lr, "Train/batch_cost": pace.batch_cost,
-            "Train/reader_cost": pace.reader_cost, **{f"Train/loss_{name}": value for name, value in loss_terms.items()}})
+            "Train/reader_cost": pace.reader_cost,
+            **{f"Train/loss_{name}": value for name, value in loss_terms.items()}})
 
     def evaluated(self, step: int, scores: Scores):
         """After an evaluation."""

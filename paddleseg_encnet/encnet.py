@@ -3,7 +3,7 @@
 Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, https://arxiv.org/abs/1803.08904.
 
 Parameter names and defaults are PaddleSeg's, so that its published checkpoints load without a map. As in all public
-code, and unlike the paper, the codewords' vectors are averaged instead of summed, and the SE-loss stands at stage 4 only.
+code, and unlike the paper, the codewords' vectors are averaged instead of summed, and there is no SE-loss at stage 3.
 
 Shape letters: B batch, C = mid_channels, K codewords, h x w the feature map at the output stride.
 """

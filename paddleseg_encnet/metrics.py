@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 
-def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_index: int = 255) -> np.ndarray:
+def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int,
+                     ignore_index: int = 255) -> np.ndarray:
     """Counts label against prediction in one pass over the pixels: integer arrays of one size -> int64 [C, C].
 
     Pixels labelled `ignore_index` do not count.

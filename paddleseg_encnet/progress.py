@@ -29,7 +29,8 @@ class Progress:
             self.shown = now
             left = (now - self.start) / self.done * (self.total - self.done)
             line = f"{self.done}/{self.total} {self.unit}, {duration(left)} left"
-            print(f"\r{line} " if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r{line} " if self.terminal else f"{line}\n")
+            sys.stderr.flush()
 
     def close(self):
         if self.visible and self.terminal and self.done:

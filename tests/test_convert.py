@@ -11,7 +11,7 @@ from conftest import ROOT, relative_difference, tool
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from paddleseg.models.backbones import ResNet50_vd, ResNet101_vd
 from paddleseg.models.encnet import ENCNet as StockENCNet
-from test_backbones import uninitialised
+from test_backbones import evaluating, uninitialised
 
 import paddleseg_encnet.backbones  # noqa: F401  registers
 from paddleseg_encnet import ENCNet, checkpoint, cli, convert
@@ -27,8 +27,8 @@ def build(section: dict):
     name = section.pop("type")
     with uninitialised():
         if name != "ENCNet":
-            return manager.BACKBONES[name](**section).eval()
-        return ENCNet(backbone=build(section.pop("backbone")), **section).eval()
+            return evaluating(manager.BACKBONES[name](**section))
+        return evaluating(ENCNet(backbone=build(section.pop("backbone")), **section))
 
 
 def imported(checkpoint_dict: dict):
@@ -263,12 +263,16 @@ def test_without_the_parts_that_only_training_needs():
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
+HOLDS_ITSELF = {"epoch": 3}
+HOLDS_ITSELF["model"] = HOLDS_ITSELF
+
+
 @pytest.mark.parametrize("state, words", [
     (without(mmseg_state(), "decode_head.fusion", "decode_head.bottleneck.bn.weight"),
      r"missing \(1\): decode_head.bottleneck.bn.weight$"),
     (without(mmseg_state(lateral=True), "decode_head.fusion"),
      r"missing \(5\): decode_head.fusion.conv.weight, decode_head.fusion.bn.weight, .*running_var$"),
-    ({**mmseg_state(), "decode_head.extra.weight": np.ones(3, "float32")}, r"not used \(1\): decode_head.extra.weight$"),
+    ({**mmseg_state(), "decode_head.extra.weight": np.ones(3, "float32")}, r"not used \(1\): decode_head.extra.weight"),
     ({**mmseg_state(), "decode_head.bottleneck.bn.bias": np.ones(3, "float32")},
      r"wrong \(1\): decode_head.bottleneck.bn.bias float32 \(3,\) instead of \(4,\)$"),
     ({**mmseg_state(), "decode_head.enc_module.fc.0.bias": np.ones(4, "int64")}, r"fc.0.bias int64 \(4,\)"),
@@ -276,6 +280,10 @@ def test_without_the_parts_that_only_training_needs():
     (without(mmseg_state(), "backbone.stem"), "no ResNet was found"),
     (resnet18(State(), "", DEEP_IN_CONV1, shortcut=(1, 2)), "ResNet-18 with average-pool shortcuts"),
     ({"epoch": 3}, "no tensors"),
+    (HOLDS_ITSELF, "no tensors"),
+    ({3: np.ones(3, "float32")}, "no tensors"),
+    ({**mmseg_state(), "decode_head.conv_seg.weight": np.ones(3, "float32")}, "4 dimensions were expected"),
+    ({**mmseg_state(), "decode_head.conv_seg.weight": np.ones((0, 1 << 40, 1, 1), "float32")}, "does not fit"),
     ({"w": np.ones(3, "float32")}, "its first tensors are w"),
 ])
 def test_refused(state, words):
@@ -317,8 +325,7 @@ def picture(height, width):
 @pytest.mark.parametrize("vd", [ResNet50_vd, ResNet101_vd])
 def test_stock_encnet_both_ways(vd, lateral):
     with uninitialised():
-        stock = StockENCNet(19, vd(), mid_channels=32, add_lateral=lateral).eval()
-        back = StockENCNet(19, vd(), mid_channels=32, add_lateral=lateral).eval()
+        stock, back = (evaluating(StockENCNet(19, vd(), mid_channels=32, add_lateral=lateral)) for _ in range(2))
     randomise_statistics(stock)
     state = {name: value.numpy() for name, value in stock.state_dict().items()}
     source = convert.recognise(state)
@@ -453,6 +460,21 @@ def test_tool_with_a_base(tmp_path):
     run_import(path, "--output_dir", tmp_path, "--base", ROOT / "configs" / "encnet_quick_start.yml")
     config = yaml.safe_load((tmp_path / "model.yml").read_text())
     assert config["iters"] == 150 and config["model"]["num_classes"] == 11
+
+
+def test_imported_network_is_evaluated_predicts_and_trains(tmp_path, small_config, scenes, run_tool, capsys):
+    state = {name: value * 1e-3 if value.dtype.kind == "f" else value for name, value in
+             mmseg_state(classes=19).items()}
+    run_import(saved(state, tmp_path / "mm.safetensors"), "--output_dir", tmp_path / "net", "--base", small_config)
+    config, weights = tmp_path / "net" / "model.yml", tmp_path / "net" / "model.pdparams"
+    run_tool("val", "--config", config, "--model_path", weights)
+    run_tool("predict", "--config", config, "--model_path", weights, "--save_dir", tmp_path / "pictures",
+             "--image_path", next((scenes / "leftImg8bit" / "val").rglob("*.png")))
+    run_tool("train", "--config", config, "--iters", 1, "--save_interval", 1, "--save_dir", tmp_path / "run")
+    trained = checkpoint.read(tmp_path / "run" / "iter_1" / "model.pdparams")
+    assert trained.keys() == checkpoint.read(weights).keys()
+    assert len(list((tmp_path / "pictures").rglob("*.png"))) == 2
+    assert "mIoU" in capsys.readouterr().out
 
 
 def test_tool_imports_a_backbone(tmp_path):

@@ -116,5 +116,6 @@ before = peak()
 layer(x).sum().backward()
 print(peak() - before)
 """
-    grown = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    grown = int(done.stdout.split()[-1])
     assert grown < 128, f"{grown} MiB more at its peak"

@@ -24,9 +24,9 @@ def test_layout_is_cityscapes(tmp_path):
     for split, kind, index in (("train", "highway", 0), ("train", "highway", 1), ("val", "crossing", 0)):
         stem = f"{split}/{kind}/{kind}_{index:06d}_000019"
         assert {f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelTrainIds.png"} <= names
-    image = cv2.imread(str(tmp_path / "s/leftImg8bit/val/city/city_000000_000019_leftImg8bit.png"), cv2.IMREAD_UNCHANGED)
-    label = cv2.imread(str(tmp_path / "s/gtFine/val/city/city_000000_000019_gtFine_labelTrainIds.png"),
-                       cv2.IMREAD_UNCHANGED)
+    image, label = (cv2.imread(str(tmp_path / "s" / name), cv2.IMREAD_UNCHANGED) for name in (
+        "leftImg8bit/val/city/city_000000_000019_leftImg8bit.png",
+        "gtFine/val/city/city_000000_000019_gtFine_labelTrainIds.png"))
     assert image.shape == (64, 128, 3) and label.shape == (64, 128)
     assert image.dtype == label.dtype == np.uint8
     assert set(np.unique(label)) <= {*range(19), 255}
@@ -56,7 +56,6 @@ def shares(kind, count=8) -> np.ndarray:
 
 def test_each_kind_has_the_classes_that_belong_there():
     names = list(palettes.CITYSCAPES)
-    assert list(scenes.CLASSES) == names
     seen = {kind: {names[i] for i in np.flatnonzero(shares(kind)[:19] > 1e-4)} for kind in scenes.KINDS}
     assert seen["highway"].isdisjoint({"person", "rider", "bicycle", "sidewalk", "train", "bus"})
     assert {"road", "fence", "car", "truck", "terrain", "sky", "vegetation"} <= seen["highway"]
