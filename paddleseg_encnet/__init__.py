@@ -1,6 +1,9 @@
 """EncNet for PaddleSeg: importing this package repairs PaddleSeg where it is broken and registers
 
-models    ENCNet, Encoding            losses    SELoss (also as SECrossEntropyLoss)            datasets  CamVid
+models     ENCNet, Encoding
+losses     SELoss, also as SECrossEntropyLoss
+backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on
+datasets   CamVid
 
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
@@ -13,9 +16,10 @@ compat.before_paddle()
 cpu.import_paddle()
 compat.apply()
 
-from paddleseg_encnet.encoding import Encoding  # noqa: E402
-from paddleseg_encnet.encnet import ENCNet  # noqa: E402      imported for its registration too, like those below
-from paddleseg_encnet.losses import SELoss  # noqa: E402
+from paddleseg_encnet import backbones  # noqa: E402,F401   only registration; the others register too
 from paddleseg_encnet.datasets import CamVid  # noqa: E402
+from paddleseg_encnet.encnet import ENCNet  # noqa: E402
+from paddleseg_encnet.encoding import Encoding  # noqa: E402
+from paddleseg_encnet.losses import SELoss  # noqa: E402
 
 __all__ = ["CamVid", "ENCNet", "Encoding", "SELoss", "__version__"]

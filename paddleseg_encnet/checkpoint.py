@@ -194,7 +194,7 @@ def _mismatch(state, matched, missing, unexpected, shapes, wrong_type):
     classes = _class_counts(shapes) if not (missing or unexpected or wrong_type) else None
     if classes:
         reason = f"the checkpoint has {classes[0]} classes, the network {classes[1]}"
-        advice = "set num_classes to the checkpoint's, or allow a partial load to fine-tune"
+        advice = "set num_classes to the checkpoint's, or fine-tune with --allow_partial"
     elif not matched:
         reason = "not one tensor of the checkpoint fits the network"
         nested = [key for key, value in state.items() if isinstance(value, dict) and value]
@@ -202,7 +202,7 @@ def _mismatch(state, matched, missing, unexpected, shapes, wrong_type):
             else "it is of another network, or its names need converting"
     else:
         reason = "the checkpoint does not fit the network"
-        advice = "use the weights of this very network, or allow a partial load to fine-tune"
+        advice = "use the weights of this very network, or fine-tune with --allow_partial"
     wrong = [f"{name} {theirs} in the checkpoint, {ours} in the network" for name, (theirs, ours) in shapes.items()]
     lists = [f"{what} ({len(names)}): {_listed(names)}" for what, names in (
         ("missing", missing), ("unexpected", unexpected), ("wrong shape", wrong), ("wrong type", wrong_type)) if names]

@@ -60,6 +60,15 @@ def set_data_format(config: Config, data_format: str):
         part["data_format"] = data_format
 
 
+def take_pretrained(config: Config) -> Optional[str]:
+    """Takes `pretrained` of the whole network out of the config, and that of the backbone, which it replaces, too."""
+    model = config.dic["model"]
+    pretrained = model.pop("pretrained", None)
+    if pretrained is not None:
+        model.get("backbone", {}).pop("pretrained", None)
+    return pretrained
+
+
 def leave_out_pretrained(config: Config):
     """Weights that --model_path is going to replace need neither be there nor be downloaded."""
     model = config.dic["model"]

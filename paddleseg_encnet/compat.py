@@ -248,15 +248,14 @@ def _misfit_is_only_warned_of() -> bool:
 @repair(needed=_misfit_is_only_warned_of)
 def pretrained_weights():
     """Symptom: `pretrained:` weights that do not fit are skipped with warnings, and training starts from random
-    numbers; a file from elsewhere runs whatever code it holds.
-    Cause: load_pretrained_model warns instead of stopping, and reads with paddle.load, which unpickles.
+    numbers; a file from elsewhere runs whatever code it holds; half a download is taken for a whole one.
+    Cause: load_pretrained_model warns instead of stopping, and reads with paddle.load, which unpickles; the downloader
+    does not look at lengths.
     Detected: its source has that warning (a trial run would print it at every import).
     """
-    from urllib.parse import urlparse
-
     from paddleseg.utils import logger, utils
 
-    from paddleseg_encnet import checkpoint
+    from paddleseg_encnet import checkpoint, download
 
     def load_pretrained_model(model, pretrained_model):
         """Fills the whole of `model` from a path or URL, or raises CheckpointError. For a backbone the file may hold
@@ -266,11 +265,9 @@ def pretrained_weights():
             logger.info(f"No pretrained model to load, {name} will be trained from scratch.")
             return
         logger.info(f"Loading pretrained model from {pretrained_model}")
-        path = pretrained_model
-        if urlparse(path).netloc:
-            path = utils.download_pretrained_model(path)
         is_backbone = hasattr(model, "feat_channels") and not hasattr(model, "backbone")
-        report = checkpoint.load(model, path, ignore_extra=("",) if is_backbone else ())
+        report = checkpoint.load(model, download.pretrained(pretrained_model),
+                                 ignore_extra=("",) if is_backbone else ())
         logger.info(f"{len(report.loaded)} variables loaded into {name}")
 
     utils.load_pretrained_model = load_pretrained_model

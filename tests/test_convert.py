@@ -457,9 +457,10 @@ def test_tool_where_no_data_set_has_as_many_classes(tmp_path, capsys):
 
 def test_tool_with_a_base(tmp_path):
     path = saved(encoding_state(classes=11), tmp_path / "e.safetensors")
-    run_import(path, "--output_dir", tmp_path, "--base", ROOT / "configs" / "encnet_quick_start.yml")
+    (tmp_path / "base.yml").write_text(f"_base_: {ROOT}/configs/encnet_quick_start.yml\niters: 1234\n")
+    run_import(path, "--output_dir", tmp_path, "--base", tmp_path / "base.yml")
     config = yaml.safe_load((tmp_path / "model.yml").read_text())
-    assert config["iters"] == 150 and config["model"]["num_classes"] == 11
+    assert config["iters"] == 1234 and config["model"]["num_classes"] == 11
 
 
 def test_imported_network_is_evaluated_predicts_and_trains(tmp_path, small_config, scenes, run_tool, capsys):

@@ -70,8 +70,8 @@ def test_val_with_flags_of_inference(trained, small_config, run_tool, capsys):
 
 def test_predict_writes_overlays_and_masks(trained, small_config, scenes, run_tool, tmp_path):
     weights = trained[0] / "best_model" / "model.pdparams"
-    run_tool("predict", "--config", small_config, "--model_path", weights, "--image_path", scenes / "leftImg8bit" / "val",
-             "--save_dir", tmp_path)
+    run_tool("predict", "--config", small_config, "--model_path", weights, "--save_dir", tmp_path,
+             "--image_path", scenes / "leftImg8bit" / "val")
     images = sorted((scenes / "leftImg8bit" / "val").glob("*/*.png"))
     assert len(images) == 4
     for image in images:
@@ -163,10 +163,11 @@ def test_wrong_options(option, words, run_tool, capsys, small_config, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name, more", [("val", []), ("predict", ["--image_path", ROOT / "docs"])])
-def test_missing_weights(name, more, run_tool, capsys, small_config, scenes):
+@pytest.mark.parametrize("name", ["val", "predict"])
+def test_missing_weights(name, run_tool, capsys, small_config, scenes):
     more = ["--image_path", scenes] if name == "predict" else []
-    message = error_of(run_tool, capsys, name, "--config", small_config, "--model_path", "/nowhere/model.pdparams", *more)
+    message = error_of(run_tool, capsys, name, "--config", small_config, "--model_path", "/nowhere/model.pdparams",
+                       *more)
     assert "/nowhere/model.pdparams" in message
 
 
@@ -174,6 +175,30 @@ def test_weights_that_do_not_fit(run_tool, capsys, small_config, weights):
     message = error_of(run_tool, capsys, "val", "--config", small_config, "--model_path", weights,
                        "--opts", "model.num_codes=5")
     assert "enc_module.encoding.0.codewords" in message and "(4, 16)" in message and "(5, 16)" in message
+
+
+def test_weights_of_another_class_count_and_fine_tuning_from_them(run_tool, capsys, small_config, weights, tmp_path):
+    """A data set of seven classes, from weights for 19."""
+    config = tmp_path / "seven.yml"
+    lists = tmp_path / "pairs.txt"
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((64, 64, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f"{name}_label.png"), np.full((64, 64), 6, np.uint8))
+    lists.write_text("a.png a_label.png\nb.png b_label.png\n")
+    data = f"{{type: Dataset, dataset_root: {tmp_path}, num_classes: 7, mode: MODE, MODE_path: {lists}, " \
+           "transforms: [{type: Normalize}], _inherited_: False}"
+    config.write_text(f"""
+_base_: {small_config}
+train_dataset: {data.replace("MODE", "train")}
+val_dataset: {data.replace("MODE", "val")}
+model: {{num_classes: 7, pretrained: {weights}}}
+""")
+    arguments = ["train", "--config", config, "--save_dir", tmp_path / "run", "--iters", 1, "--log_iters", 1]
+    message = error_of(run_tool, capsys, *arguments)
+    assert "the checkpoint has 19 classes, the network 7" in message and "--allow_partial" in message
+    run_tool(*arguments, "--allow_partial")
+    output = capsys.readouterr().out
+    assert "tensors of the backbone (100%)" in output and "head.weight" in output and "iter: 1/1" in output
 
 
 def test_pretrained_weights_that_do_not_fit(run_tool, capsys, small_config, weights, tmp_path):
@@ -233,7 +258,8 @@ def test_runs_a_script_with_the_plugin_registered(tmp_path):
     script = tmp_path / "show.py"
     script.write_text("import sys\nfrom paddleseg.cvlibs import manager\n"
                       "print(manager.MODELS['ENCNet'].__module__, sys.argv[1:], __name__)")
-    done = subprocess.run([sys.executable, "-m", "paddleseg_encnet", script, "--a", "b"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "paddleseg_encnet", script, "--a", "b"],
+                          capture_output=True, text=True)
     assert done.stdout.split("\n")[0] == "paddleseg_encnet.encnet ['--a', 'b'] __main__"
 
 

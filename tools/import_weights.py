@@ -1,4 +1,4 @@
-"""Imports an EncNet or a ResNet of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir output/imported
+"""Imports an EncNet or a ResNet of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir DIR
 
 Writes model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a backbone alone,
 backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
@@ -29,11 +29,11 @@ def flags():
     flags = argparse.ArgumentParser(description="Import weights of another codebase")
     flags.add_argument("checkpoint", help="weights of PyTorch-Encoding, mmsegmentation, torchvision, timm or PaddleSeg")
     flags.add_argument("--output_dir", required=True, help="folder for the weights and their config")
-    flags.add_argument("--format", default="pdparams", choices=["pdparams", "safetensors"], help="format of the weights")
+    flags.add_argument("--format", default="pdparams", choices=["pdparams", "safetensors"], help="of the weights")
     flags.add_argument("--base", help="config to take data, optimiser and losses from; by default the one of the data "
                        "set that has as many classes")
-    flags.add_argument("--align_corners", choices=["True", "False"], help="how the network resizes, where the file does "
-                       "not say it; mmsegmentation's models of 769 x 769 need True")
+    flags.add_argument("--align_corners", choices=["True", "False"], help="how the network resizes, where the file "
+                       "does not say it; mmsegmentation's models of 769 x 769 need True")
     flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 

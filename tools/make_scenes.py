@@ -22,8 +22,9 @@ def main(args):
     drawn = scenes.generate(args.save_dir, args.train, args.val, tuple(args.size), args.seed,
                             progress=lambda done, total: progress.advance())
     progress.close()
-    print(f"{'Drew' if drawn else 'Found'} {args.train} scenes to train and {args.val} to validate on in {args.save_dir}; "
-          f"use them with --opts train_dataset.dataset_root={args.save_dir} val_dataset.dataset_root={args.save_dir}")
+    root = args.save_dir
+    print(f"{'Drew' if drawn else 'Found'} {args.train} scenes to train and {args.val} to validate on in {root}; "
+          f"use them with --opts train_dataset.dataset_root={root} val_dataset.dataset_root={root}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Predicts images:  python tools/predict.py --config CONFIG --model_path WEIGHTS --image_path IMAGE_OR_FOLDER_OR_LIST"""
+"""Predicts images:  python tools/predict.py --config CONFIG --model_path WEIGHTS --image_path IMAGE_FOLDER_OR_LIST"""
 
 import os
 

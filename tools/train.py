@@ -3,9 +3,9 @@
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 import paddle
-from paddleseg.utils import utils
+from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import cli
+from paddleseg_encnet import checkpoint, cli, download
 from paddleseg_encnet.devices import Precision, select_device
 from paddleseg_encnet.training import Schedule, train
 
@@ -17,6 +17,8 @@ def flags():
     flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
     flags.add_argument("--use_ema", action="store_true", help="keep a moving average of the weights too")
     flags.add_argument("--resume_model", help="folder iter_N of an earlier run to go on from")
+    flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: of the network's `pretrained:` weights "
+                       "take what fits, for instance all but the classifier of other classes")
     flags.add_argument("--iters", type=int, help="number of steps")
     flags.add_argument("--batch_size", type=int, help="samples a step on each device")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
@@ -38,6 +40,7 @@ def main(args):
     builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
     config = builder.config
     cli.set_data_format(config, args.data_format)
+    pretrained = cli.take_pretrained(config)
     utils.show_env_info()
     utils.show_cfg_info(config)
     utils.set_seed(args.seed)
@@ -47,7 +50,10 @@ def main(args):
     train_dataset = builder.train_dataset
     train_dataset.file_list *= args.repeats
     val_dataset = builder.val_dataset if args.do_eval else None
-    model = utils.convert_sync_batchnorm(builder.model, device.split(":")[0])
+    model = builder.model
+    if pretrained is not None:
+        logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=args.allow_partial))
+    model = utils.convert_sync_batchnorm(model, device.split(":")[0])
     losses, optimizer = builder.loss, builder.optimizer
     if args.to_static_training or config.to_static_training:
         model = paddle.jit.to_static(model)

@@ -1,4 +1,4 @@
-"""Evaluates weights:  python tools/val.py --config configs/encnet_camvid_480x360.yml --model_path output/best_model/model.pdparams"""
+"""Evaluates weights:  python tools/val.py --config CONFIG --model_path output/best_model/model.pdparams"""
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
