@@ -40,7 +40,9 @@ def run_tool():
         module = tool(name)
         # Parameters are numbered in the order of their making; a tool starts at 0 in its own process.
         with paddle.utils.unique_name.guard():
-            cli.run(module.main, module.flags(), ["--device", "cpu"] + [str(argument) for argument in arguments])
+            flags = module.flags()
+            on_the_cpu = ["--device", "cpu"] if "--device" in flags.format_help() else []
+            cli.run(module.main, flags, on_the_cpu + [str(argument) for argument in arguments])
     return run
 
 

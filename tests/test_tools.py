@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -205,6 +206,43 @@ def test_pretrained_weights_that_do_not_fit(run_tool, capsys, small_config, weig
     message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path, "--opts",
                        f"model.backbone.pretrained={weights}")
     assert "best_model/model.pdparams" in message
+
+
+class Command:
+    """Pickles as a call of os.system, as a downloaded file may."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("way", ["val", "predict", "train", "backbone", "resume", "resume optimizer", "import"])
+def test_no_tool_runs_what_is_in_a_file(way, run_tool, capsys, small_config, scenes, weights, tmp_path):
+    """Every way into the program; what can be in a file is tested in test_hostile_files.py."""
+    run, mark = tmp_path / "iter_3", tmp_path / "it ran"
+    run.mkdir()
+    hostile = {"head.weight": Command(f"touch '{mark}'")}
+    files = {name: run / name for name in ("model.pdparams", "model.pdopt")}
+    paddle.save(paddle.load(str(weights)), str(files["model.pdparams"]))
+    paddle.save({}, str(files["model.pdopt"]))
+    path = files["model.pdopt" if way == "resume optimizer" else "model.pdparams"]
+    path.write_bytes(pickle.dumps(hostile, protocol=2))
+
+    options = ["--config", small_config]
+    arguments = {
+        "val": ["val", *options, "--model_path", path],
+        "predict": ["predict", *options, "--model_path", path, "--image_path", scenes],
+        "train": ["train", *options, "--save_dir", tmp_path / "out", "--opts", f"model.pretrained={path}"],
+        "backbone": ["train", *options, "--save_dir", tmp_path / "out", "--opts", f"model.backbone.pretrained={path}"],
+        "import": ["import_weights", path, "--output_dir", tmp_path / "out"],
+    }.get(way, ["train", *options, "--save_dir", tmp_path / "out", "--resume_model", run])
+    message = error_of(run_tool, capsys, *arguments)
+    assert path.name in message and "os.system" in message
+    assert not mark.exists() and not (tmp_path / "out").exists()
+    pickle.loads(path.read_bytes())
+    assert mark.exists(), "the file is harmless: this test shows nothing"
 
 
 def test_missing_image(run_tool, capsys, small_config, weights):
