@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 
-from paddleseg_encnet import download
+from paddleseg_encnet import archives, download
 from paddleseg_encnet.download import DownloadError
 
 DATA = bytes(range(256)) * 2000         # 512 000 bytes
@@ -336,6 +336,6 @@ def test_hostile_archives(tmp_path, data, words):
 
 
 def test_number_of_members_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "MAX_MEMBERS", 3)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
     with pytest.raises(DownloadError, match="more than 3 members"):
         unpack(tmp_path, tar({f"{i}.txt": b"" for i in range(5)}))

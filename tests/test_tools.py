@@ -287,7 +287,9 @@ def test_debug_shows_the_stack(run_tool):
 def test_error_reaches_the_shell(small_config):
     done = subprocess.run([sys.executable, ROOT / "tools" / "train.py", "--config", "nowhere.yml"],
                           capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.splitlines() == ["error: there is no config nowhere.yml"]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    # A GPU build of Paddle says before it that it found no GPU.
+    assert done.stderr.splitlines()[-1] == "error: there is no config nowhere.yml"
 
 
 # --- PaddleSeg's scripts ---------------------------------------------------------------------------------------------

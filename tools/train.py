@@ -17,8 +17,8 @@ def flags():
     flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
     flags.add_argument("--use_ema", action="store_true", help="keep a moving average of the weights too")
     flags.add_argument("--resume_model", help="folder iter_N of an earlier run to go on from")
-    flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: of the network's `pretrained:` weights "
-                       "take what fits, for instance all but the classifier of other classes")
+    flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: of the network's `pretrained:` "
+                       "weights take what fits, for instance all but the classifier of other classes")
     flags.add_argument("--iters", type=int, help="number of steps")
     flags.add_argument("--batch_size", type=int, help="samples a step on each device")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
