@@ -370,7 +370,7 @@ def compare(module, network, images, pick):
 
 @pytest.mark.parametrize("depth, lateral, width, size", [
     (50, True, 512, SIZE), (50, False, 64, (71, 50)), (101, True, 64, (33, 49)), (101, False, 64, SIZE),
-    (152, True, 64, (33, 49))])
+    (152, True, 64, (33, 49)), (152, False, 64, (33, 49))])
 def test_pytorch_encoding(reference, depth, lateral, width, size):
     module = reference.randomise(reference.EncodingEncNet(depth, 59 if lateral else 150, lateral, width=width))
     network = imported(reference.arrays(module))
