@@ -1,8 +1,8 @@
 """Makes the pictures of README and docs.
 
-python docs/pictures.py scenes --save docs/images/scenes.png
+python docs/pictures.py scenes --save docs/images/scenes.jpg
 python docs/pictures.py predictions --config CONFIG --model_path WEIGHTS --opts val_dataset.dataset_root=DIR \\
-    --samples 5 35 65 95 --save docs/images/camvid.png
+    --samples 5 35 65 95 --save docs/images/camvid.jpg
 """
 
 import argparse
@@ -102,5 +102,5 @@ if __name__ == "__main__":
     args = flags.parse_args()
     picture = draw_scenes(args) if args.picture == "scenes" else draw_predictions(args)
     os.makedirs(os.path.dirname(args.save) or ".", exist_ok=True)
-    Image.fromarray(np.ascontiguousarray(picture)).save(args.save, optimize=True)
+    Image.fromarray(np.ascontiguousarray(picture)).save(args.save, quality=90, subsampling=0)
     print(f"{args.save}: {picture.shape[1]} x {picture.shape[0]}")

@@ -115,6 +115,6 @@ def one_line(error: BaseException) -> str:
     if "Traceback (most recent call last)" in message:
         message = re.sub(r"^[\w.]+: ", "", message.splitlines()[-1])
     message = " ".join(message.split())
-    if type(error) in (ValueError, FileNotFoundError, AssertionError) or isinstance(error, ValueError):
-        return message or type(error).__name__
+    if message and isinstance(error, (ValueError, OSError, AssertionError)):
+        return message
     return f"{type(error).__name__}: {message} (--debug shows where)"
