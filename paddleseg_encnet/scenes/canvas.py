@@ -92,13 +92,17 @@ class Canvas:
                                              light.haze))
 
     def fill(self, contours, seen, label=None):
-        """Fills pixel contours, a list of (n, 2) arrays.
+        """Fills pixel contours: an (m, n, 2) array or a list of (n, 2) ones.
 
         `seen` is the RGB in the image (None: leave the image alone), `label`
         the class (None: a detail of what lies below).  Contours inside others
         are holes.
         """
-        fixed = [np.rint(c * (1 << SHIFT)).astype(np.int32) for c in contours]
+        if isinstance(contours, np.ndarray):
+            fixed = list(np.rint(contours * (1 << SHIFT)).astype(np.int32))
+        else:
+            fixed = [np.rint(c * (1 << SHIFT)).astype(np.int32)
+                     for c in contours]
         if seen is not None:
             cv2.fillPoly(self.image, fixed, seen, cv2.LINE_AA, SHIFT)
         if label is not None:
@@ -113,13 +117,14 @@ class Canvas:
         """Draws (m, n, 3) polygons of one plane and colour in one go; they
         must not overlap each other."""
         points = np.asarray(points, float)
-        points = points[points[..., 2].max(-1) > NEAR]
+        depths = np.maximum(points[..., 2], NEAR)
+        in_front = depths.max(-1) > NEAR
+        points, depths = points[in_front], depths[in_front]
         if not len(points):
             return
         normal = towards(points[0, :3].tolist(), self.camera.position)
-        depth = float(np.maximum(points[..., 2], NEAR).mean())
-        seen = self.tone(colour, normal, depth)
-        self.fill(list(self.camera.pixels(points)), seen, label)
+        tone = self.tone(colour, normal, depths.sum() / depths.size)
+        self.fill(self.camera.pixels(points), tone, label)
 
     def ground(self, x0, x1, z0, z1, colour, label=None, y=0.):
         """Draws a rectangle that lies flat at height `y`."""
@@ -150,9 +155,9 @@ def patches(face, rects):
     Returns:
         (n, 4, 3) corners in metres, right in perspective.
     """
-    s0, t0, s1, t1 = np.asarray(rects, float).reshape(-1, 4).T
-    s = np.stack((s0, s1, s1, s0), 1)[..., None]
-    t = np.stack((t0, t0, t1, t1), 1)[..., None]
+    rects = np.asarray(rects, float).reshape(-1, 4)
+    s = rects[:, [0, 2, 2, 0], None]
+    t = rects[:, [1, 1, 3, 3], None]
     a, b, c, d = np.asarray(face, float)
     return (1 - t) * ((1 - s) * a + s * b) + t * ((1 - s) * d + s * c)
 
@@ -200,9 +205,10 @@ class Solid:
         details = details or {}
         for name, face in self.visible(canvas.camera.position):
             canvas.polygon(face, colour, label)
-            for paint, *rect in details.get(name, ()):
-                canvas.polygon(patches(face, rect)[0],
-                               TRIM.get(paint, colour), label)
+            parts = details.get(name, ())
+            for (paint, *_), corners in zip(
+                    parts, patches(face, [rect for _, *rect in parts])):
+                canvas.polygon(corners, TRIM.get(paint, colour), label)
 
 
 def locate(place, points):
