@@ -238,6 +238,46 @@ def cityscapes_pairs_by_name():
     Cityscapes.__init__ = pair_by_name
 
 
+def _crop_replaces_the_image() -> bool:
+    import numpy as np
+    from paddleseg.transforms import RandomPaddingCrop
+    # Every crop of two rows has both classes, half of each.
+    data = {"img": np.zeros([2, 2, 3], "float32"), "label": np.array([[0, 0], [1, 1]], "uint8"), "gt_fields": ["label"]}
+    state = np.random.get_state()
+    cropped = RandomPaddingCrop(crop_size=[1, 2], category_max_ratio=0.9)(data)
+    np.random.set_state(state)
+    return cropped["img"].shape != (2, 1, 3)
+
+
+@repair(needed=_crop_replaces_the_image)
+def crop_by_category_ratio():
+    """Symptom: with `category_max_ratio` below 1, RandomPaddingCrop trains on label pictures, or on images uncropped.
+    Cause: where a crop is good it stores the label's crop as the image; where none is, it leaves the image whole.
+    Detected: the crop of an image with three channels has not three channels.
+    """
+    import numpy as np
+    from paddleseg.transforms import RandomPaddingCrop, functional
+    transform = RandomPaddingCrop.__call__
+
+    @functools.wraps(transform)
+    def crop_image_and_label(self, data):
+        if self.category_max_ratio >= 1 or data["img"].shape[:2] == self.crop_size:
+            return transform(self, data)
+        data = self._padding(data)
+        size = data["img"].shape[:2]
+        for _ in range(self.loop_times):
+            window = self._get_crop_coordinates(size)
+            classes, counts = np.unique(functional.crop(data["label"], window), return_counts=True)
+            counts = counts[classes != self.ignore_index]
+            if len(counts) > 1 and counts.max() < self.category_max_ratio * counts.sum():
+                break
+        for key in ("img", *data.get("gt_fields", [])):
+            data[key] = functional.crop(data[key], window)
+        return data
+
+    RandomPaddingCrop.__call__ = crop_image_and_label
+
+
 # --- pretrained weights ----------------------------------------------------------------------------------------------
 
 def _misfit_is_only_warned_of() -> bool:

@@ -115,6 +115,17 @@ def test_cityscapes_pairs_by_name(scenes):
             os.path.basename(label).replace("gtFine_labelTrainIds", "")
 
 
+@pytest.mark.parametrize("ratio", [0.8, 0.01])      # found at the first or second try; never found
+def test_crop_with_category_max_ratio_crops_the_image_too(ratio):
+    from paddleseg.transforms import RandomPaddingCrop
+    label = np.arange(30, dtype="uint8").reshape(5, 6) % 3
+    image = np.stack([label] * 3, -1).astype("float32")
+    data = RandomPaddingCrop(crop_size=[3, 4], category_max_ratio=ratio)(
+        {"img": image, "label": label, "gt_fields": ["label"]})
+    assert data["img"].shape == (4, 3, 3) and data["label"].shape == (4, 3)
+    assert (data["img"] == data["label"][..., None]).all()
+
+
 def backbone(**options):
     from paddleseg.models.backbones import ResNet18_vd
     return ResNet18_vd(output_stride=16, **options)
