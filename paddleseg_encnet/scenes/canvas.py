@@ -16,6 +16,7 @@ import numpy as np
 from paddleseg_encnet.scenes.materials import IGNORE, TRIM
 
 NEAR = 0.5  # metres; nothing is drawn closer to the camera than this
+FINE = 5.  # pixels; details of what is less high cannot be made out
 SHIFT = 4  # cv2 takes coordinates with this many bits behind the point
 FACING = (0., 0.3, -1.)  # normal of flat cutouts: to the viewer, a bit up
 
@@ -80,16 +81,17 @@ class Canvas:
     def tone(self, colour, normal, depth):
         """What the camera sees of a surface of `colour` at `depth` metres."""
         light = self.light
-        length = max(sum(n * n for n in normal) ** .5, 1e-9)
-        facing = max(0., sum(n * s for n, s in zip(normal, self.sun)) / length)
+        (x, y, z), (sun_x, sun_y, sun_z) = normal, self.sun
+        length = max(math.sqrt(x * x + y * y + z * z), 1e-9)
+        facing = max(0., (x * sun_x + y * sun_y + z * sun_z) / length)
         # The sky lights what looks up more than what looks down.
-        share = .88 + .12 * normal[1] / length
+        share = .88 + .12 * y / length
         clear = math.exp(-depth / light.visibility)
-        return tuple(
+        return [
             min(max(clear * c * (ambient * share + sun * facing) +
                     (1. - clear) * haze, 0.), 255.)
             for c, ambient, sun, haze in zip(colour, light.ambient, light.sun,
-                                             light.haze))
+                                             light.haze)]
 
     def fill(self, contours, seen, label=None):
         """Fills pixel contours: an (m, n, 2) array or a list of (n, 2) ones.
@@ -179,6 +181,7 @@ class Solid:
         width, height, length = size
         side, rear, front = inset
         half, tip = width / 2, width / 2 - side
+        self.height = height
         back, ahead = forward - length / 2, forward + length / 2
         top = base + height
         self.corners = locate(place, (
@@ -202,10 +205,14 @@ class Solid:
     def draw(self, canvas, colour, label, details=None):
         """Draws the faces in sight; `details` maps a face's name to
         ((trim or colour, s0, t0, s1, t1), ...) drawn on it."""
-        details = details or {}
-        for name, face in self.visible(canvas.camera.position):
+        camera, nearest = canvas.camera, max(self.corners[:, 2].min(), NEAR)
+        if camera.focal * self.height < FINE * nearest:
+            details = None
+        for name, face in self.visible(camera.position):
             canvas.polygon(face, colour, label)
-            parts = details.get(name, ())
+            parts = details.get(name) if details else None
+            if not parts:
+                continue
             for (paint, *_), corners in zip(
                     parts, patches(face, [rect for _, *rect in parts])):
                 canvas.polygon(corners, TRIM.get(paint, colour), label)

@@ -39,7 +39,8 @@ def draw_barrier(canvas, kind, colour, x, z0, z1):
     if barrier.pattern == 'boards':
         # One can look between the boards; the label covers the whole fence.
         canvas.fill([canvas.camera.pixels(face)], None, barrier.label)
-        step = .2 * 2. / length
+        # 0.4 m apart; far away fewer and wider ones give the same picture.
+        step = .4 / length * max(1., z0 / 40.)
         starts = np.arange(0, 1 - step / 4, step)
         boards = np.stack((starts, 0 * starts, starts + step * .58,
                            1 + 0 * starts), 1)

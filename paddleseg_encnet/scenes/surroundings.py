@@ -11,18 +11,18 @@ def draw_sky(canvas):
     """Paints the whole image with sky: a gradient to the haze, clouds."""
     camera, light, rng = canvas.camera, canvas.light, canvas.rng
     up = np.clip(1 - np.arange(camera.height) / camera.horizon, 0, 1)
-    share = (up ** .7)[:, None, None]
-    sky = (1 - share) * np.array(light.sky_low) + share * np.array(
-        light.sky_top)
+    share = (up ** .7)[:, None, None].astype(np.float32)
+    low, top, haze = np.array((light.sky_low, light.sky_top, light.haze),
+                              np.float32)
+    sky = (1 - share) * low + share * top
     cloud = np.zeros((camera.height, camera.width), np.float32)
     for cells, weight in ((3, .5), (6, .3), (14, .2)):
         noise = rng.random((cells * 2, cells)).astype(np.float32)
         cloud += weight * cv2.resize(noise, (camera.width, camera.height),
                                      interpolation=cv2.INTER_CUBIC)
-    cover = np.clip((cloud - rng.uniform(.42, .62)) * 4., 0, .75)[..., None]
-    white = np.array(light.haze) * .5 + np.array((255, 252, 248)) * .5
-    sky = sky + cover * (np.minimum(white, 255) - sky) * .8
-    canvas.image[:] = np.clip(sky, 0, 255).astype(np.uint8)
+    cover = np.clip((cloud - rng.uniform(.42, .62)) * 3.2, 0, .6)[..., None]
+    white = (haze + np.array((255, 252, 248), np.float32)) / 2
+    canvas.image[:] = np.clip(sky + cover * (white - sky), 0, 255)
     canvas.label[:] = SKY
 
 
@@ -185,6 +185,6 @@ def develop(canvas):
     picture *= (1 - .1 * (across + down[:, None]))[..., None]
     picture *= (canvas.light.gain * rng.uniform(.94, 1.1) *
                 rng.normal(1, .015, 3)).astype(np.float32)
-    picture += rng.normal(0, rng.uniform(1.2, 3.2), picture.shape).astype(
-        np.float32)
+    strength = np.float32(rng.uniform(1.2, 3.2))
+    picture += strength * rng.standard_normal(picture.shape, np.float32)
     return np.clip(picture, 0, 255).astype(np.uint8)
