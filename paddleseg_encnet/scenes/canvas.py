@@ -105,6 +105,9 @@ class Canvas:
         else:
             fixed = [np.rint(c * (1 << SHIFT)).astype(np.int32)
                      for c in contours]
+        self._paint(fixed, seen, label)
+
+    def _paint(self, fixed, seen, label):
         if seen is not None:
             cv2.fillPoly(self.image, fixed, seen, cv2.LINE_AA, SHIFT)
         if label is not None:
@@ -112,8 +115,21 @@ class Canvas:
 
     def polygon(self, points, colour, label=None):
         """Draws one flat polygon of (n, 3) points in metres, lit and hazed."""
-        points = np.asarray(points, float)
-        self.polygons(points[None], colour, label)
+        # As `polygons` does, but in plain numbers: most have four corners,
+        # and arrays of four cost more than they save.
+        corners = points.tolist() if isinstance(points, np.ndarray) else points
+        depths = [max(z, NEAR) for _, _, z in corners]
+        if max(depths) <= NEAR:
+            return
+        normal = towards(corners[:3], self.camera.position)
+        tone = self.tone(colour, normal, sum(depths) / len(depths))
+        camera, eye = self.camera, self.camera.position[1]
+        contour, fine = [], 1 << SHIFT
+        for (x, y, _), depth in zip(corners, depths):
+            scale = camera.focal / depth
+            contour.append((round((camera.centre + x * scale) * fine),
+                            round((camera.horizon + (eye - y) * scale) * fine)))
+        self._paint([np.array(contour, np.int32)], tone, label)
 
     def polygons(self, points, colour, label=None):
         """Draws (m, n, 3) polygons of one plane and colour in one go; they

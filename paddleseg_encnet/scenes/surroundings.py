@@ -150,8 +150,9 @@ def draw_shadows(canvas, layout):
                                    4)
     soft = cv2.GaussianBlur(mask, (0, 0), max(.4, camera.width / 500.))
     flat = np.isin(canvas.label, (ROAD, SIDEWALK, TERRAIN))
-    dim = 1 - soft.astype(np.float32) / 255. * flat
-    canvas.image[:] = (canvas.image * dim[..., None]).astype(np.uint8)
+    dim = np.where(flat, 255 - soft, 255).astype(np.uint8)
+    canvas.image[:] = cv2.multiply(canvas.image, cv2.merge([dim] * 3),
+                                   scale=1 / 255.)
 
 
 def texture(canvas):
@@ -177,14 +178,14 @@ def develop(canvas):
     """What lens and sensor make of the picture: blur, vignette, noise."""
     camera, rng = canvas.camera, canvas.rng
     picture = canvas.image.astype(np.float32)
-    picture *= texture(canvas)[..., None]
+    picture *= cv2.merge([texture(canvas)] * 3)
     picture = cv2.GaussianBlur(picture, (0, 0),
                                rng.uniform(.3, .55) * camera.width / 512 + .1)
     across = np.linspace(-1, 1, camera.width, dtype=np.float32) ** 2
     down = np.linspace(-1, 1, camera.height, dtype=np.float32) ** 2
-    picture *= (1 - .1 * (across + down[:, None]))[..., None]
-    picture *= (canvas.light.gain * rng.uniform(.94, 1.1) *
-                rng.normal(1, .015, 3)).astype(np.float32)
+    vignette = 1 - .1 * (across + down[:, None])
+    gains = canvas.light.gain * rng.uniform(.94, 1.1) * rng.normal(1, .015, 3)
+    picture *= cv2.merge([vignette * np.float32(gain) for gain in gains])
     strength = np.float32(rng.uniform(1.2, 3.2))
     picture += strength * rng.standard_normal(picture.shape, np.float32)
     return np.clip(picture, 0, 255).astype(np.uint8)
