@@ -11,12 +11,22 @@ the squares are expanded, so that both steps are matrix products and nothing lar
 
     |x - d|^2 = |x|^2 - 2 x.d + |d|^2                   e_k = sum_i a_ik x_i - (sum_i a_ik) d_k
 
+The backward pass is written out for the same reason, with four more products. X is C x N, D and the output's gradient G
+are K x C, A = (a_ik) is N x K:
+
+    dA = X^T G^T - sum_c G * D                          from e
+    dL = A * (dA - sum_k A * dA)                        from the softmax, L its logits
+    dX = G^T A^T - 2 (s * D)^T dL^T + 2 X * (dL s)^T    the last factor is one number for each position
+    dD = 2 s * (sum_i dL * D - dL^T X^T) - sum_i A * G
+    ds = sum_i dL * (|x|^2 - 2 x.d + |d|^2)
+
 Shape letters: B batch, C channels, K codewords, N = H * W positions.
 """
 
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
+from paddle.autograd.py_layer import once_differentiable
 
 
 class Encoding(nn.Layer):
@@ -29,6 +39,10 @@ class Encoding(nn.Layer):
     Parameters `codewords` [K, C] start in U(-1/sqrt(K C), 1/sqrt(K C)), `scale` [K] in U(-1, 0): the factor is stored
     negative, as in all public implementations. The arithmetic is float32 whatever the input's type, because |x|^2
     leaves float16's range (65504) at a width of 512; the output has the input's type.
+
+    While training, the backward pass is hand-written; in evaluation mode and in static graphs all is plain operations.
+    Neither has second derivatives, for Paddle's softmax has none. paddle.grad() towards some of the inputs only (the
+    features without the codewords, say) needs evaluation mode: Paddle refuses it for every hand-written backward pass.
 
     Raises:
         ValueError: the input has another rank than 3 or 4, or another number of channels.
@@ -47,9 +61,17 @@ class Encoding(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         with paddle.amp.auto_cast(enable=False):
-            features = self.flatten(x)                          # [B, C, N] float32
-            encoded = self.aggregate(features, self.assign(features))
-        return encoded.astype(x.dtype)                          # [B, K, C]
+            features, codewords = centred(self.flatten(x), as_float32(self.codewords))
+            # Elsewhere plain operations: they can be exported, and Paddle can differentiate them towards any input.
+            by_hand = self.training and paddle.in_dynamic_mode() and paddle.is_grad_enabled()
+            encoded = (Encode.apply if by_hand else encode)(features, codewords, as_float32(self.scale))
+        return encoded if encoded.dtype == x.dtype else encoded.astype(x.dtype)             # [B, K, C]
+
+    def assign(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Soft assignment of each feature to the codewords: the input of forward() -> [B, N, K], sums to 1 over K."""
+        with paddle.amp.auto_cast(enable=False):
+            features, codewords = centred(self.flatten(x), as_float32(self.codewords))
+            return assign(features, powers(features), codewords, as_float32(self.scale))
 
     def flatten(self, x: paddle.Tensor) -> paddle.Tensor:
         """[B, C, H, W] or [B, C, N] of any float type -> [B, C, N] float32."""
@@ -59,21 +81,103 @@ class Encoding(nn.Layer):
         if x.shape[1] != self.channels:
             raise ValueError(f"Encoding has {self.channels} channels, the input has {x.shape[1]}, "
                              f"shape {list(x.shape)}")
-        return x.flatten(2).astype("float32") if x.ndim == 4 else x.astype("float32")
+        return as_float32(x.flatten(2) if x.ndim == 4 else x)
 
-    def assign(self, features: paddle.Tensor) -> paddle.Tensor:
-        """Soft assignment of each feature to the codewords: [B, C, N] float32 -> [B, K, N], sums to 1 over K."""
-        scale = self.scale.astype("float32").unsqueeze(1)                       # [K, 1]
-        codewords = self.codewords.astype("float32")                            # [K, C]
-        # The scale goes into the small factors, so that N-sized tensors are touched only by the two products.
-        ones = paddle.ones([1, self.channels], dtype="float32")
-        squares = paddle.matmul(ones, features * features)                      # [B, 1, N]; x.sum(1) is 50 x slower
-        cross = paddle.matmul(-2 * scale * codewords, features)                 # [B, K, N]
-        offset = scale * (codewords * codewords).sum(1, keepdim=True)           # [K, 1]
-        return F.softmax(cross + paddle.matmul(scale, squares) + offset, axis=1)
 
-    def aggregate(self, features: paddle.Tensor, assignment: paddle.Tensor) -> paddle.Tensor:
-        """Sum of the assigned residuals: [B, C, N] and [B, K, N] -> [B, K, C]."""
-        weighted = paddle.matmul(assignment, features, transpose_y=True)        # [B, K, C]
-        mass = assignment.sum(-1, keepdim=True)                                 # [B, K, 1]
-        return weighted - mass * self.codewords.astype("float32")
+def encode(features: paddle.Tensor, codewords: paddle.Tensor, scale: paddle.Tensor) -> paddle.Tensor:
+    """The layer's equations in plain operations: [B, C, N], [K, C] and [K] -> [B, K, C]."""
+    return aggregate(features, assign(features, powers(features), codewords, scale), codewords)
+
+
+class Encode(paddle.autograd.PyLayer):
+    """encode() with the backward pass that stands at the top of this file."""
+
+    @staticmethod
+    def forward(ctx, features, codewords, scale):
+        kept = powers(features)
+        assignment = assign(features, kept, codewords, scale)
+        ctx.save_for_backward(features, kept, codewords, scale, assignment)
+        ctx.frozen = [tensor.stop_gradient for tensor in (features, codewords, scale)]
+        return aggregate(features, assignment, codewords)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        features, kept, codewords, scale, assignment = ctx.saved_tensor()
+        scales = scale.unsqueeze(1)                                                         # [K, 1]
+
+        # Through the residuals and the softmax, both [B, N, K].
+        own = (grad * codewords).sum(2).unsqueeze(1)                                        # [B, 1, K]
+        weighted = assignment * (transposed_product(features, grad) - own.expand_as(assignment))
+        mean = paddle.matmul(weighted, paddle.ones_like(scales))                            # [B, N, 1]
+        logits = weighted - assignment * mean.expand_as(assignment)
+
+        # To the features: two products in one, then a factor for each position.
+        rows = paddle.concat([grad, (-2 * scales * codewords).expand_as(grad)], axis=1)     # [B, 2 K, C]
+        to_features = transposed_product(rows, paddle.concat([assignment, logits], axis=2))  # [B, C, N]
+        factor = transposed_product(2 * scales, logits)                                     # [B, 1, N]
+        to_features.add_(paddle.matmul(paddle.ones([features.shape[1], 1]), factor).multiply_(features))
+
+        # To the codebook, from sums over the positions.
+        squares, ones = paddle.matmul(kept, logits).unsqueeze(3).unbind(1)                  # [B, K, 1] each
+        pull = ones * codewords                                                             # [B, K, C]
+        cross = paddle.matmul(features, logits).transpose([0, 2, 1])                        # [B, K, C]
+        to_codewords = 2 * scales * (pull - cross) - mass(features, assignment) * grad      # [B, K, C]
+        to_scale = squares.squeeze(2) + ((pull - 2 * cross) * codewords).sum(2)             # [B, K]
+        gradients = to_features, to_codewords.sum(0), to_scale.sum(0)
+        # Paddle insists on None for what is frozen.
+        return tuple(None if frozen else gradient for frozen, gradient in zip(ctx.frozen, gradients))
+
+
+# What is slow in Paddle's CPU kernels is avoided: a sum over an axis that is not the last (a product with ones is 50 x
+# faster), arithmetic that broadcasts (20 x slower than the same after expand), and a product that leaves [K, N] (a
+# third slower than one that leaves [N, K]).
+
+def centred(features: paddle.Tensor, codewords: paddle.Tensor):
+    """Both without what the codewords have in common, which changes no residual: [B, C, N] and [K, C], the same again.
+
+    Where the codewords lie together far from zero, the expanded square would be a small difference of large numbers.
+    """
+    centre = codewords.mean(0).detach()                                                     # [C]
+    # It costs a copy of the features. Only on the CPU can it be left out: elsewhere asking takes longer than doing it.
+    near_zero = (paddle.in_dynamic_mode() and features.place.is_cpu_place()
+                 and float((centre * centre).sum()) <= float(((codewords - centre) ** 2).sum(1).mean()))
+    if not near_zero:
+        features = features - centre.unsqueeze(1).expand_as(features)
+        codewords = codewords - centre
+    return features, codewords
+
+
+def powers(features: paddle.Tensor) -> paddle.Tensor:
+    """|x_i|^2 and 1: [B, C, N] -> [B, 2, N]."""
+    squares = paddle.matmul(paddle.ones([1, features.shape[1]]), features * features)       # [B, 1, N]
+    return paddle.concat([squares, paddle.ones_like(squares)], axis=1)
+
+
+def assign(features: paddle.Tensor, powers: paddle.Tensor, codewords: paddle.Tensor,
+           scale: paddle.Tensor) -> paddle.Tensor:
+    """softmax_k(s_k |x_i - d_k|^2): [B, C, N], its powers(), [K, C] and [K] -> [B, N, K]."""
+    # The scale goes into the small factors, so that N-sized tensors are touched only by products.
+    cross = transposed_product(features, -2 * scale.unsqueeze(1) * codewords)               # [B, N, K]
+    factors = paddle.stack([scale, scale * (codewords * codewords).sum(1)])                 # [2, K]
+    return F.softmax(cross + paddle.matmul(powers, factors, transpose_x=True), axis=2)
+
+
+def aggregate(features: paddle.Tensor, assignment: paddle.Tensor, codewords: paddle.Tensor) -> paddle.Tensor:
+    """sum_i a_ik (x_i - d_k): [B, C, N], [B, N, K] and [K, C] -> [B, K, C]."""
+    weighted = paddle.matmul(features, assignment).transpose([0, 2, 1])                     # [B, K, C]
+    return weighted - mass(features, assignment) * codewords
+
+
+def mass(features: paddle.Tensor, assignment: paddle.Tensor) -> paddle.Tensor:
+    """sum_i a_ik: [B, C, N], which only lends its size, and [B, N, K] -> [B, K, 1]."""
+    return paddle.matmul(paddle.ones_like(features[:, :1]), assignment).transpose([0, 2, 1])
+
+
+def transposed_product(a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:
+    """a^T b^T over the last two axes."""
+    return paddle.matmul(a, b, transpose_x=True, transpose_y=True)
+
+
+def as_float32(x: paddle.Tensor) -> paddle.Tensor:
+    return x if x.dtype == paddle.float32 else x.astype("float32")

@@ -12,14 +12,24 @@ from paddleseg.models.encnet import Encoding as StockEncoding
 from paddleseg_encnet import Encoding
 
 
-def encode_slowly(x, codewords, scale):
-    """[C, N], [K, C], [K] -> [K, C], one position and codeword at a time."""
-    encoded = np.zeros_like(codewords)
+def encode_slowly(x, codewords, scale, grad=None):
+    """[C, N], [K, C], [K] -> [K, C], one position at a time, from the residuals; with the gradient of the output
+    [K, C] also the gradients of x, codewords and scale."""
+    encoded, to_x, to_codewords, to_scale = (np.zeros_like(each) for each in (codewords, x, codewords, scale))
+    grad = np.zeros_like(codewords) if grad is None else grad
     for i in range(x.shape[1]):
         residuals = x[:, i] - codewords
-        exponents = np.exp(scale * (residuals ** 2).sum(1))
-        encoded += (exponents / exponents.sum())[:, None] * residuals
-    return encoded
+        distances = (residuals ** 2).sum(1)
+        exponents = np.exp(scale * distances - (scale * distances).max())
+        assigned = exponents / exponents.sum()
+        encoded += assigned[:, None] * residuals
+        to_assigned = (grad * residuals).sum(1)
+        to_logits = assigned * (to_assigned - (assigned * to_assigned).sum())
+        to_residuals = assigned[:, None] * grad + 2 * (to_logits * scale)[:, None] * residuals
+        to_x[:, i] = to_residuals.sum(0)
+        to_codewords -= to_residuals
+        to_scale += to_logits * distances
+    return encoded, to_x, to_codewords, to_scale
 
 
 def layer_and_values(channels, num_codes, seed=0):
@@ -41,13 +51,58 @@ def test_equals_the_formula(batch, channels, num_codes, height, width):
     layer, random = layer_and_values(channels, num_codes)
     x = random.normal(size=(batch, channels, height, width)).astype("float32")
     expected = [encode_slowly(image.reshape(channels, -1).astype("float64"),
-                              layer.codewords.numpy().astype("float64"), layer.scale.numpy().astype("float64"))
+                              layer.codewords.numpy().astype("float64"), layer.scale.numpy().astype("float64"))[0]
                 for image in x]
     encoded = layer(paddle.to_tensor(x))
     assert encoded.shape == [batch, num_codes, channels]
     assert relative_difference(encoded, expected) < TOLERANCE
     flat = layer(paddle.to_tensor(x.reshape(batch, channels, -1)))
     assert relative_difference(flat, expected) < TOLERANCE
+
+
+def differences(layer, x, grad):
+    """Relative differences of the layer's values and three gradients to the slow formula in float64; x is [B, C, N]."""
+    features = paddle.to_tensor(x[..., None], stop_gradient=False)      # the stock layer takes [B, C, H, W] only
+    encoded = layer(features)
+    encoded.backward(paddle.to_tensor(grad))
+    codewords, scale = layer.codewords.numpy().astype("float64"), layer.scale.numpy().astype("float64")
+    slow = [encode_slowly(image, codewords, scale, each) for image, each in zip(x.astype("float64"), grad)]
+    expected = [np.stack([one[0] for one in slow]), np.stack([one[1] for one in slow]),
+                sum(one[2] for one in slow), sum(one[3] for one in slow)]
+    own = [each.numpy() for each in (encoded, features.grad.squeeze(3), layer.codewords.grad, layer.scale.grad)]
+    layer.clear_gradients()
+    return [relative_difference(a, b) for a, b in zip(own, expected)]
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["by_hand", "plain_operations"])
+@pytest.mark.parametrize("batch, channels, num_codes, positions", [
+    (2, 16, 8, 35), (1, 4, 1, 9), (3, 8, 5, 1), (1, 512, 32, 64)])
+def test_values_and_gradients_equal_the_formula(batch, channels, num_codes, positions, training):
+    layer, random = layer_and_values(channels, num_codes)
+    layer.training = training
+    x = random.normal(size=(batch, channels, positions)).astype("float32")
+    grad = random.normal(size=(batch, num_codes, channels)).astype("float32")
+    *others, to_scale = differences(layer, x, grad)
+    assert max(others) < TOLERANCE
+    # One codeword leaves no choice: its scale has the gradient 0, which no difference is relative to.
+    assert num_codes == 1 or to_scale < TOLERANCE
+
+
+@pytest.mark.parametrize("codewords_at", [0, 100])
+def test_a_common_offset_costs_no_more_digits_than_in_the_stock_layer(codewords_at):
+    """Features of mean 100 and spread 1, whose squares leave one digit for the spread. Seen: up to 1.4 times the stock
+    layer's error, 1e-7 to 6e-7 with the codewords near the features; 10 times is the bound."""
+    layer, random = layer_and_values(512, 32)
+    layer.codewords.set_value(layer.codewords + codewords_at)
+    if codewords_at == 0:       # far from all codewords, only a small scale leaves a choice
+        layer.scale.set_value(layer.scale / 50)
+    stock = StockEncoding(512, 32)
+    stock.set_state_dict(layer.state_dict())
+    x = (random.normal(size=(1, 512, 128)) + 100).astype("float32")
+    grad = random.normal(size=(1, 32, 512)).astype("float32")
+    errors = list(zip(differences(layer, x, grad), differences(stock, x, grad)))
+    print("ours and stock:", errors)
+    assert all(own <= 10 * theirs for own, theirs in errors)
 
 
 def test_values_and_gradients_equal_the_stock_layer():
@@ -65,10 +120,59 @@ def test_values_and_gradients_equal_the_stock_layer():
         assert relative_difference(own, other) < TOLERANCE
 
 
+@pytest.mark.parametrize("frozen", [("x",), ("codewords", "scale"), ("scale",)])
+def test_what_is_frozen_has_no_gradient(frozen):
+    layer, random = layer_and_values(8, 4)
+    tensors = {"x": paddle.to_tensor(random.normal(size=(1, 8, 6)).astype("float32"), stop_gradient=False),
+               "codewords": layer.codewords, "scale": layer.scale}
+    for name in frozen:
+        tensors[name].stop_gradient = True
+    layer(tensors["x"]).sum().backward()
+    assert {name for name, tensor in tensors.items() if tensor.grad is None} == set(frozen)
+
+
+def test_gradient_towards_the_features_alone_in_evaluation_mode():
+    layer, random = layer_and_values(8, 4)
+    x = paddle.to_tensor(random.normal(size=(1, 8, 6)).astype("float32"), stop_gradient=False)
+    layer(x).sum().backward()
+    layer.eval()
+    alone, = paddle.grad(layer(x).sum(), x)
+    assert relative_difference(alone, x.grad) < TOLERANCE
+
+
+def test_as_a_static_graph_of_any_size_and_batch():
+    layer, random = layer_and_values(8, 4)
+    layer.eval()
+    static = Encoding(8, 4)
+    static.set_state_dict(layer.state_dict())
+    static.eval()
+    static = paddle.jit.to_static(static, input_spec=[paddle.static.InputSpec([None, 8, None, None], "float32")],
+                                  full_graph=True)
+    for shape in ((1, 8, 3, 5), (2, 8, 6, 4), (3, 8, 1, 1)):
+        x = paddle.to_tensor(random.normal(size=shape).astype("float32"))
+        assert relative_difference(static(x), layer(x)) < TOLERANCE
+
+
+def test_trains_as_a_static_graph():
+    layer, random = layer_and_values(8, 4)
+    static = Encoding(8, 4)
+    static.set_state_dict(layer.state_dict())
+    static = paddle.jit.to_static(static, full_graph=True)
+    values = random.normal(size=(2, 8, 3, 5)).astype("float32")
+    gradients = []
+    for each in (layer, static):
+        x = paddle.to_tensor(values, stop_gradient=False)
+        each(x).sum().backward()
+        gradients.append((x.grad, each.codewords.grad, each.scale.grad))
+    for own, other in zip(*gradients):
+        assert relative_difference(own, other) < TOLERANCE
+
+
 def test_assignment_sums_to_one():
     layer, random = layer_and_values(8, 4)
-    features = paddle.to_tensor(random.normal(size=(2, 8, 9)).astype("float32"))
-    assert relative_difference(layer.assign(features).sum(1), np.ones((2, 9))) < TOLERANCE
+    assignment = layer.assign(paddle.to_tensor(random.normal(size=(2, 8, 9)).astype("float32")))
+    assert assignment.shape == [2, 9, 4]
+    assert relative_difference(assignment.sum(2), np.ones((2, 9))) < TOLERANCE
 
 
 def test_starts_as_published():
@@ -80,14 +184,19 @@ def test_starts_as_published():
     assert -1 <= scale.min() < scale.max() <= 0
 
 
-def test_float16_input_does_not_overflow():
-    layer = Encoding(512, 4)
-    x = np.full((1, 512, 2, 2), 30.0, "float16")             # |x|^2 = 460800, float16 ends at 65504
-    encoded = layer(paddle.to_tensor(x))
-    assert encoded.dtype == paddle.float16
-    assert np.isfinite(encoded.numpy()).all()
-    expected = layer(paddle.to_tensor(x.astype("float32")))
-    assert relative_difference(encoded, expected) < 1e-3     # float16 has 11 bits
+@pytest.mark.parametrize("dtype, tolerance", [("float16", 1e-3), ("bfloat16", 8e-3)])    # 11 and 8 bits
+def test_half_precision_is_computed_in_float32(dtype, tolerance):
+    layer, random = layer_and_values(512, 4)
+    x = paddle.to_tensor(random.normal(30, 1, size=(1, 512, 2, 2)).astype("float32"))    # |x|^2 = 460000 > 65504
+    x = x.astype(dtype)
+    x.stop_gradient = False
+    with paddle.amp.auto_cast(level="O2", dtype=dtype):
+        encoded = layer(x)
+    encoded.astype("float32").sum().backward()
+    assert encoded.dtype == x.grad.dtype == x.dtype
+    assert layer.codewords.grad.dtype == paddle.float32
+    assert np.isfinite(x.grad.astype("float32").numpy()).all()
+    assert relative_difference(encoded.astype("float32"), layer(x.astype("float32"))) < tolerance
 
 
 @pytest.mark.parametrize("shape, words", [
@@ -103,19 +212,22 @@ def test_no_codewords_is_an_error():
         Encoding(8, 0)
 
 
-def test_never_builds_the_residuals():
-    """[1, 512, 64, 128] and K = 32: the residuals would take 512 MiB, the input takes 16."""
+def test_needs_no_more_than_one_and_a_half_inputs():
+    """Forward and backward of [1, 512, 128, 256] with K = 32: the residuals would take 2 GiB, the input takes 64 MiB.
+    What is needed beside the input and its gradient is one tensor of the same size, and some of [N, K]."""
     code = """
 import resource
 import paddleseg_encnet, paddle
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+paddle.set_device("cpu")
 layer = paddleseg_encnet.Encoding(512, 32)
-x = paddle.ones([1, 512, 64, 128]); x.stop_gradient = False
-paddle.matmul(x.flatten(2), x.flatten(2), transpose_y=True).sum().backward()      # workspaces of the libraries
-before = peak()
+small = paddle.ones([1, 512, 8, 8]); small.stop_gradient = False
+layer(small).sum().backward()               # workspaces of the libraries
+x = paddle.ones([1, 512, 128, 256]); x.stop_gradient = False
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 layer(x).sum().backward()
-print(peak() - before)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / x.numpy().nbytes)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    grown = int(done.stdout.split()[-1])
-    assert grown < 128, f"{grown} MiB more at its peak"
+    inputs = float(done.stdout.split()[-1])
+    print(f"{inputs - 1:.2f} inputs beside the gradient")
+    assert 1 <= inputs <= 1 + 1.5
