@@ -104,25 +104,29 @@ class Encode(paddle.autograd.PyLayer):
     @once_differentiable
     def backward(ctx, grad):
         features, kept, codewords, scale, assignment = ctx.saved_tensor()
-        scales = scale.unsqueeze(1)                                                         # [K, 1]
+        twice = (2 * scale).unsqueeze(1).expand_as(codewords)                               # [K, C]
 
         # Through the residuals and the softmax, both [B, N, K].
         own = (grad * codewords).sum(2).unsqueeze(1)                                        # [B, 1, K]
         weighted = assignment * (transposed_product(features, grad) - own.expand_as(assignment))
-        mean = paddle.matmul(weighted, paddle.ones_like(scales))                            # [B, N, 1]
+        mean = paddle.matmul(weighted, paddle.ones([scale.shape[0], 1]))                    # [B, N, 1]
         logits = weighted - assignment * mean.expand_as(assignment)
 
-        # To the features: two products in one, then a factor for each position.
-        rows = paddle.concat([grad, (-2 * scales * codewords).expand_as(grad)], axis=1)     # [B, 2 K, C]
-        to_features = transposed_product(rows, paddle.concat([assignment, logits], axis=2))  # [B, C, N]
-        factor = transposed_product(2 * scales, logits)                                     # [B, 1, N]
-        to_features.add_(paddle.matmul(paddle.ones([features.shape[1], 1]), factor).multiply_(features))
+        # To the features: a factor for each position, then both products in one, added where the result stands: sums
+        # of whole tensors would take twice the memory.
+        factor = transposed_product(twice[:, :1], logits)                                   # [B, 1, N]
+        to_features = paddle.matmul(paddle.ones([features.shape[1], 1]), factor).multiply_(features)    # [B, C, N]
+        rows = paddle.concat([grad, (-twice * codewords).expand_as(grad)], axis=1)          # [B, 2 K, C]
+        unit = paddle.eye(scale.shape[0])               # its product transposes faster than Paddle's transpose
+        columns = paddle.concat([transposed_product(unit, each) for each in (assignment, logits)], axis=1)
+        for i in range(features.shape[0]):
+            to_features[i].addmm_(rows[i].t(), columns[i])                                  # [C, 2 K] x [2 K, N]
 
         # To the codebook, from sums over the positions.
         squares, ones = paddle.matmul(kept, logits).unsqueeze(3).unbind(1)                  # [B, K, 1] each
-        pull = ones * codewords                                                             # [B, K, C]
+        pull = ones.expand_as(grad) * codewords                                             # [B, K, C]
         cross = paddle.matmul(features, logits).transpose([0, 2, 1])                        # [B, K, C]
-        to_codewords = 2 * scales * (pull - cross) - mass(features, assignment) * grad      # [B, K, C]
+        to_codewords = twice * (pull - cross) - mass(features, assignment).expand_as(grad) * grad       # [B, K, C]
         to_scale = squares.squeeze(2) + ((pull - 2 * cross) * codewords).sum(2)             # [B, K]
         gradients = to_features, to_codewords.sum(0), to_scale.sum(0)
         # Paddle insists on None for what is frozen.
@@ -138,13 +142,16 @@ def centred(features: paddle.Tensor, codewords: paddle.Tensor):
 
     Where the codewords lie together far from zero, the expanded square would be a small difference of large numbers.
     """
-    centre = codewords.mean(0).detach()                                                     # [C]
-    # It costs a copy of the features. Only on the CPU can it be left out: elsewhere asking takes longer than doing it.
+    codes = codewords.shape[0]
+    total = paddle.matmul(paddle.ones([1, codes]), codewords.detach())                      # [1, C]
+    # It costs a copy of the features, so not where the centre is nearer to zero than the codewords are to it. Only on
+    # the CPU is that asked: elsewhere the answer would take longer than the copy.
     near_zero = (paddle.in_dynamic_mode() and features.place.is_cpu_place()
-                 and float((centre * centre).sum()) <= float(((codewords - centre) ** 2).sum(1).mean()))
+                 and 2 * float((total * total).sum()) <= codes * float((codewords * codewords).sum()))
     if not near_zero:
-        features = features - centre.unsqueeze(1).expand_as(features)
-        codewords = codewords - centre
+        centre = total / codes
+        features = features - centre.t().expand_as(features)
+        codewords = codewords - centre.expand_as(codewords)
     return features, codewords
 
 
@@ -158,7 +165,8 @@ def assign(features: paddle.Tensor, powers: paddle.Tensor, codewords: paddle.Ten
            scale: paddle.Tensor) -> paddle.Tensor:
     """softmax_k(s_k |x_i - d_k|^2): [B, C, N], its powers(), [K, C] and [K] -> [B, N, K]."""
     # The scale goes into the small factors, so that N-sized tensors are touched only by products.
-    cross = transposed_product(features, -2 * scale.unsqueeze(1) * codewords)               # [B, N, K]
+    rows = (-2 * scale).unsqueeze(1).expand_as(codewords) * codewords                       # [K, C]
+    cross = transposed_product(features, rows)                                              # [B, N, K]
     factors = paddle.stack([scale, scale * (codewords * codewords).sum(1)])                 # [2, K]
     return F.softmax(cross + paddle.matmul(powers, factors, transpose_x=True), axis=2)
 
@@ -166,7 +174,7 @@ def assign(features: paddle.Tensor, powers: paddle.Tensor, codewords: paddle.Ten
 def aggregate(features: paddle.Tensor, assignment: paddle.Tensor, codewords: paddle.Tensor) -> paddle.Tensor:
     """sum_i a_ik (x_i - d_k): [B, C, N], [B, N, K] and [K, C] -> [B, K, C]."""
     weighted = paddle.matmul(features, assignment).transpose([0, 2, 1])                     # [B, K, C]
-    return weighted - mass(features, assignment) * codewords
+    return weighted - mass(features, assignment).expand_as(weighted) * codewords
 
 
 def mass(features: paddle.Tensor, assignment: paddle.Tensor) -> paddle.Tensor:
