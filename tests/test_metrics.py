@@ -29,6 +29,12 @@ def test_matrix_equals_a_slow_loop():
     assert confusion_matrix(label, prediction, 5, ignore_index=9).tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("ignore_index", [255, -1, 3, -100])
+def test_what_is_predicted_at_ignored_pixels_does_not_count(ignore_index):
+    label, prediction = np.array([0, ignore_index, 2]), np.array([0, 255, 2])
+    assert confusion_matrix(label, prediction, 3, ignore_index).tolist() == np.diag([1, 0, 1]).tolist()
+
+
 def test_scores_by_hand():
     result = scores(MATRIX)
     assert result.accuracy == pytest.approx(3 / 5)
