@@ -146,9 +146,10 @@ def centred(features: paddle.Tensor, codewords: paddle.Tensor):
     total = paddle.matmul(paddle.ones([1, codes]), codewords.detach())                      # [1, C]
     # It costs a copy of the features, so not where the centre is nearer to zero than the codewords are to it. Only on
     # the CPU is that asked: elsewhere the answer would take longer than the copy.
-    near_zero = (paddle.in_dynamic_mode() and features.place.is_cpu_place()
-                 and 2 * float((total * total).sum()) <= codes * float((codewords * codewords).sum()))
-    if not near_zero:
+    far = True
+    if paddle.in_dynamic_mode() and paddle.get_device() == "cpu":
+        far = 2 * float((total * total).sum()) > codes * float((codewords * codewords).sum())
+    if far:
         centre = total / codes
         features = features - centre.t().expand_as(features)
         codewords = codewords - centre.expand_as(codewords)
