@@ -25,7 +25,6 @@ Shape letters: B batch, C channels, K codewords, N = H * W positions.
 
 import paddle
 import paddle.nn as nn
-import paddle.nn.functional as F
 from paddle.autograd.py_layer import once_differentiable
 
 
@@ -86,7 +85,9 @@ class Encoding(nn.Layer):
 
 def encode(features: paddle.Tensor, codewords: paddle.Tensor, scale: paddle.Tensor) -> paddle.Tensor:
     """The layer's equations in plain operations: [B, C, N], [K, C] and [K] -> [B, K, C]."""
-    return aggregate(features, assign(features, powers(features), codewords, scale), codewords)
+    kept = powers(features)
+    assignment = assign(features, kept, codewords, scale)
+    return aggregate(features, assignment, masses(kept, assignment), codewords)
 
 
 class Encode(paddle.autograd.PyLayer):
@@ -96,14 +97,15 @@ class Encode(paddle.autograd.PyLayer):
     def forward(ctx, features, codewords, scale):
         kept = powers(features)
         assignment = assign(features, kept, codewords, scale)
-        ctx.save_for_backward(features, kept, codewords, scale, assignment)
+        mass = masses(kept, assignment)
+        ctx.save_for_backward(features, kept, codewords, scale, assignment, mass)
         ctx.frozen = [tensor.stop_gradient for tensor in (features, codewords, scale)]
-        return aggregate(features, assignment, codewords)
+        return aggregate(features, assignment, mass, codewords)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        features, kept, codewords, scale, assignment = ctx.saved_tensor()
+        features, kept, codewords, scale, assignment, mass = ctx.saved_tensor()
         twice = (2 * scale).unsqueeze(1).expand_as(codewords)                               # [K, C]
 
         # Through the residuals and the softmax, both [B, N, K].
@@ -126,7 +128,7 @@ class Encode(paddle.autograd.PyLayer):
         squares, ones = paddle.matmul(kept, logits).unsqueeze(3).unbind(1)                  # [B, K, 1] each
         pull = ones.expand_as(grad) * codewords                                             # [B, K, C]
         cross = paddle.matmul(features, logits).transpose([0, 2, 1])                        # [B, K, C]
-        to_codewords = twice * (pull - cross) - mass(features, assignment).expand_as(grad) * grad       # [B, K, C]
+        to_codewords = twice * (pull - cross) - mass.expand_as(grad) * grad                 # [B, K, C]
         to_scale = squares.squeeze(2) + ((pull - 2 * cross) * codewords).sum(2)             # [B, K]
         gradients = to_features, to_codewords.sum(0), to_scale.sum(0)
         # Paddle insists on None for what is frozen.
@@ -134,23 +136,22 @@ class Encode(paddle.autograd.PyLayer):
 
 
 # What is slow in Paddle's CPU kernels is avoided: a sum over an axis that is not the last (a product with ones is 50 x
-# faster), arithmetic that broadcasts (20 x slower than the same after expand), and a product that leaves [K, N] (a
-# third slower than one that leaves [N, K]).
+# faster), arithmetic that broadcasts (20 x slower than the same after expand), softmax (a third slower than its parts),
+# and a product that leaves [K, N] (a third slower than one that leaves [N, K]).
 
 def centred(features: paddle.Tensor, codewords: paddle.Tensor):
     """Both without what the codewords have in common, which changes no residual: [B, C, N] and [K, C], the same again.
 
     Where the codewords lie together far from zero, the expanded square would be a small difference of large numbers.
     """
-    codes = codewords.shape[0]
-    total = paddle.matmul(paddle.ones([1, codes]), codewords.detach())                      # [1, C]
     # It costs a copy of the features, so not where the centre is nearer to zero than the codewords are to it. Only on
     # the CPU is that asked: elsewhere the answer would take longer than the copy.
     far = True
     if paddle.in_dynamic_mode() and paddle.get_device() == "cpu":
-        far = 2 * float((total * total).sum()) > codes * float((codewords * codewords).sum())
+        values = codewords.numpy()
+        far = 2 * (values.sum(0) ** 2).sum() > len(values) * (values ** 2).sum()
     if far:
-        centre = total / codes
+        centre = codewords.detach().mean(0, keepdim=True)                                   # [1, C]
         features = features - centre.t().expand_as(features)
         codewords = codewords - centre.expand_as(codewords)
     return features, codewords
@@ -169,18 +170,21 @@ def assign(features: paddle.Tensor, powers: paddle.Tensor, codewords: paddle.Ten
     rows = (-2 * scale).unsqueeze(1).expand_as(codewords) * codewords                       # [K, C]
     cross = transposed_product(features, rows)                                              # [B, N, K]
     factors = paddle.stack([scale, scale * (codewords * codewords).sum(1)])                 # [2, K]
-    return F.softmax(cross + paddle.matmul(powers, factors, transpose_x=True), axis=2)
+    logits = cross + paddle.matmul(powers, factors, transpose_x=True)
+    exponents = paddle.exp(logits - logits.max(2, keepdim=True).detach().expand_as(logits))
+    return exponents / paddle.matmul(exponents, paddle.ones([scale.shape[0]] * 2))          # their sum in each column
 
 
-def aggregate(features: paddle.Tensor, assignment: paddle.Tensor, codewords: paddle.Tensor) -> paddle.Tensor:
-    """sum_i a_ik (x_i - d_k): [B, C, N], [B, N, K] and [K, C] -> [B, K, C]."""
+def masses(powers: paddle.Tensor, assignment: paddle.Tensor) -> paddle.Tensor:
+    """sum_i a_ik: [B, 2, N] and [B, N, K] -> [B, K, 1]."""
+    return paddle.matmul(powers[:, 1:], assignment).transpose([0, 2, 1])
+
+
+def aggregate(features: paddle.Tensor, assignment: paddle.Tensor, mass: paddle.Tensor,
+              codewords: paddle.Tensor) -> paddle.Tensor:
+    """sum_i a_ik (x_i - d_k): [B, C, N], [B, N, K], its masses() and [K, C] -> [B, K, C]."""
     weighted = paddle.matmul(features, assignment).transpose([0, 2, 1])                     # [B, K, C]
-    return weighted - mass(features, assignment).expand_as(weighted) * codewords
-
-
-def mass(features: paddle.Tensor, assignment: paddle.Tensor) -> paddle.Tensor:
-    """sum_i a_ik: [B, C, N], which only lends its size, and [B, N, K] -> [B, K, 1]."""
-    return paddle.matmul(paddle.ones_like(features[:, :1]), assignment).transpose([0, 2, 1])
+    return weighted - mass.expand_as(weighted) * codewords
 
 
 def transposed_product(a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:
