@@ -40,7 +40,7 @@ class Encoding(nn.Layer):
     leaves float16's range (65504) at a width of 512; the output has the input's type.
 
     While training, the backward pass is hand-written; in evaluation mode and in static graphs all is plain operations.
-    Neither has second derivatives, for Paddle's softmax has none. paddle.grad() towards some of the inputs only (the
+    Neither has second derivatives, as the stock layer has none. paddle.grad() towards some of the inputs only (the
     features without the codewords, say) needs evaluation mode: Paddle refuses it for every hand-written backward pass.
 
     Raises:

@@ -17,16 +17,23 @@ def test_matrix_by_hand():
     assert confusion_matrix(LABEL, PREDICTION, 3).tolist() == MATRIX.tolist()
 
 
-def test_matrix_equals_a_slow_loop():
+@pytest.mark.parametrize("classes", [5, 255, 256, 300])         # from 256 on, pairs of classes don't fit 16 bits
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_matrix_equals_a_slow_loop(classes, dtype):
     random = np.random.default_rng(0)
-    label, prediction = random.integers(0, 6, (2, 30, 40))
-    label[label == 5] = 9
-    expected = np.zeros((5, 5), int)
-    prediction %= 5
+    label, prediction = random.integers(0, classes, (2, 30, 40)).astype(dtype)
+    label[:2] = 999
+    label[2], prediction[2] = classes - 1, classes - 1
+    expected = np.zeros((classes, classes), int)
     for i, j in zip(label.flat, prediction.flat):
-        if i != 9:
+        if i != 999:
             expected[i, j] += 1
-    assert confusion_matrix(label, prediction, 5, ignore_index=9).tolist() == expected.tolist()
+    assert confusion_matrix(label, prediction, classes, ignore_index=999).tolist() == expected.tolist()
+
+
+def test_counts_beyond_the_digits_of_float32():
+    label = np.zeros(2 ** 24 + 3, np.uint8)
+    assert confusion_matrix(label, label, 2).tolist() == [[2 ** 24 + 3, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("ignore_index", [255, -1, 3, -100])
@@ -73,10 +80,17 @@ def test_one_class_only():
     ([0, 3], [0, 1], "label values from 0 to 3 with 3 classes"),
     ([0, -1], [0, 1], "label values from -1 to 0"),
     ([0, 1], [0, 3], "prediction values from 0 to 3"),
+    ([0, 70000], [0, 1], "label values from 0 to 70000"),
+    ([255, 7], [0, 1], "label values from 7 to 7"),
     ([0, 1, 1], [0, 1], "the label has 3 pixels, the prediction 2")])
 def test_values_that_are_no_class_are_errors(label, prediction, words):
     with pytest.raises(ValueError, match=words):
         confusion_matrix(np.array(label), np.array(prediction), 3)
+
+
+def test_255_is_no_class_where_something_else_is_ignored():
+    with pytest.raises(ValueError, match="label values from 0 to 255 with 3 classes and ignore_index 9"):
+        confusion_matrix(np.array([0, 255, 9]), np.array([0, 1, 1]), 3, ignore_index=9)
 
 
 def test_nothing_to_score_is_an_error():
