@@ -1,5 +1,6 @@
 """Data: CamVid, pairs by file name, and labels that are checked before a step is taken with them."""
 
+import copy
 import glob
 import os
 from typing import List
@@ -10,12 +11,11 @@ from paddle.io.dataloader.collate import default_collate_fn
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
 
+from paddleseg_encnet.label_values import allowed, likely_cause
 from paddleseg_encnet.palettes import PALETTES
+from paddleseg_encnet.reading import DataError, check_mask, missing
 from paddleseg_encnet.registry import register
-
-
-class DataError(ValueError):
-    """A file of the data set is missing or wrong; says which, what was seen and what to do."""
+from paddleseg_encnet.transforms import CropFirst
 
 
 class CamVid(Dataset):
@@ -112,6 +112,9 @@ class Checked(paddle.io.Dataset):
     def __init__(self, dataset: Dataset):
         super().__init__()
         self.dataset = dataset
+        if type(getattr(dataset, "transforms", None)) is Compose:
+            self.dataset = copy.copy(dataset)
+            self.dataset.transforms = CropFirst(dataset.transforms)
 
     def __len__(self):
         return len(self.dataset)
@@ -130,37 +133,44 @@ class Checked(paddle.io.Dataset):
             DataError: its image or label can't be read, they differ in size, the label is no single-channel id mask, or
                 has a value that is neither in [0, num_classes) nor ignore_index.
         """
+        sample = self.read_mask(index)
+        label = self.dataset.file_list[index][1]
+        if "label" in sample and isinstance(label, str):
+            self.check_values(label, np.asarray(sample["label"]))
+        return sample
+
+    def read_mask(self, index: int) -> dict:
+        """The same, except that label values are not looked at."""
         image, label = self.dataset.file_list[index][:2]
         for path in (image, label):
             if isinstance(path, str) and not os.path.exists(path):
-                raise DataError(f"there is no file {path}, which the data set lists")
+                raise missing(path)
         try:
             sample = self.dataset[index]
+        except DataError:
+            raise
         except Exception as error:
-            raise DataError(f"cannot read the sample {image} with label {label}: "
-                            f"{type(error).__name__}: {error}") from error
+            raise DataError(f"cannot read the sample {image} with label {label}: {type(error).__name__}: {error}",
+                            "samples that cannot be read") from error
         if "label" in sample and isinstance(label, str):
-            self.check_label(label, np.asarray(sample["label"]), sample)
+            mask = np.asarray(sample["label"])
+            if mask.ndim == 3 and mask.shape[0] == 1:     # PaddleSeg adds an axis in mode "val"
+                mask = mask[0]
+            # An evaluated label keeps its size; then the image's own size is what the first resizing remembered.
+            history = sample.get("trans_info") or []
+            check_mask(mask, tuple(history[0][1]) if history else sample["img"].shape[-2:], label)
         return sample
 
-    def check_label(self, path: str, label: np.ndarray, sample: dict):
-        if label.ndim == 3 and label.shape[0] == 1:     # PaddleSeg adds an axis in mode "val"
-            label = label[0]
-        if label.ndim != 2:
-            raise DataError(f"the label {path} has shape {label.shape}: it must be a mask with one channel of class "
-                            "ids, not a colour picture")
-        # An evaluated label keeps its size; then the image's own size is what the first resizing remembered.
-        history = sample.get("trans_info") or []
-        image_size = tuple(history[0][1]) if history else sample["img"].shape[-2:]
-        if label.shape != tuple(image_size):
-            raise DataError(f"the label {path} is {label.shape[1]} x {label.shape[0]}, its image "
-                            f"{image_size[1]} x {image_size[0]}")
+    def check_values(self, path: str, label: np.ndarray):
         classes, ignored = self.dataset.num_classes, self.dataset.ignore_index
         wrong = (label != ignored) & ((label < 0) | (label >= classes))
         if wrong.any():
-            values = ", ".join(str(value) for value in np.unique(label[wrong])[:5])
-            raise DataError(f"the label {path} has {wrong.sum()} pixels with value {values}: neither a class "
-                            f"(0 to {classes - 1}) nor ignore_index ({ignored})")
+            values = np.unique(label[wrong])
+            few = ", ".join(str(value) for value in values[:5])
+            cause = likely_cause(values.tolist(), np.unique(label).tolist(), classes, ignored,
+                                 type(self.dataset).__name__, [path])
+            raise DataError(f"the label {path} has {wrong.sum()} pixels with value {few}: {allowed(classes, ignored)}. "
+                            f"Likely: {cause}. tools/check_data.py looks at all labels")
 
 
 # Key of a sample or batch that could not be read. Its value is text as an array of bytes: arrays are what passes from

@@ -1,0 +1,94 @@
+"""Images and labels as arrays, or an error that names the file."""
+
+import os
+from typing import Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+
+class DataError(ValueError):
+    """A file of the data set is missing or wrong; says which, what was seen and what to do.
+
+    `kind` is what files with the same fault share, so that thousands of them can be told in one line.
+    """
+
+    def __init__(self, message: str, kind: str = "wrong files"):
+        super().__init__(message)
+        self.kind = kind
+
+
+def read_image(path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """The image as OpenCV reads it: uint8 [H, W, 3] in BGR, or [H, W] with cv2.IMREAD_GRAYSCALE.
+
+    Raises:
+        DataError: there is no such file, or it is damaged or cut short.
+    """
+    data = read_bytes(path)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    if image is None:
+        raise DataError(f"cannot read the image {path}: it is damaged, cut short or no image",
+                        "images that cannot be read")
+    if is_cut_jpeg(data):
+        raise DataError(f"cannot read the image {path}: it is cut short", "images that cannot be read")
+    return image
+
+
+def read_label(path: str) -> np.ndarray:
+    """The label as PaddleSeg reads it: [H, W], for a palette image its indices, for a colour picture [H, W, C].
+
+    Raises:
+        DataError: there is no such file, or it is damaged or cut short.
+    """
+    if not os.path.exists(path):
+        raise missing(path)
+    try:
+        with Image.open(path) as image:
+            return np.array(image)
+    except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
+        raise DataError(f"cannot read the label {path}: {error}", "labels that cannot be read") from error
+
+
+def read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise missing(path) from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}", "files that cannot be opened") from error
+
+
+def missing(path: str) -> DataError:
+    return DataError(f"there is no file {path}, which the data set lists", "files that do not exist")
+
+
+def is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG ends inside its pixels. OpenCV fills the rest with grey and says nothing.
+
+    Neither marker occurs in compressed pixels: the start of the last scan must be followed by an end of image.
+    """
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+
+
+def check_mask(label: np.ndarray, image_size: Optional[Tuple[int, int]], name: str):
+    """Raises DataError where a label that was just read is no mask of class ids of its image's size.
+
+    Args:
+        label: the array as read.
+        image_size: (height, width) of the image; None if it is not known.
+        name: the label's path, for the message.
+    """
+    if label.ndim != 2:
+        raise DataError(
+            f"the label {name} has shape {label.shape}: it must be a mask with one channel of class ids, not a colour "
+            "picture; replace each colour by its class id", "labels that are colour pictures")
+    if label.dtype == np.uint16:
+        raise DataError(
+            f"the label {name} has 16 bits a pixel, which Paddle takes for another type of number and turns into 0; "
+            "save it with 8 bits", "labels with 16 bits a pixel")
+    if image_size is not None and label.shape != tuple(image_size):
+        raise DataError(f"the label {name} is {label.shape[1]} x {label.shape[0]}, its image "
+                        f"{image_size[1]} x {image_size[0]}; they must have one size",
+                        "labels of another size than their image")
