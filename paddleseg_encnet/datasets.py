@@ -3,7 +3,7 @@
 import copy
 import glob
 import os
-from typing import List
+from typing import List, Tuple
 
 import numpy as np
 import paddle
@@ -87,16 +87,22 @@ def find_files(folder: str, *pattern: str) -> List[str]:
 
 def pair(images: List[str], labels: List[str], stem) -> List[List[str]]:
     """[image, label] for each image, matched by `stem(path)`; DataError where one has no other."""
+    pairs, lonely_images, lonely_labels = match(images, labels, stem)
+    if lonely_images:
+        raise DataError(f"no label for {len(lonely_images)} of {len(images)} images, the first one {lonely_images[0]}; "
+                        f"labels were looked for like {labels[0]}")
+    if lonely_labels:
+        raise DataError(f"no image for {len(lonely_labels)} of {len(labels)} labels, the first one {lonely_labels[0]}")
+    return pairs
+
+
+def match(images: List[str], labels: List[str], stem) -> Tuple[List[List[str]], List[str], List[str]]:
+    """Pairs of images and labels with one `stem(path)`, images without a label, and labels without an image."""
     label_of = {stem(path): path for path in labels}
     image_of = {stem(path): path for path in images}
-    alone = sorted(image_of[name] for name in image_of.keys() - label_of.keys())
-    if alone:
-        raise DataError(f"no label for {len(alone)} of {len(images)} images, the first one {alone[0]}; "
-                        f"labels were looked for like {labels[0]}")
-    alone = sorted(label_of[name] for name in label_of.keys() - image_of.keys())
-    if alone:
-        raise DataError(f"no image for {len(alone)} of {len(labels)} labels, the first one {alone[0]}")
-    return [[path, label_of[stem(path)]] for path in images]
+    return ([[path, label_of[stem(path)]] for path in images if stem(path) in label_of],
+            [image_of[name] for name in sorted(image_of.keys() - label_of.keys())],
+            [label_of[name] for name in sorted(label_of.keys() - image_of.keys())])
 
 
 def class_names(dataset: Dataset) -> List[str]:

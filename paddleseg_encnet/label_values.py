@@ -2,8 +2,11 @@
 
 from typing import Iterable, Sequence
 
-CITYSCAPES_IDS = "these are Cityscapes' labelIds; train on *_gtFine_labelTrainIds.png, which createTrainIdLabelImgs.py " \
-                 "of cityscapesScripts writes"
+CITYSCAPES_IDS = "these are Cityscapes' labelIds; train on *_gtFine_labelTrainIds.png, which " \
+                 "createTrainIdLabelImgs.py of cityscapesScripts writes"
+JPEG = "JPEG changes pixels, and so class ids: write labels as PNG"
+ONLY_ZERO_AND_255 = "255 is ignored, so that only class 0 is left to learn; if 255 means the second class, divide " \
+                    "the masks by 255, so that it is 1"
 
 
 def allowed(classes: int, ignore_index: int) -> str:
@@ -23,7 +26,7 @@ def likely_cause(values: Iterable[int], seen: Iterable[int], classes: int, ignor
     """
     values, seen = sorted(set(values)), set(seen)
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in files):
-        return "JPEG changes pixels: write labels as PNG"
+        return JPEG
     if any("labelIds" in name for name in files) or (
             dataset == "Cityscapes" and values[-1] <= 33 and values[0] in range(-1, 34)):
         return CITYSCAPES_IDS
@@ -36,7 +39,8 @@ def likely_cause(values: Iterable[int], seen: Iterable[int], classes: int, ignor
         if 0 not in seen:
             return "the ids begin at 1: subtract 1"
         if classes == 150:
-            return "these are ADE20K's files, where 0 is no class and 1 the first: use the type ADE20K, which subtracts 1"
+            return "these are ADE20K's files, where 0 is no class and 1 the first: use the type ADE20K, which " \
+                   "subtracts 1"
         if classes in (59, 60) and dataset in ("PascalContext", "Dataset"):
             return f"off by one, as with PASCAL-Context: if 0 is a class (background), num_classes is {classes + 1}; " \
                    "if 0 is no class, subtract 1, so that 0 becomes 255"
@@ -45,17 +49,14 @@ def likely_cause(values: Iterable[int], seen: Iterable[int], classes: int, ignor
     if values == [255]:
         return f"255 stands for ignored in most data sets: set ignore_index to 255, it is {ignore_index}"
     if len(values) > 20:
-        return "this looks like a grey or smoothed picture, or a palette of colours, and not like a mask of class ids; " \
-               "resize labels with nearest neighbours only"
+        return "this looks like a grey or smoothed picture, or a palette of colours, and not like a mask of class " \
+               "ids; resize labels with nearest neighbours only"
     if values[0] >= 0 and values[-1] < 255:
-        return f"either num_classes is {values[-1] + 1}, or the labels have to be converted to ids from 0 to {classes - 1}"
+        return f"either num_classes is {values[-1] + 1}, or the labels have to be converted to ids from 0 to " \
+               f"{classes - 1}"
     return f"the labels have to be converted to ids from 0 to {classes - 1}"
 
 
 def only_zero_and_255(seen: Iterable[int], classes: int, ignore_index: int) -> bool:
     """Whether labels use class 0 and ignored pixels alone: nothing is out of range, and nothing is learnt."""
     return classes > 1 and ignore_index == 255 and set(seen) == {0, 255}
-
-
-ONLY_ZERO_AND_255 = "255 is ignored, so that only class 0 is left to learn; if 255 means the second class, divide the " \
-                    "masks by 255, so that it is 1"

@@ -1,7 +1,7 @@
 """Images and labels as arrays, or an error that names the file."""
 
 import os
-from typing import Optional, Tuple
+from typing import Tuple
 
 import cv2
 import numpy as np
@@ -72,12 +72,12 @@ def is_cut_jpeg(data: bytes) -> bool:
     return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
-def check_mask(label: np.ndarray, image_size: Optional[Tuple[int, int]], name: str):
+def check_mask(label: np.ndarray, image_size: Tuple[int, int], name: str):
     """Raises DataError where a label that was just read is no mask of class ids of its image's size.
 
     Args:
         label: the array as read.
-        image_size: (height, width) of the image; None if it is not known.
+        image_size: (height, width) of the image.
         name: the label's path, for the message.
     """
     if label.ndim != 2:
@@ -88,7 +88,9 @@ def check_mask(label: np.ndarray, image_size: Optional[Tuple[int, int]], name: s
         raise DataError(
             f"the label {name} has 16 bits a pixel, which Paddle takes for another type of number and turns into 0; "
             "save it with 8 bits", "labels with 16 bits a pixel")
-    if image_size is not None and label.shape != tuple(image_size):
+    if label.shape != tuple(image_size):
+        turned = " (does an EXIF orientation turn the image? OpenCV follows it)"
         raise DataError(f"the label {name} is {label.shape[1]} x {label.shape[0]}, its image "
-                        f"{image_size[1]} x {image_size[0]}; they must have one size",
+                        f"{image_size[1]} x {image_size[0]}; they must have one size"
+                        f"{turned if label.shape == tuple(image_size[::-1]) else ''}",
                         "labels of another size than their image")

@@ -42,19 +42,22 @@ class CropFirst:
             self.rest.transforms = self.whole.transforms[2:]
 
     def __call__(self, data: dict) -> dict:
-        image, label = data["img"], data.get("label")
-        if not isinstance(image, str):
+        if not isinstance(data["img"], str):        # some data sets read for themselves
             return self.whole(data)
-        data["img"] = read_image(image, self.whole.read_flag)
-        if label is not None:
-            path = label if isinstance(label, str) else f"of {image}"
-            data["label"] = read_label(label) if isinstance(label, str) else label
-            check_mask(data["label"], data["img"].shape[:2], path)
+        self.read(data)
         if self.crop is None or data.get("gt_fields", []) not in ([], ["label"]):
             data["img"] = data["img"].astype("float32")
             return self.whole(data)
         self.scale_and_crop(data)
         return self.rest(data)
+
+    def read(self, data: dict):
+        """Paths become arrays: the image uint8 [H, W, 3] in BGR, the label [H, W]."""
+        image, label = data["img"], data.get("label")
+        data["img"] = read_image(image, self.whole.read_flag)
+        if label is not None:
+            data["label"] = read_label(label) if isinstance(label, str) else label
+            check_mask(data["label"], data["img"].shape[:2], label if isinstance(label, str) else f"of {image}")
 
     def scale_and_crop(self, data: dict):
         """What the two transforms do one after the other."""

@@ -5,7 +5,7 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 import paddle
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, download
+from paddleseg_encnet import checkpoint, cli, data_checks, download
 from paddleseg_encnet.devices import Precision, select_device
 from paddleseg_encnet.training import Schedule, train
 
@@ -32,6 +32,7 @@ def flags():
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
     flags.add_argument("--repeats", type=int, default=1, help="times that an epoch goes through the data")
     flags.add_argument("--to_static_training", action="store_true", help="train the model as a static graph")
+    flags.add_argument("--no_data_check", action="store_true", help="start without a quick look at the data")
     flags.add_argument("--profiler_options", help="see paddleseg/utils/train_profiler.py")
     return flags
 
@@ -47,6 +48,8 @@ def main(args):
     device = select_device(args.device)
     utils.set_cv2_num_threads(args.num_workers)
 
+    if not args.no_data_check:
+        data_checks.quick_check(builder, args.do_eval)
     train_dataset = builder.train_dataset
     train_dataset.file_list *= args.repeats
     val_dataset = builder.val_dataset if args.do_eval else None

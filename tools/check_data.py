@@ -1,0 +1,42 @@
+"""Looks for mistakes in the data of a config:  python tools/check_data.py --config CONFIG --num_workers 2"""
+
+import paddleseg_encnet  # noqa: F401  registers CamVid; before paddle, whose speed on a CPU it sets
+
+import os
+
+from paddleseg_encnet import cli
+from paddleseg_encnet.data_checks import check, class_pixels, class_weights, draw_histogram
+from paddleseg_encnet.datasets import class_names
+from paddleseg_encnet.reading import DataError
+
+
+def flags():
+    flags = cli.parser("Looks at every image and label that a config names; exit code 1 if something is wrong")
+    flags.add_argument("--save_dir", default="output/data", help="folder for class_histogram.png")
+    return flags
+
+
+def main(args):
+    splits = check(cli.build(args), args.num_workers)
+    for split in splits:
+        print("\n".join(split.lines()))
+    readable = [split for split in splits if split.dataset is not None and class_pixels(split).any()]
+    if readable:
+        first = readable[0]
+        absent = [name for name, pixels in zip(class_names(first.dataset), class_pixels(first)) if pixels == 0]
+        if absent:
+            print(f"{first.name} has no pixel of: {', '.join(absent)}")
+        os.makedirs(args.save_dir, exist_ok=True)
+        picture = os.path.join(args.save_dir, "class_histogram.png")
+        draw_histogram(readable, picture)
+        print(f"Class histogram: {picture}\nClass weights of {first.name}, for CrossEntropyLoss in the config:\n"
+              f"weight: {class_weights(first)}")
+    kinds = [kind for split in splits for kind in split.findings]
+    if kinds:
+        raise DataError(f"the data have {len(kinds)} kind{'s' * (len(kinds) > 1)} of fault: {', '.join(kinds)}; "
+                        "see above")
+    print("Nothing wrong was found.")
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
