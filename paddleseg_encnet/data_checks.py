@@ -31,6 +31,7 @@ from paddleseg_encnet.reading import DataError, check_mask, missing
 from paddleseg_encnet.transforms import CropFirst
 
 IN_BOTH = "images that are in train and in val"
+AT_LEAST = 10       # files that a quick look takes in, however long they take
 NO_CLASS = "labels with values that are no class"
 
 
@@ -40,11 +41,11 @@ class Finding:
     EXAMPLES = 5
 
     def __init__(self):
-        self.count, self.examples, self.cause = 0, [], ""
+        self.count, self.examples, self.hint = 0, [], ""
 
-    def add(self, example: str, cause: str):
+    def add(self, example: str, hint: str):
         self.count += 1
-        self.cause = self.cause or cause
+        self.hint = self.hint or hint
         if len(self.examples) < self.EXAMPLES:
             self.examples.append(example)
 
@@ -60,19 +61,19 @@ class Split:
         self.looked_at = "not looked at"
         self.digests: Dict[bytes, str] = {}                 # of the images' pixels
 
-    def add(self, kind: str, example: str, cause: str = ""):
-        self.findings.setdefault(kind, Finding()).add(example, cause)
+    def add(self, kind: str, example: str, hint: str = ""):
+        self.findings.setdefault(kind, Finding()).add(example, hint)
 
     def lines(self) -> List[str]:
         """The report."""
-        lines = [f"{self.name}: {self.looked_at}, {'nothing wrong' if not self.findings else 'wrong are'}"]
+        lines = [f"{self.name}: {self.looked_at}, {'found:' if self.findings else 'nothing wrong'}"]
         for kind, finding in self.findings.items():
             lines.append(f"  {finding.count} x {kind}")
             lines += [f"      {example}" for example in finding.examples]
             if finding.count > len(finding.examples):
                 lines.append(f"      and {finding.count - len(finding.examples)} more")
-            if finding.cause:
-                lines.append(f"      likely: {finding.cause}")
+            if finding.hint:
+                lines.append(f"      hint: {finding.hint}")
         return lines
 
 
@@ -94,7 +95,7 @@ def check(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
             check_list(split)
             count = len(split.dataset)
             note_all(split, range(count), num_workers)
-            split.looked_at = f"{count} images and their labels looked at"
+            split.looked_at = f"{count} of {count} samples looked at"
             check_values(split)
     if len(splits) == 2:
         check_both(*splits)
@@ -115,14 +116,14 @@ def quick_check(builder: SegBuilder, with_val: bool, seconds: float = 1.0):
             headers, samples = look_quickly(split, order, seconds)
             split.looked_at = f"{headers} of {len(order)} file headers and {samples} samples looked at"
             check_values(split)
-        logger.info("Data: " + split.lines()[0] + ("" if split.findings else "; tools/check_data.py looks at all"))
+        logger.info(f"Data for {split.name}: {split.looked_at}; tools/check_data.py looks at all")
     if len(splits) == 2 and all(split.dataset is not None for split in splits):
         both = {pair[0] for pair in splits[0].dataset.file_list} & {pair[0] for pair in splits[1].dataset.file_list}
         if both:
             logger.warning(f"{len(both)} {IN_BOTH}, for instance {min(both)}")
     found = [f"{split.name}: {finding.examples[0]}"
              + (f", and {finding.count - 1} more {kind}" if finding.count > 1 else "")
-             + (f" (likely: {finding.cause})" if finding.cause else "")
+             + (f" (hint: {finding.hint})" if finding.hint else "")
              for split in splits for kind, finding in split.findings.items()]
     if found:
         raise DataError("; ".join(found) + ". tools/check_data.py looks at all files; --no_data_check trains anyway")
@@ -154,7 +155,7 @@ def build(builder: SegBuilder, name: str) -> Split:
             split.add("data sets that cannot be built", innermost(error))
         return split
     if len(dataset) == 0:
-        where = options.get(f"{dataset.mode}_path", options.get("dataset_root"))
+        where = options.get(f"{options.get('mode', name)}_path", options.get("dataset_root"))
         split.add("data sets without images", f"{where} names no image", "an empty list, or another dataset_root")
     else:
         split.dataset = dataset
@@ -288,14 +289,15 @@ def note_all(split: Split, indices, num_workers: int):
 
 
 def look_quickly(split: Split, order: List[int], seconds: float) -> Tuple[int, int]:
-    """Headers, then samples, in this order until the time is over; returns how many. Faulty files are noted once."""
+    """Headers, then samples, in this order until the time is over, but some at least; returns how many. Faulty files
+    are noted once."""
     dataset, faulty = as_read(split.dataset), set()
 
     def until_late(work) -> int:
         end = time.monotonic() + seconds
         for done, index in enumerate(order, 1):
             work(index)
-            if time.monotonic() > end:
+            if done >= AT_LEAST and time.monotonic() > end:
                 return done
         return len(order)
 
@@ -364,8 +366,8 @@ def check_values(split: Split):
     first = str(split.dataset.file_list[0][1])
     if split.no_class_in:
         wrong = [value for value in split.pixels if no_class(value, split.dataset)]
-        split.findings[NO_CLASS].cause = likely_cause(wrong, split.pixels, classes, ignored,
-                                                      type(split.dataset).__name__, split.no_class_in)
+        split.findings[NO_CLASS].hint = likely_cause(wrong, split.pixels, classes, ignored,
+                                                     type(split.dataset).__name__, split.no_class_in)
     elif only_zero_and_255(split.pixels, classes, ignored):
         split.add("data sets with no label value but 0 and 255", f"labels like {first}", ONLY_ZERO_AND_255)
     elif set(split.pixels) == {ignored}:

@@ -28,29 +28,32 @@ def likely_cause(values: Iterable[int], seen: Iterable[int], classes: int, ignor
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in files):
         return JPEG
     if any("labelIds" in name for name in files) or (
-            dataset == "Cityscapes" and values[-1] <= 33 and values[0] in range(-1, 34)):
+            dataset == "Cityscapes" and -1 <= values[0] and values[-1] <= 33):
         return CITYSCAPES_IDS
     if dataset == "ADE20K" and values == [254]:
         return "PaddleSeg's ADE20K subtracts 1 from what is in the file, and these files count from 0 already, with " \
                "255 for no class; use the original annotations, or the type Dataset with a list of files"
     if seen <= {0, 255} and 255 in values:
         return "a mask of 0 and 255: divide it by 255, so that the second class is 1"
-    if values == [classes]:
-        if 0 not in seen:
-            return "the ids begin at 1: subtract 1"
-        if classes == 150:
-            return "these are ADE20K's files, where 0 is no class and 1 the first: use the type ADE20K, which " \
-                   "subtracts 1"
-        if classes in (59, 60) and dataset in ("PascalContext", "Dataset"):
-            return f"off by one, as with PASCAL-Context: if 0 is a class (background), num_classes is {classes + 1}; " \
-                   "if 0 is no class, subtract 1, so that 0 becomes 255"
-        return f"num_classes is one short: if 0 is a class too (background), it is {classes + 1}; if 0 is no class, " \
-               "subtract 1 from the labels, so that 0 becomes 255"
-    if values == [255]:
-        return f"255 stands for ignored in most data sets: set ignore_index to 255, it is {ignore_index}"
     if len(values) > 20:
         return "this looks like a grey or smoothed picture, or a palette of colours, and not like a mask of class " \
                "ids; resize labels with nearest neighbours only"
+    if values == [classes] and 0 not in seen:
+        return "the ids begin at 1: subtract 1"
+    if dataset == "PascalContext" and values == [classes]:
+        return "off by one: PaddleSeg's PascalContext has ids from 0 (background) to 59, as its " \
+               "tools/data/convert_voc2010.py writes them"
+    if dataset != "Dataset":
+        return f"{dataset} has ids from 0 to {classes - 1}, and {ignore_index} for no class: the labels have to be " \
+               "converted"
+    if values == [classes]:
+        if classes == 150:
+            return "these are ADE20K's files, where 0 is no class and 1 the first: use the type ADE20K, which " \
+                   "subtracts 1"
+        return f"num_classes is one short: if 0 is a class too (background), it is {classes + 1}; if 0 is no class, " \
+               "as in some files of ADE20K and PASCAL-Context, subtract 1 from the labels, so that 0 becomes 255"
+    if values == [255]:
+        return f"255 stands for ignored in most data sets: set ignore_index to 255, it is {ignore_index}"
     if values[0] >= 0 and values[-1] < 255:
         return f"either num_classes is {values[-1] + 1}, or the labels have to be converted to ids from 0 to " \
                f"{classes - 1}"

@@ -45,9 +45,10 @@ def read_label(path: str) -> np.ndarray:
         raise missing(path)
     try:
         with Image.open(path) as image:
-            return np.array(image)
+            label = np.array(image)
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
         raise DataError(f"cannot read the label {path}: {error}", "labels that cannot be read") from error
+    return label.astype(np.uint8) if label.dtype == bool else label     # a mask of 1 bit a pixel
 
 
 def read_bytes(path: str) -> bytes:

@@ -19,9 +19,9 @@ class CropFirst:
     """Does what a PaddleSeg Compose does to a sample, faster where it starts with ResizeStepScaling and
     RandomPaddingCrop, and with an error that names the file where one is wrong.
 
-    Labels and random numbers are the same, and so are images, bit by bit, where OpenCV interpolates with IPP (as its
-    wheels for x86 do). Elsewhere its weights depend on the position in the picture by 1e-4, so images differ by up to
-    0.02 of 255 before RandomDistort cuts off what follows the point.
+    Labels and random numbers are the same. So are images, bit by bit, at Cityscapes' size where OpenCV interpolates
+    with IPP, as its wheels for x86 do, and up to 2e-5 of 255 at other sizes. Without IPP its weights depend on where in
+    the picture a pixel is, and images differ by up to 0.02 of 255 before RandomDistort cuts them to whole numbers.
 
     Args:
         compose: the transforms of a data set. It is not changed.

@@ -29,8 +29,9 @@ def main(args):
         os.makedirs(args.save_dir, exist_ok=True)
         picture = os.path.join(args.save_dir, "class_histogram.png")
         draw_histogram(readable, picture)
-        print(f"Class histogram: {picture}\nClass weights of {first.name}, for CrossEntropyLoss in the config:\n"
-              f"weight: {class_weights(first)}")
+        print(f"Class histogram: {picture}")
+        if not first.findings:
+            print(f"Class weights of {first.name}, for CrossEntropyLoss in the config:\nweight: {class_weights(first)}")
     kinds = [kind for split in splits for kind in split.findings]
     if kinds:
         raise DataError(f"the data have {len(kinds)} kind{'s' * (len(kinds) > 1)} of fault: {', '.join(kinds)}; "
