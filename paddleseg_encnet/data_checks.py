@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import random
 import sys
+import tempfile
 import time
 from collections import Counter
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from unittest import mock
 
 import cv2
@@ -116,7 +117,7 @@ def quick_check(builder: SegBuilder, with_val: bool, seconds: float = 1.0):
             headers, samples = look_quickly(split, order, seconds)
             split.looked_at = f"{headers} of {len(order)} file headers and {samples} samples looked at"
             check_values(split)
-        logger.info(f"Data for {split.name}: {split.looked_at}; tools/check_data.py looks at all")
+            logger.info(f"Data for {split.name}: {split.looked_at}; tools/check_data.py looks at all")
     if len(splits) == 2 and all(split.dataset is not None for split in splits):
         both = {pair[0] for pair in splits[0].dataset.file_list} & {pair[0] for pair in splits[1].dataset.file_list}
         if both:
@@ -135,8 +136,7 @@ def build_all(builder: SegBuilder, names=("train", "val")) -> List[Split]:
 
 
 def build(builder: SegBuilder, name: str) -> Split:
-    split, options = Split(name), getattr(builder.config, f"{name}_dataset_cfg")
-    note_wrong_lines(split, options)
+    split, options = Split(name), dict(getattr(builder.config, f"{name}_dataset_cfg"))
 
     def pair(images, labels, stem):
         """Pairs what can be paired, so that the rest is looked at too."""
@@ -147,16 +147,21 @@ def build(builder: SegBuilder, name: str) -> Split:
                 split.add(kind, f"{path} is alone", "the other file is missing, or has another name")
         return pairs
 
-    try:
-        with mock.patch.object(datasets, "pair", pair):
+    list_key = f"{options.get('mode', name)}_path"
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(datasets, "pair", pair):
+        path = options.get(list_key)
+        if path and os.path.isfile(path):
+            options[list_key] = os.path.join(folder, "good_lines.txt")
+            with open(options[list_key], "w") as file:
+                file.writelines(good_lines(split, path, options.get("separator", " ")))
+        try:
             dataset = builder.build_component(options)
-    except Exception as error:
-        if not split.findings:
+        except Exception as error:
             split.add("data sets that cannot be built", innermost(error))
-        return split
+            return split
     if len(dataset) == 0:
-        where = options.get(f"{options.get('mode', name)}_path", options.get("dataset_root"))
-        split.add("data sets without images", f"{where} names no image", "an empty list, or another dataset_root")
+        split.add("data sets without images", f"{path or options.get('dataset_root')} names no image",
+                  "an empty list, or another dataset_root")
     else:
         split.dataset = dataset
     return split
@@ -169,15 +174,14 @@ def innermost(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def note_wrong_lines(split: Split, options: dict):
-    """Notes lines of a list of files that are no pair; PaddleSeg says only that there is one."""
-    path, separator = options.get(f"{options.get('mode', split.name)}_path"), options.get("separator", " ")
-    if not path or not os.path.isfile(path):
-        return
+def good_lines(split: Split, path: str, separator: str) -> Iterator[str]:
+    """The lines of a list of files that are pairs. The others are noted: PaddleSeg says only that there is one."""
     with open(path) as file:
         for number, line in enumerate(file, 1):
             parts = line.strip().split(separator)
-            if len(parts) != 2:
+            if len(parts) == 2:
+                yield line
+            else:
                 what = f"{len(parts)} parts: {line.strip()!r}" if line.strip() else "nothing"
                 split.add("lines of a list that are not `image label`", f"{path}, line {number}, has {what}",
                           f"names may not contain the separator, which is {separator!r}; set `separator` to another, "
@@ -376,9 +380,10 @@ def check_values(split: Split):
 
 def check_both(train: Split, val: Split):
     """An image that is in both makes the score of the second too good."""
-    for digest in train.digests.keys() & val.digests.keys():
-        val.add(IN_BOTH, f"{val.digests[digest]} is {train.digests[digest]}",
-                "the same pixels, whatever the files are called: take them out of one")
+    for digest, image in val.digests.items():
+        if digest in train.digests:
+            val.add(IN_BOTH, f"{image} is {train.digests[digest]}",
+                    "the same pixels, whatever the files are called: take them out of one")
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------

@@ -264,7 +264,7 @@ def test_label_outside_the_classes_while_training(run_tool, capsys, small_config
     for label in (root / "gtFine" / "train").glob("*/*.png"):
         cv2.imwrite(str(label), np.full((64, 128), 33, np.uint8))       # 33 is a Cityscapes labelId
     message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "out",
-                       "--num_workers", workers, "--opts", f"train_dataset.dataset_root={root}")
+                       "--num_workers", workers, "--no_data_check", "--opts", f"train_dataset.dataset_root={root}")
     assert "_gtFine_labelTrainIds.png has" in message and "value 33" in message
     assert not (tmp_path / "out").exists()
 
