@@ -5,9 +5,12 @@ import shutil
 
 import cv2
 import numpy as np
+import paddle
 import pytest
+import yaml
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
 from paddleseg_encnet.data_checks import check, class_weights, quick_check
@@ -306,7 +309,10 @@ def test_class_weights_by_hand(tmp_path):
 def test_the_tool_on_good_data(data, run_tool, tmp_path, capsys):
     run_tool("check_data", "--config", data.config, "--save_dir", tmp_path / "out")
     output = capsys.readouterr().out
-    assert "train: 4 of 4 samples looked at, nothing wrong" in output and "weight: [" in output
+    assert "train: 4 of 4 samples looked at, nothing wrong" in output
+    line = re.search(r"^weight: \[.*\]$", output, re.MULTILINE).group()
+    loss = CrossEntropyLoss(**yaml.safe_load(line))
+    assert np.isfinite(float(loss(paddle.zeros([1, 3, *SIZE]), paddle.zeros([1, *SIZE], "int64"))))
     picture = cv2.imread(str(tmp_path / "out" / "class_histogram.png"))
     blue, orange = (180, 119, 31), (14, 127, 255)       # the bars of train and val
     assert all((picture == color).all(-1).sum() > 1000 for color in (blue, orange))

@@ -74,7 +74,7 @@ def test_same_bits_at_the_size_of_cityscapes(files):
     """Without IPP, RandomDistort, which cuts to whole numbers, leaves a few pixels one level or two apart."""
     image, label = files(2048, 1024)
     stock = Compose(transforms((1024, 512), distort=True, **STEPS))
-    for seed in range(7):
+    for seed in range(4):
         expected, got = (outcome(compose, image, label, seed) for compose in (stock, CropFirst(stock)))
         assert got[2] == expected[2] and np.array_equal(got[1], expected[1])
         assert np.array_equal(got[0], expected[0]) if IPP else (got[0] != expected[0]).mean() < 0.1
