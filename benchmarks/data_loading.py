@@ -1,31 +1,25 @@
-"""Images a second that a core makes ready for training, by PaddleSeg's transforms and by ours, against decoding alone.
+"""Making a training sample of 2048 x 1024: our transforms against PaddleSeg's, and against decoding its two PNGs.
 
-python benchmarks/data_loading.py [--dataset_root data/cityscapes] [--images 8] [--repeats 5]
+python benchmarks/data_loading.py
 
-The transforms are those of configs/_base_/cityscapes.yml: 2048 x 1024 to crops of 1024 x 512. Without --dataset_root
-street scenes of that size are drawn. The three take turns, with the same random numbers, in one process and thread,
-whose CPU time is measured; of each crop the fastest of all repeats counts.
+The transforms are those of configs/_base_/cityscapes.yml, which leave a crop of 1024 x 512. The images are those of
+CITYSCAPES_ROOT, or drawn street scenes without it. The three take turns, with the same random numbers, in one process
+and thread, whose CPU time is measured; of each crop the fastest of all repeats counts.
 """
 
-import argparse
 import copy
+import os
 import pathlib
 import random
 import tempfile
 import time
 from collections import Counter
 
-import paddleseg_encnet  # noqa: F401
+import measuring
+from measuring import Row
 
-import cv2
-import numpy as np
-from paddleseg.cvlibs import Config, SegBuilder
-
-from paddleseg_encnet import scenes
-from paddleseg_encnet.reading import read_image, read_label
-from paddleseg_encnet.transforms import CropFirst
-
-CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "encnet_cityscapes_1024x512_80k.yml"
+IMAGES, CROPS, REPEATS = 8, 7, 5
+CONFIG = pathlib.Path(measuring.HERE).parent / "configs" / "encnet_cityscapes_1024x512_80k.yml"
 
 
 class Timed:
@@ -50,6 +44,7 @@ class Contestant:
 
     def run(self, index: int, seed: int):
         self.seconds.clear()
+        import numpy as np
         random.seed(seed)
         np.random.seed(seed)
         sample = self.make(index)
@@ -68,13 +63,21 @@ class Contestant:
 
 def timed(transforms, seconds: Counter):
     """The same list of transforms, whose members report their time."""
-    names = {"ResizeStepScaling": "scaling, cropping", "RandomPaddingCrop": "scaling, cropping",
+    names = {"ResizeStepScaling": "scaling and cropping", "RandomPaddingCrop": "scaling and cropping",
              "Float32Normalize": "Normalize"}
     return [Timed(transform, names.get(type(transform).__name__, type(transform).__name__), seconds)
             for transform in transforms]
 
 
-def measure(dataset_root: str, images: int, repeats: int):
+def measure(dataset_root: str) -> dict:
+    """Milliseconds of a sample, by contestant and part, and the number of crops that differ."""
+    import paddleseg_encnet  # noqa: F401
+    import cv2
+    import numpy as np
+    from paddleseg.cvlibs import Config, SegBuilder
+    from paddleseg_encnet.reading import read_image, read_label
+    from paddleseg_encnet.transforms import CropFirst
+    cv2.setNumThreads(1)
     config = Config(str(CONFIG), opts=[f"train_dataset.dataset_root={dataset_root}"])
     stock = SegBuilder(config).build_component(config.train_dataset_cfg)
     ours = copy.copy(stock)
@@ -85,44 +88,40 @@ def measure(dataset_root: str, images: int, repeats: int):
         read_image(image)
         read_label(label)
 
-    contestants = {"decoding alone": Contestant(decode), "PaddleSeg": Contestant(stock.__getitem__),
+    contestants = {"floor": Contestant(decode), "stock": Contestant(stock.__getitem__),
                    "ours": Contestant(ours.__getitem__)}
-    stock.transforms.transforms = timed(stock.transforms.transforms, contestants["PaddleSeg"].seconds)
-    fast.scale_and_crop = Timed(fast.scale_and_crop, "scaling, cropping", contestants["ours"].seconds)
+    stock.transforms.transforms = timed(stock.transforms.transforms, contestants["stock"].seconds)
+    fast.scale_and_crop = Timed(fast.scale_and_crop, "scaling and cropping", contestants["ours"].seconds)
     fast.rest.transforms = timed(fast.rest.transforms, contestants["ours"].seconds)
 
-    samples = [(index, seed) for index in range(min(images, len(stock))) for seed in range(7)]
+    samples = [(index, seed) for index in range(min(IMAGES, len(stock))) for seed in range(CROPS)]
     differ = set()
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         for sample in samples:
             made = {name: contestant.run(*sample) for name, contestant in contestants.items()}
-            if not all(np.array_equal(made["ours"][key], made["PaddleSeg"][key]) for key in ("img", "label")):
+            if not all(np.array_equal(made["ours"][key], made["stock"][key]) for key in ("img", "label")):
                 differ.add(sample)
+    return {"crops": len(samples), "differ": len(differ),
+            **{name: {part: 1000 * seconds / len(samples) for part, seconds in contestant.parts().items()}
+               for name, contestant in contestants.items()}}
 
-    parts = {name: contestant.parts() for name, contestant in contestants.items()}
-    floor, count = parts["decoding alone"]["all"], len(samples)
-    print(f"{count} crops, of which {len(differ)} differ from PaddleSeg's\n")
-    print(f"{'':15} {'ms an image':>12} {'images/s a core':>16} {'of decoding alone':>18} {'ms beside decoding':>19}")
-    for name, total in ((name, seconds["all"]) for name, seconds in parts.items()):
-        print(f"{name:15} {1e3 * total / count:12.1f} {count / total:16.1f} {floor / total:18.0%} "
-              f"{1e3 * (total - floor) / count:19.1f}")
 
-    del parts["decoding alone"]
-    for seconds in parts.values():
-        seconds["decoding, the rest"] = 2 * seconds["all"] - sum(seconds.values())
-    print("\nms an image by part   PaddleSeg      ours")
-    for part in ("scaling, cropping", "RandomHorizontalFlip", "RandomDistort", "Normalize", "decoding, the rest"):
-        print(f"{part:20}", *(f"{1e3 * seconds[part] / count:10.1f}" for seconds in parts.values()))
+def rows():
+    root = os.environ.get("CITYSCAPES_ROOT")
+    with tempfile.TemporaryDirectory() as folder:
+        if root is None:
+            from paddleseg_encnet import scenes
+            root = os.path.join(folder, "scenes")
+            scenes.generate(root, train=IMAGES, val=1, size=(2048, 1024))
+        result = measuring.child("data_loading.py", root)
+    ours, stock, floor = result["ours"], result["stock"], result["floor"]["all"]
+    same = f"{result['crops'] - result['differ']} of {result['crops']} crops equal to PaddleSeg's bit by bit"
+    yield Row("Training sample", "ms", ours["all"], stock["all"], floor=floor, note=f"floor: decoding the PNGs; {same}")
+    yield Row("Training samples", "images/s a core", 1000 / ours["all"], 1000 / stock["all"], floor=1000 / floor)
+    yield Row("beside decoding", "ms", ours["all"] - floor, stock["all"] - floor)
+    for part in ("scaling and cropping", "RandomDistort", "Normalize"):
+        yield Row(part, "ms", ours[part], stock[part])
 
 
 if __name__ == "__main__":
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--dataset_root", help="Cityscapes; drawn scenes if not given")
-    flags.add_argument("--images", type=int, default=8)
-    flags.add_argument("--repeats", type=int, default=5)
-    args = flags.parse_args()
-    cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        if args.dataset_root is None:
-            scenes.generate(folder + "/scenes", train=args.images, val=1, size=(2048, 1024))
-        measure(args.dataset_root or folder + "/scenes", args.images, args.repeats)
+    measuring.main(__doc__, rows, measure)

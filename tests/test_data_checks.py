@@ -13,6 +13,7 @@ from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
+from paddleseg_encnet import data_checks
 from paddleseg_encnet.data_checks import check, class_weights, quick_check
 from paddleseg_encnet.datasets import Checked, DataError, Loader
 from paddleseg_encnet.label_values import likely_cause
@@ -272,6 +273,13 @@ def test_pairs_by_position_are_noticed(data):
         (data.root / f"labels/{name}_label.png").rename(data.root / f"labels/{name}.png")
     (data.root / "train.txt").write_text("".join(lines).replace(" ", " labels/"))
     assert any("a.png is paired with" in line and "labels/b.png" in line for line in data.findings())
+
+
+def test_a_quick_look_ends_when_its_time_is_over(data):
+    (data.root / "train.txt").write_text("train0.png train0_label.png\n" * 300)
+    split = data_checks.build(data.builder(), "train")
+    assert data_checks.look_quickly(split, range(300), seconds=0) == (data_checks.AT_LEAST,) * 2
+    assert data_checks.look_quickly(split, range(300), seconds=600) == (300, 300)
 
 
 def test_jpeg_labels(data):
