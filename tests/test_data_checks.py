@@ -14,7 +14,8 @@ from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
 from paddleseg_encnet import data_checks
-from paddleseg_encnet.data_checks import check, class_weights, quick_check
+from paddleseg_encnet.class_shares import class_weights
+from paddleseg_encnet.data_checks import check, quick_check
 from paddleseg_encnet.datasets import Checked, DataError, Loader
 from paddleseg_encnet.label_values import likely_cause
 

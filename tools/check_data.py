@@ -5,7 +5,8 @@ import paddleseg_encnet  # noqa: F401  registers CamVid; before paddle, whose sp
 import os
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.data_checks import check, class_pixels, class_weights, draw_histogram
+from paddleseg_encnet.class_shares import class_pixels, class_weights, draw_histogram
+from paddleseg_encnet.data_checks import check
 from paddleseg_encnet.datasets import class_names
 from paddleseg_encnet.reading import DataError
 
