@@ -16,15 +16,15 @@ import numpy as np
 
 from paddleseg_encnet.arrays import CheckpointError
 from paddleseg_encnet.safetensors_file import write_safetensors
-from paddleseg_encnet.weightfiles import decode
+from paddleseg_encnet.weightfiles import PADDLE_NAMES, decode
 
-__all__ = ["CheckpointError", "LoadReport", "load", "read", "write_safetensors"]
+__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "load", "read", "write_safetensors"]
 
 _SHOWN = 5  # names of a list in a message
 _BACKBONE = "backbone."
 
 
-def read(path: Union[str, os.PathLike]) -> Dict[str, Any]:
+def read(path: Union[str, os.PathLike], keep_names: bool = False) -> Dict[str, Any]:
     """Read a weights file; nothing that it contains is executed.
 
     The format is told from the content: what ``paddle.save`` writes for layers and optimisers
@@ -34,11 +34,12 @@ def read(path: Union[str, os.PathLike]) -> Dict[str, Any]:
 
     Args:
         path: The file.
+        keep_names: Leave Paddle's table of parameter names in, a dict under ``PADDLE_NAMES``.
 
     Returns:
         What was saved, nested as it was: np.ndarray for tensors (C-contiguous, writable,
         owning their memory; bfloat16 as float32), and None, bool, int, float, str, bytes, tuple,
-        list and dict. Paddle's table of parameter names is left out, as ``paddle.load`` does.
+        list and dict. Paddle's table of parameter names is left out, as in ``paddle.load``, unless asked for.
 
     Raises:
         CheckpointError: One line: the file, what was seen, where, and what to do.
@@ -55,7 +56,7 @@ def read(path: Union[str, os.PathLike]) -> Dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     try:
-        return decode(data)
+        return decode(data, keep_names)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

@@ -10,6 +10,8 @@ from typing import Callable, Optional
 import yaml
 from paddleseg.cvlibs import Config, SegBuilder
 
+from paddleseg_encnet.stopping import Stopped
+
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The flags that every tool of PaddleSeg has."""
@@ -91,12 +93,16 @@ def build(args, **overrides) -> SegBuilder:
 
 
 def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list] = None):
-    """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1."""
+    """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1, a signal that
+    the training loop has taken in one line and 128 + its number, as shells have it."""
     args = flags.parse_args(arguments)
     # Said once by the first BatchNorm of every network; nothing follows from it.
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     try:
         main(args)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + stopped.signum)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:

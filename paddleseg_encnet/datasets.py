@@ -187,11 +187,12 @@ ERROR = "error"
 class Loader(paddle.io.DataLoader):
     """A DataLoader of checked samples that raises DataError where a sample is wrong, with any number of workers.
 
-    Takes a PaddleSeg dataset and DataLoader's options.
+    Takes a PaddleSeg dataset, or one that is Checked already, and DataLoader's options.
     """
 
     def __init__(self, dataset: Dataset, **options):
-        super().__init__(Checked(dataset), collate_fn=collate, **options)
+        checked = dataset if isinstance(dataset, Checked) else Checked(dataset)
+        super().__init__(checked, collate_fn=collate, **options)
 
     def __iter__(self):
         for batch in super().__iter__():

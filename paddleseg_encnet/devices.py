@@ -1,8 +1,9 @@
 """Device, ranks and precision: decided once, before the loops, which then only use what stands here."""
 
 import contextlib
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
+import numpy as np
 import paddle
 from paddleseg.utils import logger
 
@@ -62,6 +63,12 @@ class Ranks(NamedTuple):
         paddle.distributed.all_reduce(tensor)
         return tensor.numpy()
 
+    def where(self, *flags: bool) -> List[List[int]]:
+        """For each flag the ranks on which it is set, in one exchange."""
+        table = np.zeros([len(flags), self.count], dtype=np.int64)
+        table[:, self.rank] = flags
+        return [np.flatnonzero(row).tolist() for row in self.sum(table)]
+
 
 class Precision:
     """Float32, or automatic mixed precision as PaddleSeg has it (`precision="fp16"`, `amp_level` "O1" or "O2")."""
@@ -70,14 +77,21 @@ class Precision:
         self.half, self.level = precision == "fp16", amp_level
         self.scaler: Optional[paddle.amp.GradScaler] = None
 
-    def prepare(self, model, optimizer):
-        """Model and optimiser ready for this precision."""
+    def prepare(self, model, optimizer, scaler_state: dict = None):
+        """Model and optimiser ready for this precision; a resumed run's loss scaling goes on from `scaler_state`."""
         if self.half:
             self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024)
+            if scaler_state:
+                self.scaler.load_state_dict(scaler_state)
             if self.level == "O2":
                 model, optimizer = paddle.amp.decorate(models=model, optimizers=optimizer, level="O2",
                                                        save_dtype="float32")
         return model, optimizer
+
+    def state(self) -> dict:
+        """The loss scaling in plain numbers; empty in float32."""
+        state = self.scaler.state_dict() if self.scaler else {}
+        return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in state.items()}
 
     def context(self):
         """Runs the forward pass inside it."""

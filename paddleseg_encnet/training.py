@@ -5,20 +5,27 @@ the steps: ten of them give the losses and weights of paddleseg.core.train (test
 """
 
 import copy
+import math
+import os
+import random
 import time
-from typing import List, NamedTuple, Optional
+from typing import Callable, List, NamedTuple, Optional
 
+import numpy as np
 import paddle
-from paddleseg.utils import logger, train_profiler, worker_init_fn
+from paddleseg.utils import logger, train_profiler
 from paddleseg.utils.ema import init_ema_params, update_ema_model
 
-from paddleseg_encnet import saving
+from paddleseg_encnet import checkpoint, resuming, saving
+from paddleseg_encnet.checkpoint import CheckpointError
 from paddleseg_encnet.dashboard import Dashboard
-from paddleseg_encnet.datasets import Loader
+from paddleseg_encnet.data_order import Batches, seed_step
 from paddleseg_encnet.devices import Precision, Ranks
 from paddleseg_encnet.evaluation import evaluate
+from paddleseg_encnet.finite import NotFinite
 from paddleseg_encnet.losses import compute_losses, loss_names
 from paddleseg_encnet.progress import duration
+from paddleseg_encnet.stopping import Stop
 
 
 class Schedule(NamedTuple):
@@ -39,82 +46,136 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
           profiler_options: str = None) -> saving.Best:
     """Trains `model` in place, leaves checkpoints in `save_dir` and returns the best score.
 
+    Its random numbers are those of a seed that Python's generator gives, or the checkpoint; so seed before, with
+    paddleseg.utils.utils.set_seed.
+
     Args:
         train_dataset, val_dataset: PaddleSeg datasets; without the second nothing is evaluated.
         losses: {"types": [loss, ...], "coef": [factor, ...]}, one of each for each output of the model.
         batch_size: samples a step on each rank.
         test_config: further arguments of evaluate().
-        resume_model: folder `iter_N` of an earlier run to go on from.
+        resume_model: where to go on from: a checkpoint `iter_N` or `best_model`; or the folder of a run, of which the
+            newest whole checkpoint is taken; or "auto", which is `save_dir` if it holds one.
         use_ema: also evaluate and save an exponential moving average of the weights.
         use_vdl: write a VisualDL log into `save_dir`.
 
     Raises:
         DataError: a sample can't be read or its label doesn't fit.
-        CheckpointError: `resume_model` is no checkpoint of this model.
+        CheckpointError: `resume_model` holds no whole checkpoint of this model.
+        NotFinite: a loss is infinite or no number; the weights are those before the step.
+        SaveError: a checkpoint can't be written; the earlier ones are whole.
+        Stopped: SIGTERM or SIGINT came, and the step was finished and saved. A KeyboardInterrupt.
         ValueError: there are fewer images than a batch needs.
     """
     precision, ranks = precision or Precision(), Ranks.join()
-    loader = Loader(
-        train_dataset, num_workers=num_workers, worker_init_fn=worker_init_fn,
-        batch_sampler=paddle.io.DistributedBatchSampler(train_dataset, batch_size, shuffle=True, drop_last=True))
-    if len(loader) == 0:
-        raise ValueError(f"{len(train_dataset)} training images make no batch of {batch_size} on each of {ranks.count} "
-                         "devices; lower batch_size")
-    step, best = 0, {}
-    if resume_model is not None:
-        step, best = saving.resume(resume_model, model, optimizer)
-        logger.info(f"Resumed {resume_model} at iter {step}")
-    model, optimizer = precision.prepare(model, optimizer)
+    found = resuming.find(resume_model, save_dir) if resume_model else None
+    state = begin(found, model, optimizer, ranks, batch_size * ranks.count)
+    batches = Batches(train_dataset, batch_size, num_workers, state.seed, state.epoch, state.samples)
+    model, optimizer = precision.prepare(model, optimizer, state.scaler)
     tracked = {"model": model}
     if use_ema:
-        tracked["ema_model"] = frozen_copy(model)
-    best = {name: best.get(name, saving.Best()) for name in tracked}
+        tracked["ema_model"] = moving_average(model, found)
     network = ranks.distribute(model)
-    saver = saving.Saver(save_dir, schedule.keep_checkpoint_max)
+    saver = saving.Saver(save_dir, schedule.keep_checkpoint_max, found and found.folder, writes=ranks.first)
     board = Dashboard(save_dir if use_vdl and ranks.first else None)
-    meter = Meter(loader)
-    evaluations_since_best = 0
+    meter = Meter(batches)
 
-    network.train()
-    while step < schedule.iters:
-        step += 1
-        data = meter.next_batch()
-        with precision.context():
-            terms = compute_losses(model, network(as_model_wants(model, data["img"])), data, losses)
-            loss = sum(terms)
-        precision.step(loss, optimizer)
-        model.clear_gradients()
-        lr = optimizer.get_lr()
-        advance(optimizer, loss)
-        train_profiler.add_profiler_step(profiler_options)
-        if use_ema:
-            update_ema_model(tracked["ema_model"], model, step=step)
-        meter.stepped(terms)
+    def score(name: str) -> float:
+        ranks.share(tracked[name])
+        result = evaluate(tracked[name], val_dataset, precision, num_workers, **(test_config or {}))
+        if name == "model":
+            board.evaluated(state.step, result)
+        return result.mean_iou
 
-        if step % schedule.log_iters == 0:
-            pace = meter.read()
-            log(step, schedule.iters, pace, lr, len(loader), batch_size)
-            board.stepped(step, dict(zip(loss_names(model, len(terms)), pace.losses)), lr, pace)
+    with Stop() as stop:
+        if not state.evaluated and val_dataset is not None:     # the run was ended in this evaluation
+            save_and_evaluate(state, saver, tracked, optimizer, score, stop)
+        network.train()
+        while state.step < schedule.iters and state.evaluations_since_best != schedule.early_stop_intervals:
+            state.step += 1
+            seed_step(state.seed, state.step, ranks.rank)
+            data = meter.next_batch()
+            with precision.context():
+                terms = compute_losses(model, network(as_model_wants(model, data["img"])), data, losses)
+                loss = sum(terms)
+            # Before the step, so that a loss that is not finite never reaches the weights. Here the host waits for the
+            # forward pass; with several ranks all learn in the same step that one of them must stop.
+            broken, stopping = ranks.where(not math.isfinite(float(loss)), stop.signum is not None)
+            if broken:
+                values = dict(zip(loss_names(model, len(terms)), map(float, terms)))
+                raise NotFinite(state.step, values, batches.files(), broken, saver.advice())
+            precision.step(loss, optimizer)
+            model.clear_gradients()
+            lr = optimizer.get_lr()
+            advance(optimizer, loss)
+            train_profiler.add_profiler_step(profiler_options)
+            if use_ema:
+                update_ema_model(tracked["ema_model"], model, step=state.step)
+            meter.stepped(terms)
 
-        if schedule.saves_at(step):
-            if val_dataset is not None:
-                for name, tracked_model in tracked.items():
-                    ranks.share(tracked_model)
-                    result = evaluate(tracked_model, val_dataset, precision, num_workers, **(test_config or {}))
-                    best[name] = best[name].updated(result.mean_iou, step)
-                    if name == "model":
-                        board.evaluated(step, result)
+            if state.step % schedule.log_iters == 0:
+                pace = meter.read()
+                log(state.step, schedule.iters, pace, lr, batches.epoch, batch_size)
+                board.stepped(state.step, dict(zip(loss_names(model, len(terms)), pace.losses)), lr, pace)
+
+            due = schedule.saves_at(state.step)
+            if due or stopping:
+                state.epoch, state.samples, state.scaler = batches.epoch, batches.samples, precision.state()
+                state.evaluated = val_dataset is None or not due
+                save_and_evaluate(state, saver, tracked, optimizer, score, stop, stopping)
                 network.train()
-                logger.info(f"[EVAL] The model with the best validation mIoU: {best['model']}")
-                evaluations_since_best = 0 if best["model"].step == step else evaluations_since_best + 1
-            if ranks.first:
-                saver.save(step, tracked, optimizer, best)
-            if evaluations_since_best == schedule.early_stop_intervals:
-                logger.info(f"Early stopping: {evaluations_since_best} evaluations without a better mIoU")
-                break
-            meter.restart()
+                meter.restart()
+    if state.evaluations_since_best == schedule.early_stop_intervals:
+        logger.info(f"Early stopping: {state.evaluations_since_best} evaluations without a better mIoU")
     board.close()
-    return best["model"]
+    return state.best.get("model", saving.Best())
+
+
+def begin(found: Optional[resuming.Found], model, optimizer, ranks: Ranks, step_samples: int) -> saving.State:
+    """Where the run begins, after filling model and optimiser from a checkpoint if one was found."""
+    state = saving.State(seed=random.getrandbits(31))
+    if found is not None:
+        resuming.fill(found, model, optimizer)
+        state = found.state or saving.State(found.step, samples=found.step * step_samples, seed=state.seed)
+        logger.info(f"Resumed {found.folder} at iter {state.step}")
+    places = np.zeros([ranks.count, 2], dtype=np.int64)
+    places[ranks.rank] = state.step, state.seed
+    places = ranks.sum(places)
+    if len(set(places[:, 0])) > 1:
+        raise CheckpointError(f"the ranks would go on from different steps {places[:, 0].tolist()}; every machine must "
+                              "see the same checkpoints, for instance in a shared folder")
+    state.seed = int(places[0, 1])
+    return state
+
+
+def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, optimizer, score: Callable, stop: Stop,
+                      stopping: bool = False):
+    """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.
+
+    Args:
+        score: takes the name of a tracked network and returns its mean IoU.
+        stopping: end the run, with Stopped, when the checkpoint is written.
+    """
+    stop.saved = folder = saver.save(state, tracked, optimizer)
+    if stopping:
+        stop.end()
+    if not state.evaluated:
+        with stop.at_once():
+            for name in tracked:
+                state.scored(name, score(name))
+        state.evaluated = True
+        saver.evaluated(folder, state)
+        logger.info(f"[EVAL] The model with the best validation mIoU: {state.best['model']}")
+    saver.prune()
+
+
+def moving_average(model, found: Optional[resuming.Found]):
+    """A copy of the model for the moving average of its weights, which goes on from the checkpoint's."""
+    average = frozen_copy(model)
+    path = found and os.path.join(found.folder, "ema_model.pdparams")
+    if path and os.path.exists(path):
+        checkpoint.load(average, path)
+    return average
 
 
 def frozen_copy(model):
@@ -149,10 +210,10 @@ class Pace(NamedTuple):
 
 
 class Meter:
-    """Hands out batches without end and measures what steps take and yield."""
+    """Hands out batches and measures what steps take and yield."""
 
-    def __init__(self, loader):
-        self.loader, self.batches = loader, iter(())
+    def __init__(self, batches):
+        self.batches = iter(batches)
         self.restart()
 
     def restart(self):
@@ -161,15 +222,12 @@ class Meter:
 
     def next_batch(self) -> dict:
         asked = time.monotonic()
-        batch = next(self.batches, None)
-        if batch is None:       # an epoch is over
-            self.batches = iter(self.loader)
-            batch = next(self.batches)
+        batch = next(self.batches)
         self.waited += time.monotonic() - asked
         return batch
 
     def stepped(self, terms: list):
-        """Adds up on the device: reading a loss makes the host wait for it, so that happens only in read()."""
+        """Adds up on the device; read() reads."""
         values = [term.detach() for term in terms]
         self.sums = values if self.sums is None else [a + b for a, b in zip(self.sums, values)]
         self.steps += 1
@@ -181,9 +239,9 @@ class Meter:
         return pace
 
 
-def log(step: int, iters: int, pace: Pace, lr: float, steps_an_epoch: int, batch_size: int):
+def log(step: int, iters: int, pace: Pace, lr: float, epoch: int, batch_size: int):
     """PaddleSeg's line."""
     logger.info(
-        f"[TRAIN] epoch: {(step - 1) // steps_an_epoch + 1}, iter: {step}/{iters}, loss: {sum(pace.losses):.4f}, "
+        f"[TRAIN] epoch: {epoch + 1}, iter: {step}/{iters}, loss: {sum(pace.losses):.4f}, "
         f"lr: {lr:.6f}, batch_cost: {pace.batch_cost:.4f}, reader_cost: {pace.reader_cost:.5f}, "
         f"ips: {batch_size / pace.batch_cost:.4f} samples/sec | ETA {duration(pace.batch_cost * (iters - step))}")

@@ -29,7 +29,7 @@ _LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _LEGACY_PROTOCOL = 1001
 # Paddle cuts parameters that are too large for pickle protocol 2 and lists the pieces here.
 _PADDLE_PIECES = "UnpackBigParamInfor@@"
-_PADDLE_NAMES = "StructuredToParameterName@@"
+PADDLE_NAMES = "StructuredToParameterName@@"
 
 _OTHER_FILES = (
     (rb"\s*<", "a web page, not a checkpoint: the download got an error page or a form; download the file itself"),
@@ -41,11 +41,12 @@ _OTHER_FILES = (
 )
 
 
-def decode(data):
+def decode(data, keep_names=False):
     """Read a weights file of any of the known layouts.
 
     Args:
         data (bytes): The file.
+        keep_names (bool): Leave Paddle's table of parameter names in, under ``PADDLE_NAMES``.
 
     Returns:
         dict: What was saved. Tensors are C-contiguous arrays that own their memory.
@@ -65,7 +66,7 @@ def decode(data):
         value = _torch_stream(view, budget)
     # Pickles begin with 0x80 since 2003; an older one is read as far as the name it asks for.
     elif data[0] == 0x80 or re.match(rb"c[\w.]+\n[\w.]+\n", data):
-        value = _paddle(view, budget)
+        value = _paddle(view, budget, keep_names)
     else:
         raise CheckpointError(f"is not a Paddle, PyTorch or safetensors file: it begins with {data[:8]!r}")
     expect(type(value) is dict, f"holds a {type(value).__name__}, not a dict of tensors")
@@ -128,12 +129,13 @@ class _Walk:
         return to_array(self.storage_bytes(storage), storage.kind, item.shape, self.budget, item.strides, item.offset)
 
 
-def _paddle(data, budget):
+def _paddle(data, budget, keep_names):
     value, end = unpickle(data, budget)
     expect(end == len(data), f"has {len(data) - end:,} bytes behind its end")
     value = _Walk(budget, paddle=True).value(value)
     if type(value) is dict:
-        value.pop(_PADDLE_NAMES, None)  # the names Paddle gave the tensors in the process that saved them
+        if not keep_names:
+            value.pop(PADDLE_NAMES, None)  # the names Paddle gave the tensors in the process that saved them
         _join_pieces(value)
     return value
 

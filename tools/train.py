@@ -2,6 +2,8 @@
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
+import random
+
 import paddle
 from paddleseg.utils import logger, utils
 
@@ -16,7 +18,8 @@ def flags():
     flags.add_argument("--do_eval", action="store_true", help="evaluate at each save")
     flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
     flags.add_argument("--use_ema", action="store_true", help="keep a moving average of the weights too")
-    flags.add_argument("--resume_model", help="folder iter_N of an earlier run to go on from")
+    flags.add_argument("--resume_model", help="go on from the newest whole checkpoint in the folder of an earlier run, "
+                       "or from an iter_N or best_model in it; auto: from --save_dir, if it holds one")
     flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: of the network's `pretrained:` "
                        "weights take what fits, for instance all but the classifier of other classes")
     flags.add_argument("--iters", type=int, help="number of steps")
@@ -26,7 +29,7 @@ def flags():
     flags.add_argument("--log_iters", type=int, default=10, help="steps between two log lines")
     flags.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest checkpoints to keep; 0 keeps all")
     flags.add_argument("--early_stop_intervals", type=int, help="evaluations without a better mIoU before stopping")
-    flags.add_argument("--seed", type=int, help="seed of all random numbers")
+    flags.add_argument("--seed", type=int, help="seed of all random numbers; drawn and printed if not given")
     flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
     flags.add_argument("--amp_level", default="O1", choices=["O1", "O2"], help="level of mixed precision")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
@@ -44,7 +47,9 @@ def main(args):
     pretrained = cli.take_pretrained(config)
     utils.show_env_info()
     utils.show_cfg_info(config)
-    utils.set_seed(args.seed)
+    seed = random.SystemRandom().getrandbits(31) if args.seed is None else args.seed
+    logger.info(f"--seed {seed} gives the random numbers of this run again")
+    utils.set_seed(seed)
     device = select_device(args.device)
     utils.set_cv2_num_threads(args.num_workers)
 

@@ -1,0 +1,117 @@
+"""SIGTERM and SIGINT end a run after its step and its save; a second one ends it at once.
+
+Schedulers announce the end of a job with SIGTERM, a person with Ctrl-C (SIGINT). What is left of the time they grant is
+enough for a step and a save, but not for an evaluation, which happens after the save and is therefore cut short.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from typing import Optional
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+END = b"\0"         # no signal has this number
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run. `signum` is the signal; the text says how to go on."""
+
+    def __init__(self, signum: int, saved: Optional[str]):
+        go_on = f"go on with --resume_model {saved}" if saved else "nothing was saved yet"
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {go_on}")
+        self.signum = signum
+
+
+class Stop:
+    """Takes the two signals while it is entered. `signum` is the first one that came, None before.
+
+    Python runs its own handlers only between two operations, and a backward pass or a wait for other ranks is one. So
+    the interpreter's C handler also writes each signal into a socket, and a thread that reads it ends the process at
+    the second one. Outside the main thread, where Python takes no signals, entering does nothing.
+    """
+
+    def __init__(self):
+        self.signum: Optional[int] = None
+        self.saved: Optional[str] = None
+        self.nothing_to_lose = False
+        # paddle.distributed.launch repeats its SIGTERM up to three times within 0.6 s; timeout(1) sends two at once.
+        self.grace = 1.0 if "PADDLE_TRAINER_ID" in os.environ else 0.1
+
+    def __enter__(self) -> "Stop":
+        self.active = threading.current_thread() is threading.main_thread()
+        if self.active:
+            self.reader, self.writer = socket.socketpair()
+            self.writer.setblocking(False)
+            self.old_wakeup = signal.set_wakeup_fd(self.writer.fileno(), warn_on_full_buffer=False)
+            self.old_handlers = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
+            self.thread = threading.Thread(target=self._watch, daemon=True)
+            self.thread.start()
+        return self
+
+    def __exit__(self, *exception):
+        if self.active:
+            signal.set_wakeup_fd(self.old_wakeup)
+            for signum, handler in self.old_handlers.items():
+                signal.signal(signum, handler)
+            self.writer.send(END)
+            self.thread.join()
+            self.writer.close()
+            self.reader.close()
+
+    @contextlib.contextmanager
+    def at_once(self):
+        """Within it everything is saved: the first signal already ends the run, with Stopped."""
+        self.nothing_to_lose = True
+        try:
+            if self.signum is not None:
+                self.end()
+            yield
+        finally:
+            self.nothing_to_lose = False
+
+    def end(self):
+        """Raises Stopped, also on a rank where the signal itself has not come."""
+        raise Stopped(self.signum or signal.SIGTERM, self.saved)
+
+    def _handle(self, signum, frame):
+        """In the main thread, between two operations."""
+        self.signum = self.signum or signum
+        if self.nothing_to_lose:
+            self.end()
+
+    def _watch(self):
+        """In its own thread, as soon as a signal arrives."""
+        first = None
+        while True:
+            received = self.reader.recv(1)
+            if received == END:
+                return
+            signum = received[0]
+            if signum not in SIGNALS:       # every signal comes here that Python handles
+                continue
+            if first is None:
+                first = time.monotonic()
+                self.signum = signum
+                if not self.nothing_to_lose:
+                    say(f"{signal.Signals(signum).name}: ending after this step and its save; a second one: at once")
+            elif time.monotonic() - first > self.grace:
+                say(f"a second {signal.Signals(signum).name}: ended at once")
+                os._exit(128 + signum)
+
+
+def say(line: str):
+    """Writes to stderr past Python's buffers, which the main thread may be holding."""
+    os.write(2, f"{line}\n".encode())
+
+
+def ignore_signals(worker_id: int = 0):
+    """For a process that reads data: Ctrl-C and launchers signal a whole process group, and the step that is to be
+    finished may need its data. It ends with the training process, or by a SIGTERM to it alone."""
+    signal.set_wakeup_fd(-1)                # inherited, and the training process reads it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
