@@ -83,7 +83,8 @@ class Batches:
             batches = batches[self.samples // self.step_samples:]
             loader = Loader(self.drawn, batch_sampler=batches, num_workers=self.num_workers,
                             worker_init_fn=ignore_signals) if batches else ()
-            for self.draws, batch in zip(batches, loader):
+            # The loader comes first: it ends its processes when it is asked for a batch that is not there.
+            for batch, self.draws in zip(loader, batches):
                 self.samples += self.step_samples
                 yield batch
             self.epoch, self.samples = self.epoch + 1, 0

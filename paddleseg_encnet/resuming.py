@@ -6,6 +6,7 @@ number in the folder's name, and the best score and the random numbers begin ane
 
 import os
 import re
+import warnings
 from typing import List, NamedTuple, Optional
 
 import numpy as np
@@ -126,7 +127,9 @@ def fill(found: Found, model: paddle.nn.Layer, optimizer):
     values = for_this_process(found, model)
     if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler) and "LR_Scheduler" not in values:
         raise CheckpointError(f"cannot resume from {found.folder}: its {OPTIMIZER} holds no learning rate")
-    optimizer.set_state_dict(values)
+    with warnings.catch_warnings():         # said of every warm-up, whose own schedule stands in it
+        warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
+        optimizer.set_state_dict(values)
 
 
 def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:

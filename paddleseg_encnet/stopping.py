@@ -109,9 +109,9 @@ def say(line: str):
 
 def ignore_signals(worker_id: int = 0):
     """For a process that reads data: Ctrl-C and launchers signal a whole process group, and the step that is to be
-    finished may need its data. It ends with the training process, or by a SIGTERM to it alone."""
+    finished may need its data. Paddle ends it when training ends, by a SIGTERM to it alone, or when its parent is gone.
+    """
     signal.set_wakeup_fd(-1)                # inherited, and the training process reads it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setpgrp"):
         os.setpgrp()

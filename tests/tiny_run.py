@@ -1,0 +1,110 @@
+"""A training run of milliseconds a step, for tests of what happens around the steps.
+
+As a script it is one rank of several:  python -m paddle.distributed.launch --nproc_per_node 2 --backend gloo \\
+    tests/tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume]
+"""
+
+import os
+import signal
+import sys
+import zlib
+from typing import Callable, List, NamedTuple
+
+import paddleseg_encnet  # noqa: F401
+
+import numpy as np
+import paddle
+from paddleseg import transforms
+from paddleseg.datasets import Cityscapes
+from paddleseg.models.losses import CrossEntropyLoss
+from paddleseg.utils import utils
+
+from paddleseg_encnet import training
+from paddleseg_encnet.stopping import Stopped
+
+
+class Tiny(paddle.nn.Layer):
+    """A network with all that a checkpoint must bring back: weights, statistics, dropout."""
+    OUTPUTS = ("segmentation",)
+
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.features = paddle.nn.Sequential(
+            paddle.nn.Conv2D(3, width, 3, padding=1), paddle.nn.BatchNorm2D(width), paddle.nn.ReLU(),
+            paddle.nn.Dropout(0.2))
+        self.head = paddle.nn.Conv2D(width, 19, 1)
+
+    def forward(self, images):
+        return [self.head(self.features(images))]
+
+
+class Run(NamedTuple):
+    """What a run has left behind."""
+    model: Tiny
+    optimizer: paddle.optimizer.Optimizer
+    images: List[int]       # checksum of the augmented images of each step
+    best: object
+
+    def state(self) -> dict:
+        """All numbers of model and optimiser, without the names that differ from process to process."""
+        values = {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
+        velocities = self.optimizer._accumulators["velocity"]
+        for name, parameter in self.model.named_parameters():
+            if not parameter.stop_gradient:
+                values[f"velocity of {name}"] = velocities[parameter.name].numpy()
+        values["learning rate"] = self.optimizer.get_lr()
+        return values
+
+
+def parts(scenes, width: int = 8, iters: int = 40):
+    """Model, data sets and optimiser. The learning rate is still in its warm-up at step 17."""
+    utils.set_seed(5)
+    augment = [transforms.ResizeStepScaling(0.75, 1.5, 0.25), transforms.RandomPaddingCrop([32, 32]),
+               transforms.RandomHorizontalFlip(), transforms.RandomDistort(), transforms.Normalize()]
+    model = Tiny(width)
+    decay = paddle.optimizer.lr.PolynomialDecay(0.05, iters, end_lr=0)
+    warmup = paddle.optimizer.lr.LinearWarmup(decay, 20, 0.01, 0.05)
+    optimizer = paddle.optimizer.Momentum(warmup, parameters=model.parameters(), weight_decay=1e-4)
+    return (model, Cityscapes(augment, str(scenes), "train"),
+            Cityscapes([transforms.Normalize()], str(scenes), "val"), optimizer)
+
+
+def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = None, loss=None, evaluate: bool = True,
+        width: int = 8, save_interval: int = 10, keep: int = 5, **options) -> Run:
+    """Trains; `before_step(n)` is called in the n-th step that this call takes, after its batch was read."""
+    model, data, val, optimizer = parts(scenes, width)
+    images = []
+
+    def see(layer, inputs):
+        if layer.training:
+            images.append(zlib.crc32(inputs[0].numpy().tobytes()))
+            if before_step is not None:
+                before_step(len(images))
+
+    model.register_forward_pre_hook(see)
+    best = training.train(
+        model, data, optimizer, {"types": [loss or CrossEntropyLoss(ignore_index=255)], "coef": [1]},
+        training.Schedule(iters, save_interval, log_iters=1000, keep_checkpoint_max=keep), str(save_dir), batch_size=2,
+        val_dataset=val if evaluate else None, **options)
+    return Run(model, optimizer, images, best)
+
+
+def stop_at(step: int, signum=signal.SIGTERM) -> Callable[[int], None]:
+    """A `before_step` that signals this process."""
+    return lambda n: os.kill(os.getpid(), signum) if n == step else None
+
+
+if __name__ == "__main__":
+    paddle.set_device("cpu")
+    scenes, save_dir, iters, *more = sys.argv[1:]
+    rank = paddle.distributed.ParallelEnv().rank
+    hook = None
+    if "--term" in more and int(more[more.index("--term") + 2]) == rank:
+        hook = stop_at(int(more[more.index("--term") + 1]))
+    try:
+        done = run(scenes, save_dir, int(iters), hook, resume_model="auto" if "--resume" in more else None)
+    except Stopped as stopped:
+        print(stopped)
+        sys.exit(128 + stopped.signum)
+    print("images", rank, *done.images)
+    np.savez(f"{save_dir}/rank_{rank}.npz", **done.state())
