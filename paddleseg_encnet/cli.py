@@ -1,6 +1,7 @@
 """What the tools share: common flags, building from a config, and errors that end in one line."""
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -82,14 +83,28 @@ def build(args, **overrides) -> SegBuilder:
     """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
 
     Raises:
-        FileNotFoundError, ValueError: the config is missing, no YAML, or a key of --opts is not in it.
+        FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, or the norm that it
+            clips gradients to is no number above 0.
     """
     if not os.path.isfile(args.config):
         raise FileNotFoundError(f"there is no config {args.config}")
     try:
-        return SegBuilder(Config(args.config, opts=args.opts, **overrides))
+        config = Config(args.config, opts=args.opts, **overrides)
+        check_clipping(config)
+        return SegBuilder(config)
     except yaml.YAMLError as error:
         raise ValueError(f"the config {args.config} is no valid YAML: {' '.join(str(error).split())}") from error
+
+
+def check_clipping(config: Config):
+    """Paddle takes any norm: with 0 nothing is learnt, with a negative one the loss is climbed."""
+    clip = (config.dic.get("optimizer") or {}).get("grad_clip_cfg")
+    if not isinstance(clip, dict) or clip.get("name") not in ("ClipGradByGlobalNorm", "ClipGradByNorm"):
+        return      # PaddleSeg says what is wrong with the rest
+    norm = clip.get("clip_norm")
+    if not isinstance(norm, (int, float)) or isinstance(norm, bool) or not 0 < norm < math.inf:
+        raise ValueError(f"optimizer.grad_clip_cfg has clip_norm {norm!r}: it must be a number above 0, the norm that "
+                         "larger gradients are scaled to, for instance 10.0")
 
 
 def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list] = None):

@@ -13,7 +13,6 @@ import numpy as np
 import paddle
 
 from paddleseg_encnet.datasets import Checked, Loader
-from paddleseg_encnet.stopping import ignore_signals
 
 
 def derived_seed(*key: int) -> int:
@@ -69,7 +68,8 @@ class Batches:
             raise ValueError(f"{len(dataset)} training images make no batch of {batch_size} on each of "
                              f"{self.sampler.nranks} devices; lower batch_size")
         self.drawn = Drawn(dataset, seed)
-        self.epoch, self.samples = epoch, samples
+        full, self.samples = divmod(samples, len(self) * self.step_samples)
+        self.epoch = epoch + full
         self.draws: List[tuple] = []        # (epoch, index) of each sample of the last batch
 
     def __len__(self) -> int:
@@ -81,8 +81,7 @@ class Batches:
             self.sampler.set_epoch(self.epoch)
             batches = [[(self.epoch, index) for index in batch] for batch in self.sampler]
             batches = batches[self.samples // self.step_samples:]
-            loader = Loader(self.drawn, batch_sampler=batches, num_workers=self.num_workers,
-                            worker_init_fn=ignore_signals) if batches else ()
+            loader = Loader(self.drawn, batch_sampler=batches, num_workers=self.num_workers)
             # The loader comes first: it ends its processes when it is asked for a batch that is not there.
             for batch, self.draws in zip(loader, batches):
                 self.samples += self.step_samples

@@ -15,6 +15,7 @@ from paddleseg_encnet.label_values import allowed, likely_cause
 from paddleseg_encnet.palettes import PALETTES
 from paddleseg_encnet.reading import DataError, check_mask, missing
 from paddleseg_encnet.registry import register
+from paddleseg_encnet.stopping import protect_reader
 from paddleseg_encnet.transforms import CropFirst
 
 
@@ -192,7 +193,7 @@ class Loader(paddle.io.DataLoader):
 
     def __init__(self, dataset: Dataset, **options):
         checked = dataset if isinstance(dataset, Checked) else Checked(dataset)
-        super().__init__(checked, collate_fn=collate, **options)
+        super().__init__(checked, collate_fn=collate, worker_init_fn=protect_reader, **options)
 
     def __iter__(self):
         for batch in super().__iter__():

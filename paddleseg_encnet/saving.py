@@ -91,7 +91,7 @@ class Saver:
                            "begins anew and replaces those of the same names")
 
     def save(self, state: State, networks: Dict[str, paddle.nn.Layer], optimizer) -> str:
-        """Writes `iter_<step>` and returns its path.
+        """Writes `iter_<step>`, removes the oldest checkpoints beyond keep_max, and returns the new one's path.
 
         Raises:
             SaveError: the disk is full or fails, or a weight is not finite. The earlier checkpoints stay as they are.
@@ -110,6 +110,8 @@ class Saver:
             if folder in self.written:
                 self.written.remove(folder)
             self.written.append(folder)
+            while len(self.written) > self.keep_max > 0:
+                remove(self.written.pop(0))
         self.last = folder
         return folder
 
@@ -128,11 +130,6 @@ class Saver:
                     write_state(new, state)
         with self.explained(folder):
             write_state(folder, state)
-
-    def prune(self):
-        """Removes checkpoints beyond keep_max, oldest first."""
-        while len(self.written) > self.keep_max > 0:
-            remove(self.written.pop(0))
 
     def advice(self) -> str:
         """How to go on after an error."""

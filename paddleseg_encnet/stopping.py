@@ -5,14 +5,17 @@ enough for a step and a save, but not for an evaluation, which happens after the
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import Optional
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PR_SET_PDEATHSIG = 1        # from linux/prctl.h
 END = b"\0"         # no signal has this number
 
 
@@ -107,11 +110,15 @@ def say(line: str):
     os.write(2, f"{line}\n".encode())
 
 
-def ignore_signals(worker_id: int = 0):
-    """For a process that reads data: Ctrl-C and launchers signal a whole process group, and the step that is to be
-    finished may need its data. Paddle ends it when training ends, by a SIGTERM to it alone, or when its parent is gone.
+def protect_reader(worker_id: int = 0):
+    """For a process that reads data: it takes no part in signals, and ends with the process that trains.
+
+    Ctrl-C and launchers signal a whole process group, and the step that is to be finished may need its data. Paddle
+    ends it with a SIGTERM when training ends, but leaves it waiting for ever when its parent was killed.
     """
     signal.set_wakeup_fd(-1)                # inherited, and the training process reads it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):
         os.setpgrp()
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -166,7 +166,6 @@ def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, o
         state.evaluated = True
         saver.evaluated(folder, state)
         logger.info(f"[EVAL] The model with the best validation mIoU: {state.best['model']}")
-    saver.prune()
 
 
 def moving_average(model, found: Optional[resuming.Found]):

@@ -163,8 +163,7 @@ DAMAGES = {
     "a file is gone": ("model.pdopt", os.remove, "is gone"),
     "state is empty": ("state.json", lambda path: path.write_bytes(b""), "can't be read"),
     "state is of another form": ("state.json", lambda path: path.write_text("[1, 2]"), "can't be read"),
-    "state was edited": ("state.json", lambda path: path.write_text(path.read_text().replace('"step": 40', '"step": 30')),
-                         "not what was written"),
+    "state was edited": ("state.json", lambda path: path.write_text(path.read_text().replace("40", "30")), "checksum"),
 }
 
 
@@ -239,13 +238,13 @@ def test_checkpoint_of_another_network(whole, scenes):
 # --- signals, a full disk --------------------------------------------------------------------------------------------
 
 def test_second_signal_ends_at_once():
-    """Also while Python is inside an operation that never returns, here a wait for a lock in C."""
-    code = ("import importlib.util as i, time, sys\n"
+    """Also while Python is inside one long operation, here minutes of hashing."""
+    code = ("import hashlib, importlib.util as i\n"
             f"spec = i.spec_from_file_location('stopping', r'{ROOT}/paddleseg_encnet/stopping.py')\n"
             "stopping = i.module_from_spec(spec); spec.loader.exec_module(stopping)\n"
             "with stopping.Stop() as stop:\n"
             "    print('ready', flush=True)\n"
-            "    sum(range(10 ** 11))\n")
+            "    hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10 ** 9)\n")
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
@@ -274,27 +273,11 @@ def test_full_disk_leaves_the_last_checkpoint(whole, scenes, tmp_path, monkeypat
     assert differing(tiny_run.run(scenes, tmp_path, resume_model="auto"), whole[1]) == []
 
 
-def test_two_ranks_stop_at_the_same_step_and_go_on(scenes, tmp_path):
-    """Over gloo, where only the second rank gets the signal."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
-    env["OMP_NUM_THREADS"] = "1"
-
-    def launch(folder, *more):
-        done = subprocess.run(
-            [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo",
-             "--log_dir", tmp_path / "log", ROOT / "tests" / "tiny_run.py", scenes, folder, "12", *more],
-            env=env, cwd=tmp_path, capture_output=True, text=True)
-        logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
-        return done.returncode, logs
-
-    code, logs = launch(tmp_path / "two", "--term", "7", "1")
+def test_two_ranks_stop_at_the_same_step(scenes, tmp_path):
+    """Over gloo, where only the second rank gets the signal. How they go on: tests/stress_resume.py."""
+    code, logs = tiny_run.launch(scenes, tmp_path / "run", "--term", "7", "1")
     assert code != 0 and all("stopped by SIGTERM; go on with --resume_model" in log for log in logs), logs
-    assert saving.iteration_folders(str(tmp_path / "two")) == ["iter_7"]
-    assert launch(tmp_path / "two", "--resume")[0] == launch(tmp_path / "whole")[0] == 0
-    for rank in (0, 1):
-        two, one = (np.load(tmp_path / name / f"rank_{rank}.npz") for name in ("two", "whole"))
-        trained = [name for name in one.files if not name.endswith(("._mean", "._variance"))]
-        assert trained and all(np.array_equal(two[name], one[name]) for name in trained)
+    assert saving.iteration_folders(str(tmp_path / "run")) == ["iter_7"]
 
 
 # --- numbers that go wrong -------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""A training run of milliseconds a step, for tests of what happens around the steps.
-
-As a script it is one rank of several:  python -m paddle.distributed.launch --nproc_per_node 2 --backend gloo \\
-    tests/tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume]
+"""A training run of milliseconds a step, for tests of what happens around the steps. As a script it is one process of
+its own, or one of several ranks:  tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume]
 """
 
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import zlib
 from typing import Callable, List, NamedTuple
@@ -92,6 +92,17 @@ def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = 
 def stop_at(step: int, signum=signal.SIGTERM) -> Callable[[int], None]:
     """A `before_step` that signals this process."""
     return lambda n: os.kill(os.getpid(), signum) if n == step else None
+
+
+def launch(scenes, save_dir: pathlib.Path, *more) -> tuple:
+    """Twelve steps on two ranks over gloo; exit code and what each rank has printed."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
+    logs = save_dir.parent / "log"
+    done = subprocess.run(
+        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
+         logs, __file__, scenes, save_dir, "12", *more],
+        env={**env, "OMP_NUM_THREADS": "1"}, cwd=save_dir.parent, capture_output=True, text=True)
+    return done.returncode, [(logs / f"workerlog.{rank}").read_text() for rank in (0, 1)]
 
 
 if __name__ == "__main__":
