@@ -1,5 +1,6 @@
 # make demo             install, draw street scenes, train, evaluate, predict: about ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
+# make stress           what takes too long for make test: runs that are killed at random moments, full disks
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ DEMO ?= output/demo
 DEMO_ITERS ?= 300
 CONFIG = configs/encnet_quick_start.yml
 
-.PHONY: demo test install clean
+.PHONY: demo test stress install clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -29,6 +30,9 @@ $(VENV)/installed: setup.py
 
 test: install
 	$(RUN) -m pytest tests
+
+stress: install
+	$(RUN) tests/stress_resume.py
 
 demo: install
 	$(RUN) tools/make_scenes.py --save_dir data/scenes

@@ -55,6 +55,11 @@ class Ranks(NamedTuple):
             for tensor in model.state_dict().values():
                 paddle.distributed.broadcast(tensor, src=0)
 
+    def meet(self):
+        """Waits for the other ranks."""
+        if self.count > 1:
+            self.sum(np.zeros([1], dtype=np.int64))
+
     def sum(self, array):
         """NumPy int64 array, summed over the ranks."""
         if self.count == 1:

@@ -104,7 +104,7 @@ class Saver:
                 raise SaveError(f"after step {state.step} {len(broken)} weights are not finite, the first one "
                                 f"{broken[0]}; they are not saved. {self.advice()}")
             with self.whole_or_nothing(folder) as new:
-                for name, tensors in {**files, "model.pdopt": optimizer.state_dict()}.items():
+                for name, tensors in {**files, "model.pdopt": optimizer_state(optimizer)}.items():
                     paddle.save(tensors, os.path.join(new, name))
                 write_state(new, state)
             if folder in self.written:
@@ -160,6 +160,12 @@ class Saver:
                 shutil.rmtree(new, ignore_errors=True)
                 raise
             replace(folder, new)
+
+
+def optimizer_state(optimizer) -> dict:
+    """The optimiser's values, those included that were loaded and that it will ask for in its first step: Paddle 2.6
+    leaves them out of state_dict()."""
+    return {**optimizer._accumulators_holder, **optimizer.state_dict()}
 
 
 def write_state(folder: str, state: State):

@@ -77,6 +77,7 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         tracked["ema_model"] = moving_average(model, found)
     network = ranks.distribute(model)
     saver = saving.Saver(save_dir, schedule.keep_checkpoint_max, found and found.folder, writes=ranks.first)
+    del found       # as large as model and optimiser
     board = Dashboard(save_dir if use_vdl and ranks.first else None)
     meter = Meter(batches)
 
@@ -89,7 +90,7 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
 
     with Stop() as stop:
         if not state.evaluated and val_dataset is not None:     # the run was ended in this evaluation
-            save_and_evaluate(state, saver, tracked, optimizer, score, stop)
+            save_and_evaluate(state, saver, tracked, optimizer, score, stop, ranks)
         network.train()
         while state.step < schedule.iters and state.evaluations_since_best != schedule.early_stop_intervals:
             state.step += 1
@@ -122,7 +123,7 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
             if due or stopping:
                 state.epoch, state.samples, state.scaler = batches.epoch, batches.samples, precision.state()
                 state.evaluated = val_dataset is None or not due
-                save_and_evaluate(state, saver, tracked, optimizer, score, stop, stopping)
+                save_and_evaluate(state, saver, tracked, optimizer, score, stop, ranks, stopping)
                 network.train()
                 meter.restart()
     if state.evaluations_since_best == schedule.early_stop_intervals:
@@ -149,7 +150,7 @@ def begin(found: Optional[resuming.Found], model, optimizer, ranks: Ranks, step_
 
 
 def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, optimizer, score: Callable, stop: Stop,
-                      stopping: bool = False):
+                      ranks: Ranks, stopping: bool = False):
     """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.
 
     Args:
@@ -157,6 +158,7 @@ def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, o
         stopping: end the run, with Stopped, when the checkpoint is written.
     """
     stop.saved = folder = saver.save(state, tracked, optimizer)
+    ranks.meet()        # the first one writes, and none may leave before that is done
     if stopping:
         stop.end()
     if not state.evaluated:
@@ -165,6 +167,7 @@ def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, o
                 state.scored(name, score(name))
         state.evaluated = True
         saver.evaluated(folder, state)
+        ranks.meet()
         logger.info(f"[EVAL] The model with the best validation mIoU: {state.best['model']}")
 
 

@@ -8,8 +8,8 @@
    killed.
 2. Two ranks over gloo, of which one gets a SIGTERM at step 7 of 12, stop there; started again they must end with the
    weights of two that were left alone.
-3. The first run writes to a small tmpfs until that is full (skipped where none can be mounted). It must end in one line,
-   and what it leaves must be whole.
+3. The first run writes to a small tmpfs until that is full (skipped where none can be mounted). It must end in one
+   line, and what it leaves must be whole.
 """
 
 import argparse
@@ -134,8 +134,8 @@ def stop_ranks(runs: Runs) -> bool:
     import tiny_run
     scenes, folders = runs.folder / "scenes", [runs.folder / "ranks" / name for name in ("stopped", "alone")]
     folders[0].parent.mkdir()
-    codes = [tiny_run.launch(scenes, folders[0], "--term", "7", "1")[0], tiny_run.launch(scenes, folders[0], "--resume")[0],
-             tiny_run.launch(scenes, folders[1])[0]]
+    starts = [(folders[0], "--term", "7", "1"), (folders[0], "--resume"), (folders[1],)]
+    codes = [tiny_run.launch(scenes, *start)[0] for start in starts]
     if codes[1:] != [0, 0]:
         print(f"two ranks: exit codes {codes}")
         return False

@@ -1,5 +1,5 @@
 """A training run of milliseconds a step, for tests of what happens around the steps. As a script it is one process of
-its own, or one of several ranks:  tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume]
+its own, or one of several ranks:  tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume] [--workers N]
 """
 
 import os
@@ -113,7 +113,8 @@ if __name__ == "__main__":
     if "--term" in more and int(more[more.index("--term") + 2]) == rank:
         hook = stop_at(int(more[more.index("--term") + 1]))
     try:
-        done = run(scenes, save_dir, int(iters), hook, resume_model="auto" if "--resume" in more else None)
+        done = run(scenes, save_dir, int(iters), hook, resume_model="auto" if "--resume" in more else None,
+                   num_workers=int(more[more.index("--workers") + 1]) if "--workers" in more else 0)
     except Stopped as stopped:
         print(stopped)
         sys.exit(128 + stopped.signum)
