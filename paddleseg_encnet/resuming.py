@@ -51,7 +51,11 @@ def find(where: str, save_dir: str) -> Optional[Found]:
     else:
         where = os.path.normpath(where)
         if is_checkpoint(where):
-            return read(where)
+            try:
+                return read(where)
+            except CheckpointError as error:
+                run = os.path.dirname(os.path.abspath(where))
+                raise CheckpointError(f"{error}. --resume_model {run} takes the newest whole one there") from error
         folders = newest_first(where)
         if not folders:
             raise CheckpointError(f"cannot resume from {where}: there is no checkpoint in it; give the folder of an "
@@ -101,7 +105,7 @@ def read(folder: str) -> Found:
     state = read_state(folder) if os.path.exists(os.path.join(folder, STATE)) else None
     for name in (WEIGHTS, OPTIMIZER):
         if not os.path.isfile(os.path.join(folder, name)):
-            raise CheckpointError(f"cannot resume from {folder}: there is no {name} in it; give an iter_N of that run")
+            raise CheckpointError(f"cannot resume from {folder}: there is no {name} in it")
     step = state.step if state else step_in_name(folder)
     return Found(folder, state, step, checkpoint.read(os.path.join(folder, WEIGHTS), keep_names=True),
                  checkpoint.read(os.path.join(folder, OPTIMIZER), keep_names=True))
