@@ -10,6 +10,8 @@ from typing import Callable, Optional
 import yaml
 from paddleseg.cvlibs import Config, SegBuilder
 
+from paddleseg_encnet import watch
+
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The flags that every tool of PaddleSeg has."""
@@ -102,6 +104,7 @@ def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list
     except Exception as error:
         if args.debug:
             raise
+        watch.fail(one_line(error))
         sys.exit(f"error: {one_line(error)}")
 
 

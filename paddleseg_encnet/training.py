@@ -109,6 +109,7 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
                 evaluations_since_best = 0 if best["model"].step == step else evaluations_since_best + 1
             if ranks.first:
                 saver.save(step, tracked, optimizer, best)
+            ranks.meet()
             if evaluations_since_best == schedule.early_stop_intervals:
                 logger.info(f"Early stopping: {evaluations_since_best} evaluations without a better mIoU")
                 break

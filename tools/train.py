@@ -5,8 +5,8 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 import paddle
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, data_checks, download
-from paddleseg_encnet.devices import Precision, select_device
+from paddleseg_encnet import checkpoint, cli, data_checks, download, recipe
+from paddleseg_encnet.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import Schedule, train
 
 
@@ -22,6 +22,8 @@ def flags():
     flags.add_argument("--iters", type=int, help="number of steps")
     flags.add_argument("--batch_size", type=int, help="samples a step on each device")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
+                       "all devices / the config's base_batch_size")
     flags.add_argument("--save_interval", type=int, default=1000, help="steps between two checkpoints")
     flags.add_argument("--log_iters", type=int, default=10, help="steps between two log lines")
     flags.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest checkpoints to keep; 0 keeps all")
@@ -45,7 +47,8 @@ def main(args):
     utils.show_env_info()
     utils.show_cfg_info(config)
     utils.set_seed(args.seed)
-    device = select_device(args.device)
+    device, ranks = select_device(args.device), Ranks.join()
+    logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
     utils.set_cv2_num_threads(args.num_workers)
 
     if not args.no_data_check:
@@ -56,7 +59,7 @@ def main(args):
     model = builder.model
     if pretrained is not None:
         logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=args.allow_partial))
-    model = utils.convert_sync_batchnorm(model, device.split(":")[0])
+    model = ranks.synchronise(model, device)
     losses, optimizer = builder.loss, builder.optimizer
     if args.to_static_training or config.to_static_training:
         model = paddle.jit.to_static(model)
