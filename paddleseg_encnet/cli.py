@@ -100,6 +100,7 @@ def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list
     try:
         main(args)
     except KeyboardInterrupt:
+        watch.fail("interrupted")
         sys.exit("interrupted")
     except Exception as error:
         if args.debug:

@@ -89,7 +89,6 @@ class Ranks(NamedTuple):
         """NumPy int64 array, summed over the ranks."""
         if self.count == 1:
             return array
-        self.meet()
         tensor = paddle.to_tensor(array)
         paddle.distributed.all_reduce(tensor)
         return tensor.numpy()

@@ -55,6 +55,7 @@ def count_pixels(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: 
                                        dataset.ignore_index)
             progress.advance()
     progress.close()
+    ranks.meet()
     return ranks.sum(matrix)
 
 

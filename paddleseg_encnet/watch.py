@@ -52,6 +52,7 @@ class Watch:
         self.news = threading.Condition()
         self.arrived = {other: 0 for other in range(1, len(endpoints))}     # meetings that each has come to
         self.meetings = self.over = 0
+        self.left = set()       # ranks that have said goodbye
         self.leaving = False
 
         deadline = time.monotonic() + timeout
@@ -90,7 +91,11 @@ class Watch:
         """Waits for the first rank's connection; returns its name if there was none."""
         with socket.socket() as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind(("", int(self.endpoints[self.rank].rsplit(":", 1)[1])))
+            try:
+                server.bind(("", int(self.endpoints[self.rank].rsplit(":", 1)[1])))
+            except OSError as error:
+                raise OSError(f"{self.names[self.rank]} cannot listen on its port: {error}; launch again, or name free "
+                              "ports with --start_port") from error
             server.listen()
             while time.monotonic() < deadline:
                 server.settimeout(max(0.1, deadline - time.monotonic()))
@@ -98,10 +103,11 @@ class Watch:
                     connection, _ = server.accept()
                     connection.settimeout(2)
                     called = connection.makefile("rb", buffering=0).readline(LONGEST_LINE) == self.greeting(0)
+                    if called:
+                        connection.sendall(self.greeting(self.rank))
                 except OSError:     # nobody yet, or somebody who says nothing
                     continue
                 if called:
-                    connection.sendall(self.greeting(self.rank))
                     self.keep(0, connection)
                     return None
                 connection.close()
@@ -126,6 +132,7 @@ class Watch:
         """Waits until every rank is here, for as long as they live. Gloo's collectives give up after 30 seconds."""
         with self.news:
             self.meetings += 1
+            self.nobody_left_early()
             if self.rank == 0:
                 self.news.wait_for(lambda: min(self.arrived.values()) >= self.meetings)
                 self.tell("over")
@@ -161,17 +168,25 @@ class Watch:
 
     def heard(self, other: int, message: str):
         word, _, text = message.partition(" ")
-        if word == "bye":
-            self.forget(other)
-        elif word == "gone":
+        if word == "gone":
             self.gone(text)
-        else:
-            with self.news:
-                if word == "here":
-                    self.arrived[other] += 1
-                elif word == "over":
-                    self.over += 1
-                self.news.notify_all()
+            return
+        with self.news:
+            if word == "bye":
+                self.forget(other)
+                self.left.add(other)
+                self.nobody_left_early()
+            elif word == "here":
+                self.arrived[other] += 1
+            elif word == "over":
+                self.over += 1
+            self.news.notify_all()
+
+    def nobody_left_early(self):
+        """A meeting that somebody who left has not come to never takes place."""
+        for other in self.left:
+            if (self.over if other == 0 else self.arrived[other]) < self.meetings:
+                self.gone(f"{self.names[other]} ended before the others were done")
 
     def lost(self, other: int):
         """The connection is closed and there was no bye."""

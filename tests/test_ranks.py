@@ -190,6 +190,15 @@ def test_ranks_that_finish_one_after_the_other_are_left_in_peace():
     assert list(ended.values()) == [(0, "finished")] * 3
 
 
+@pytest.mark.parametrize("early", [0, 1])
+def test_a_rank_that_ends_before_the_others_are_done_is_named(early):
+    """As one that was interrupted in its part of an evaluation; the others would wait for ever."""
+    ended = run_watched(f"if rank == {early}: watch.meet(); sys.exit()\nwatch.meet()")
+    assert ended.pop(early)[0] in (0, 1)
+    for code, line in ended.values():
+        assert code == 1 and line.startswith(f"error: rank {early} (") and "ended before the others were done" in line
+
+
 # --- synchronised BatchNorm ------------------------------------------------------------------------------------------
 
 @pytest.fixture
