@@ -66,6 +66,7 @@ class Ranks(NamedTuple):
         kernel for it: anywhere but on a GPU."""
         if self.count == 1 or device.split(":")[0] != "gpu":
             return model
+        logger.info(f"BatchNorm takes its statistics from the samples of all {self.count} ranks")
         return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def distribute(self, model: paddle.nn.Layer) -> paddle.nn.Layer:

@@ -3,6 +3,7 @@
     launched.py train CONFIG FOLDER STEPS       leaves rank<R>.npz: parameters, and the samples in the order it saw them
     launched.py share CONFIG FOLDER N N ...     for N images: matrix_<N>_rank<R>.npy, the pictures, written_<N>_rank<R>
     launched.py lose CONFIG FOLDER R            rank R is killed while the others wait for it
+    launched.py stall CONFIG FOLDER R           rank R starts and never connects with the others
 
 Several of them, separated by --, run one after the other.
 """
@@ -13,6 +14,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import paddleseg_encnet  # noqa: F401
 
@@ -95,10 +97,16 @@ def lose_a_rank(config, folder, victim):
     ranks.meet()
 
 
+def stall_a_rank(config, folder, victim):
+    if os.environ["PADDLE_TRAINER_ID"] == victim:
+        paddle.distributed.init_parallel_env = lambda: time.sleep(600)
+    Ranks.join()
+
+
 if __name__ == "__main__":
     paddle.set_device("cpu")
     for separator, words in itertools.groupby(sys.argv[1:], lambda word: word == "--"):
         if not separator:
             work, config, folder, *rest = words
-            {"train": train_steps, "share": share_images, "lose": lose_a_rank}[work](
+            {"train": train_steps, "share": share_images, "lose": lose_a_rank, "stall": stall_a_rank}[work](
                 config, pathlib.Path(folder), *rest)

@@ -205,8 +205,18 @@ def missing_rank(config, folder):
             and "did not start within 10 s" in lines[0]), " ".join(lines)
 
 
+def stalled_rank(config, folder):
+    """2 ranks start, the second never connects, FLAGS_stop_check_timeout=10: the first says so and ends"""
+    run = Run(folder, 2, ROOT / "tests" / "launched.py", "stall", config, folder, 1,
+              env={"FLAGS_stop_check_timeout": "10"}.items())
+    try:
+        return told(run, "all ranks are there", [0], "did not connect within 10 s")
+    finally:
+        run.stop()
+
+
 CASES = [same_scores_and_pictures, killed_rank(0), killed_rank(1), killed_rank(2), killed_on_another_machine,
-         killed_machine, error_in_one_rank, missing_rank]
+         killed_machine, error_in_one_rank, missing_rank, stalled_rank]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import pytest
 from conftest import ROOT, relative_difference
 from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet import prediction, recipe
+from paddleseg_encnet import devices, prediction, recipe
 from paddleseg_encnet.devices import Ranks
 from paddleseg_encnet.losses import compute_losses
 
@@ -114,6 +114,18 @@ def test_a_killed_rank_ends_the_launch_with_its_name(two_ranks):
     assert done.returncode != 0
     lines = [line for line in (folder / "log" / "workerlog.0").read_text().splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and lines[0].startswith("error: rank 1 (") and "is gone: it was killed" in lines[0]
+
+
+def test_the_launcher_chooses_the_device_of_a_rank(monkeypatch):
+    """Without it every rank of predict.py, whose --device_id is 0, would go to the first GPU."""
+    chosen = []
+    monkeypatch.setattr(paddle, "set_device", chosen.append)
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 4)
+    devices.select_device("gpu:0")
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "4")
+    devices.select_device("gpu:0")
+    assert chosen == ["gpu:0", "gpu"]
 
 
 # --- the watch, in processes without Paddle --------------------------------------------------------------------------
