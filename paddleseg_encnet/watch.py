@@ -2,16 +2,16 @@
 
 Paddle's launcher ends the ranks of its own machine when one of them dies, without saying which one died first; ranks on
 other machines wait for ever in the next collective, and so does everybody for a rank that never started. So each rank
-keeps a connection to the first one. The kernel closes it when a process dies, however it dies, and after half a minute
+keeps a connection to each other one. The kernel closes it when a process dies, however it dies, and after half a minute
 without an answer from a machine; then every rank ends, with a line that names the one that is gone.
 
 Standard library only. Messages are words, one a line; what follows the word is text for people.
 
-    here            is at the next meeting        over        all are, go on
-    bye             ends, its work is done        gone TEXT   a rank is gone, or ends for an error
+    here    is at the next meeting      bye    ends, its work is done      gone TEXT    ends, because of what TEXT says
 """
 
 import atexit
+import ctypes
 import os
 import select
 import socket
@@ -35,11 +35,12 @@ def end_process(text: str):
 
 
 class Watch:
-    """This rank's connections: those to all others on the first rank, that to the first on the others.
+    """This rank's connections to all others.
 
     Args:
         rank: this one's number.
-        endpoints: "host:port" of each rank. The first rank calls the others on theirs; its own is Paddle's.
+        endpoints: "host:port" of each rank, where it waits for those before it to call. Nobody calls the first one: its
+            port may be Paddle's own.
         timeout: seconds to wait for ranks that have not started.
         end: what is called with the reason when a rank does not come or is gone.
     """
@@ -50,13 +51,13 @@ class Watch:
         self.peers: Dict[int, socket.socket] = {}
         self.unread: Dict[int, bytes] = {}
         self.news = threading.Condition()
-        self.arrived = {other: 0 for other in range(1, len(endpoints))}     # meetings that each has come to
-        self.meetings = self.over = 0
+        self.arrived = {other: 0 for other in range(len(endpoints)) if other != rank}   # meetings each has come to
+        self.meetings = 0
         self.left = set()       # ranks that have said goodbye
         self.leaving = False
 
         deadline = time.monotonic() + timeout
-        missing = self.call_the_others(deadline) if rank == 0 else self.wait_for_the_call(deadline)
+        missing = self.wait_for_calls(deadline) or self.call(deadline)
         os.register_at_fork(after_in_child=self.close)      # a DataLoader worker would keep the connections open
         threading.Thread(target=self.listen, daemon=True, name="watch").start()
         if missing:
@@ -68,27 +69,11 @@ class Watch:
 
     # --- start
 
-    def call_the_others(self, deadline: float) -> Optional[str]:
-        """Connects to every other rank; returns the names of those that did not answer."""
-        missing = set(self.arrived)
-        while missing and time.monotonic() < deadline:
-            for other in sorted(missing):
-                host, port = self.endpoints[other].rsplit(":", 1)
-                try:
-                    connection = socket.create_connection((host, int(port)), timeout=2)
-                    connection.settimeout(SILENCE)
-                    connection.sendall(self.greeting(0))
-                    answer = connection.makefile("rb", buffering=0).readline(LONGEST_LINE)
-                except OSError:     # it does not listen yet
-                    continue
-                if answer == self.greeting(other):
-                    self.keep(other, connection)
-                    missing.remove(other)
-            time.sleep(0.1)
-        return ", ".join(self.names[other] for other in sorted(missing)) or None
-
-    def wait_for_the_call(self, deadline: float) -> Optional[str]:
-        """Waits for the first rank's connection; returns its name if there was none."""
+    def wait_for_calls(self, deadline: float) -> Optional[str]:
+        """Waits for the calls of the ranks before this one; returns the name of the first that did not call."""
+        missing = set(range(self.rank))
+        if not missing:
+            return None
         with socket.socket() as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -96,22 +81,45 @@ class Watch:
             except OSError as error:
                 raise OSError(f"{self.names[self.rank]} cannot listen on its port: {error}; launch again, or name free "
                               "ports with --start_port") from error
-            server.listen()
-            while time.monotonic() < deadline:
+            server.listen(len(self.endpoints))
+            while missing and time.monotonic() < deadline:
                 server.settimeout(max(0.1, deadline - time.monotonic()))
                 try:
                     connection, _ = server.accept()
                     connection.settimeout(2)
-                    called = connection.makefile("rb", buffering=0).readline(LONGEST_LINE) == self.greeting(0)
-                    if called:
+                    said = connection.makefile("rb", buffering=0).readline(LONGEST_LINE)
+                    other = next((other for other in missing if said == self.greeting(other)), None)
+                    if other is not None:
                         connection.sendall(self.greeting(self.rank))
                 except OSError:     # nobody yet, or somebody who says nothing
                     continue
-                if called:
-                    self.keep(0, connection)
-                    return None
-                connection.close()
-        return self.names[0]
+                if other is None:
+                    connection.close()
+                else:
+                    self.keep(other, connection)
+                    missing.remove(other)
+        # A rank calls when it was called itself, so those after the first missing one may only be waiting for it.
+        return self.names[min(missing)] if missing else None
+
+    def call(self, deadline: float) -> Optional[str]:
+        """Calls the ranks after this one; returns the names of those that did not answer."""
+        missing = set(range(self.rank + 1, len(self.endpoints)))
+        while missing and time.monotonic() < deadline:
+            for other in sorted(missing):
+                host, port = self.endpoints[other].rsplit(":", 1)
+                try:
+                    connection = socket.create_connection((host, int(port)), timeout=2)
+                    connection.settimeout(SILENCE)
+                    connection.sendall(self.greeting(self.rank))
+                    answer = connection.makefile("rb", buffering=0).readline(LONGEST_LINE)
+                except OSError:     # it does not listen yet
+                    continue
+                if answer == self.greeting(other):
+                    self.keep(other, connection)
+                    missing.remove(other)
+            if missing:
+                time.sleep(0.1)
+        return ", ".join(self.names[other] for other in sorted(missing)) or None
 
     def greeting(self, rank: int) -> bytes:
         """What a rank of this run says first; anybody else who comes to the port says something else."""
@@ -132,13 +140,9 @@ class Watch:
         """Waits until every rank is here, for as long as they live. Gloo's collectives give up after 30 seconds."""
         with self.news:
             self.meetings += 1
+            self.tell("here")
             self.nobody_left_early()
-            if self.rank == 0:
-                self.news.wait_for(lambda: min(self.arrived.values()) >= self.meetings)
-                self.tell("over")
-            else:
-                self.tell("here")
-                self.news.wait_for(lambda: self.over >= self.meetings)
+            self.news.wait_for(lambda: min(self.arrived.values()) >= self.meetings)
 
     def tell(self, message: str):
         """To everybody that this rank is connected with. One that can't be told is noticed by listen()."""
@@ -152,57 +156,50 @@ class Watch:
     def listen(self):
         """Reads what the others say until nobody is left."""
         while self.peers:
-            others = {connection: other for other, connection in list(self.peers.items())}
+            others = {connection: other for other, connection in self.peers.items()}
+            lost = []
             for connection in select.select(list(others), [], [])[0]:
                 other = others[connection]
                 try:
                     received = connection.recv(LONGEST_LINE)
                 except OSError:
                     received = b""
-                if not received:
-                    self.lost(other)
-                    continue
-                *lines, self.unread[other] = (self.unread[other] + received).split(b"\n")
-                for line in lines:
-                    self.heard(other, line.decode(errors="replace"))
+                if received:
+                    *lines, self.unread[other] = (self.unread[other] + received).split(b"\n")
+                    for line in lines:
+                        self.heard(other, line.decode(errors="replace"))
+                else:
+                    self.peers.pop(other).close()
+                    if other not in self.left:
+                        lost.append(other)
+            if lost:
+                names = ", ".join(self.names[other] for other in lost)
+                self.gone(f"{names} is gone: it was killed, ran out of memory, failed (its workerlog says more), or "
+                          "its machine is down")
 
     def heard(self, other: int, message: str):
         word, _, text = message.partition(" ")
         if word == "gone":
             self.gone(text)
-            return
         with self.news:
-            if word == "bye":
-                self.forget(other)
+            if word == "here":
+                self.arrived[other] += 1
+            elif word == "bye":
                 self.left.add(other)
                 self.nobody_left_early()
-            elif word == "here":
-                self.arrived[other] += 1
-            elif word == "over":
-                self.over += 1
             self.news.notify_all()
 
     def nobody_left_early(self):
         """A meeting that somebody who left has not come to never takes place."""
         for other in self.left:
-            if (self.over if other == 0 else self.arrived[other]) < self.meetings:
+            if self.arrived[other] < self.meetings:
                 self.gone(f"{self.names[other]} ended before the others were done")
-
-    def lost(self, other: int):
-        """The connection is closed and there was no bye."""
-        self.forget(other)
-        self.gone(f"{self.names[other]} is gone: it was killed, ran out of memory, failed (its workerlog says more), "
-                  "or its machine is down")
-
-    def forget(self, other: int):
-        self.peers.pop(other).close()
 
     def gone(self, text: str):
         if self.leaving:
             return
         self.leaving = True
-        if self.rank == 0:
-            self.tell(f"gone {text}")
+        self.tell(f"gone {text}")
         self.end(f"{text}. Rank {self.rank} ends too")
 
     # --- the end
@@ -227,11 +224,32 @@ class Watch:
 
 
 _watch: Optional[Watch] = None
+# Called by std::terminate; must stay alive.
+_before_terminate = None
+
+
+def delay_terminate():
+    """Paddle 2.6 lets gloo's exception about a lost connection out of C++ code that no exception may leave, so that
+    the process aborts before anything is said. This lets the watch speak first; else all goes on as without it."""
+    global _before_terminate
+    try:
+        set_terminate = ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE
+    except (OSError, AttributeError):       # Paddle stands on another C++ library
+        return
+    handler = set_terminate.restype = ctypes.CFUNCTYPE(None)
+
+    def wait_and_go_on():
+        time.sleep(REACTION)
+        previous()
+
+    _before_terminate = handler(wait_and_go_on)
+    previous = set_terminate(_before_terminate)
 
 
 def start(rank: int, endpoints: List[str], timeout: float):
     """Waits for all ranks, then watches them for the rest of the process. Ends the process where one is missing."""
     global _watch
+    delay_terminate()
     _watch = Watch(rank, endpoints, timeout)
     atexit.register(at_exit)
 
