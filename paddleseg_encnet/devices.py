@@ -1,6 +1,7 @@
 """Device, ranks and precision: decided once, before the loops, which then only use what stands here."""
 
 import contextlib
+import faulthandler
 import os
 import threading
 from typing import NamedTuple, Optional
@@ -52,7 +53,10 @@ class Ranks(NamedTuple):
                 "shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network interface between the machines"])
             alarm.daemon = True
             alarm.start()
+            # Some of Paddle's waits let no other thread run; this one needs no interpreter, but shows the stack only.
+            faulthandler.dump_traceback_later(PATIENCE + 5, exit=True)
             paddle.distributed.init_parallel_env()
+            faulthandler.cancel_dump_traceback_later()
             alarm.cancel()
         return cls(env.rank, env.nranks)
 

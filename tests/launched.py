@@ -3,7 +3,7 @@
     launched.py train CONFIG FOLDER STEPS       leaves rank<R>.npz: parameters, and the samples in the order it saw them
     launched.py share CONFIG FOLDER N N ...     for N images: matrix_<N>_rank<R>.npy, the pictures, written_<N>_rank<R>
     launched.py lose CONFIG FOLDER R            rank R is killed while the others wait for it
-    launched.py stall CONFIG FOLDER R           rank R starts and never connects with the others
+    launched.py stall CONFIG FOLDER R           rank R starts and is stopped before it connects with the others
 
 Several of them, separated by --, run one after the other.
 """
@@ -14,7 +14,6 @@ import os
 import pathlib
 import signal
 import sys
-import time
 
 import paddleseg_encnet  # noqa: F401
 
@@ -99,7 +98,7 @@ def lose_a_rank(config, folder, victim):
 
 def stall_a_rank(config, folder, victim):
     if os.environ["PADDLE_TRAINER_ID"] == victim:
-        paddle.distributed.init_parallel_env = lambda: time.sleep(600)
+        paddle.distributed.init_parallel_env = lambda: os.kill(os.getpid(), signal.SIGSTOP)
     Ranks.join()
 
 
