@@ -199,10 +199,15 @@ class Watch:
         if self.leaving:
             return
         self.leaving = True
-        self.tell(f"gone {text}")
+        self.tell_the_end(text)
         self.end(f"{text}. Rank {self.rank} ends too")
 
     # --- the end
+
+    def tell_the_end(self, text: str):
+        """A process that ends with something unread takes with it what it said last: gives the others time to read."""
+        self.tell(f"gone {text}")
+        time.sleep(REACTION / 2)
 
     def leave(self):
         """Says goodbye: the work of this rank is done."""
@@ -215,7 +220,7 @@ class Watch:
         time.sleep(REACTION)
         if not self.leaving:
             self.leaving = True
-            self.tell(f"gone {self.names[self.rank]} ended: {reason}")
+            self.tell_the_end(f"{self.names[self.rank]} ended: {reason}")
         self.end(reason)
 
     def close(self):

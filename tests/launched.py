@@ -40,6 +40,8 @@ class Recorded(paddle.io.Dataset):
         return len(self.dataset)
 
     def __getattr__(self, name):
+        if name == "dataset":       # a copy in the making has none yet
+            raise AttributeError(name)
         return getattr(self.dataset, name)
 
     def __getitem__(self, index):
