@@ -11,6 +11,7 @@ from typing import Callable, Optional
 import yaml
 from paddleseg.cvlibs import Config, SegBuilder
 
+from paddleseg_encnet import watch
 from paddleseg_encnet.stopping import Stopped
 
 
@@ -119,10 +120,12 @@ def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.signum)
     except KeyboardInterrupt:
+        watch.fail("interrupted")
         sys.exit("interrupted")
     except Exception as error:
         if args.debug:
             raise
+        watch.fail(one_line(error))
         sys.exit(f"error: {one_line(error)}")
 
 

@@ -1,11 +1,19 @@
 """Device, ranks and precision: decided once, before the loops, which then only use what stands here."""
 
 import contextlib
+import faulthandler
+import os
+import threading
 from typing import List, NamedTuple, Optional
 
 import numpy as np
 import paddle
 from paddleseg.utils import logger
+
+from paddleseg_encnet import watch
+
+# Seconds to wait for the other ranks; the variable is Paddle's own, its default 900.
+PATIENCE = int(os.environ.setdefault("FLAGS_stop_check_timeout", "300"))
 
 # Layers that PaddleSeg runs in half precision too, and the one that it never does.
 AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"},
@@ -14,8 +22,10 @@ AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch
 
 def select_device(name: str) -> str:
     """Makes "gpu", "gpu:1", "cpu", "xpu", ... Paddle's device and returns what it became: the CPU where there is no
-    such device, which is said."""
+    such device, which is said. Which device of a kind a rank takes is the launcher's choice, not the name's."""
     kind = name.split(":")[0]
+    if paddle.distributed.ParallelEnv().nranks > 1:
+        name = kind
     available = {
         "cpu": True,
         "gpu": paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
@@ -34,15 +44,35 @@ class Ranks(NamedTuple):
 
     @classmethod
     def join(cls) -> "Ranks":
-        """Connects to the other ranks, if there are any."""
+        """Connects to the other ranks, if there are any. From then on this process ends, with a line on stderr, where
+        another rank ends without having finished; likewise where one does not come within PATIENCE seconds."""
         env = paddle.distributed.ParallelEnv()
         if env.nranks > 1 and not paddle.distributed.is_initialized():
+            watch.start(env.rank, env.trainer_endpoints, PATIENCE)
+            alarm = threading.Timer(PATIENCE, watch.end_process, [
+                f"all ranks are there but did not connect within {PATIENCE} s; NCCL_DEBUG=INFO in the environment "
+                "shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network interface between the machines"])
+            alarm.daemon = True
+            alarm.start()
+            # Some of Paddle's waits let no other thread run; this one needs no interpreter, but shows the stack only.
+            faulthandler.dump_traceback_later(PATIENCE + 5, exit=True)
             paddle.distributed.init_parallel_env()
+            faulthandler.cancel_dump_traceback_later()
+            alarm.cancel()
         return cls(env.rank, env.nranks)
 
     @property
     def first(self) -> bool:
         return self.rank == 0
+
+    def synchronise(self, model: paddle.nn.Layer, device: str) -> paddle.nn.Layer:
+        """The model with every BatchNorm, that over the codewords included, taking its statistics from the samples of
+        all ranks. Parameters and statistics stay the same objects. Left alone with one rank, and where Paddle has no
+        kernel for it: anywhere but on a GPU."""
+        if self.count == 1 or device.split(":")[0] != "gpu":
+            return model
+        logger.info(f"BatchNorm takes its statistics from the samples of all {self.count} ranks")
+        return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def distribute(self, model: paddle.nn.Layer) -> paddle.nn.Layer:
         """The model whose backward pass averages gradients over the ranks."""
@@ -52,13 +82,14 @@ class Ranks(NamedTuple):
         """Gives every rank the weights and statistics of the first one, which are those that are saved. Without
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
         if self.count > 1:
+            self.meet()
             for tensor in model.state_dict().values():
                 paddle.distributed.broadcast(tensor, src=0)
 
     def meet(self):
-        """Waits for the other ranks."""
+        """Waits for the other ranks, however long they take; gloo's own operations give up after 30 seconds."""
         if self.count > 1:
-            self.sum(np.zeros([1], dtype=np.int64))
+            watch.meet()
 
     def sum(self, array):
         """NumPy int64 array, summed over the ranks."""

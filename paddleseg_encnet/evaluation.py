@@ -26,11 +26,20 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
         DataError: a sample can't be read or its label doesn't fit.
         ValueError: the set is empty or has no pixel that counts.
     """
+    matrix = count_pixels(model, dataset, precision, num_workers, aug_eval, **inference)
+    result = scores(matrix)
+    report(result, len(dataset), class_names(dataset))
+    return result
+
+
+def count_pixels(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision = None, num_workers: int = 0,
+                 aug_eval: bool = False, **inference) -> np.ndarray:
+    """The confusion matrix [C, C] that evaluate() takes its scores from, over the whole set on every rank."""
     if len(dataset) == 0:
         raise ValueError("the validation set is empty")
     precision, ranks = precision or Precision(), Ranks.join()
     predict = infer.aug_inference if aug_eval else infer.inference
-    # Each rank takes every count-th image, so that none is counted twice whatever their number.
+    # Each rank takes every count-th image, so that none is counted twice whatever their number; it may get none.
     own = range(ranks.rank, len(dataset), ranks.count)
     loader = Loader(dataset, num_workers=num_workers, batch_sampler=[[index] for index in own])
     matrix = np.zeros([dataset.num_classes] * 2, dtype=np.int64)
@@ -46,9 +55,8 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
                                        dataset.ignore_index)
             progress.advance()
     progress.close()
-    result = scores(ranks.sum(matrix))
-    report(result, len(dataset), class_names(dataset))
-    return result
+    ranks.meet()
+    return ranks.sum(matrix)
 
 
 def report(result: Scores, images: int, names):

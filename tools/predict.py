@@ -8,7 +8,7 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import get_image_list, logger, utils
 
 from paddleseg_encnet import checkpoint, cli
-from paddleseg_encnet.devices import select_device
+from paddleseg_encnet.devices import Ranks, select_device
 from paddleseg_encnet.palettes import PALETTES
 from paddleseg_encnet.prediction import color_map, predict
 
@@ -38,6 +38,7 @@ def main(args):
     utils.show_env_info()
     utils.show_cfg_info(config)
     select_device(args.device if ":" in args.device or args.device == "cpu" else f"{args.device}:{args.device_id}")
+    Ranks.join()
     model = builder.model
     checkpoint.load(model, args.model_path)
     logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")

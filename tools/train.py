@@ -7,8 +7,8 @@ import random
 import paddle
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, data_checks, download
-from paddleseg_encnet.devices import Precision, select_device
+from paddleseg_encnet import checkpoint, cli, data_checks, download, recipe
+from paddleseg_encnet.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import Schedule, train
 
 
@@ -25,6 +25,8 @@ def flags():
     flags.add_argument("--iters", type=int, help="number of steps")
     flags.add_argument("--batch_size", type=int, help="samples a step on each device")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
+                       "all devices / the config's base_batch_size")
     flags.add_argument("--save_interval", type=int, default=1000, help="steps between two checkpoints")
     flags.add_argument("--log_iters", type=int, default=10, help="steps between two log lines")
     flags.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest checkpoints to keep; 0 keeps all")
@@ -50,7 +52,8 @@ def main(args):
     seed = random.SystemRandom().getrandbits(31) if args.seed is None else args.seed
     logger.info(f"--seed {seed} gives the random numbers of this run again")
     utils.set_seed(seed)
-    device = select_device(args.device)
+    device, ranks = select_device(args.device), Ranks.join()
+    logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
     utils.set_cv2_num_threads(args.num_workers)
 
     if not args.no_data_check:
@@ -61,7 +64,7 @@ def main(args):
     model = builder.model
     if pretrained is not None:
         logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=args.allow_partial))
-    model = utils.convert_sync_batchnorm(model, device.split(":")[0])
+    model = ranks.synchronise(model, device)
     losses, optimizer = builder.loss, builder.optimizer
     if args.to_static_training or config.to_static_training:
         model = paddle.jit.to_static(model)

@@ -5,7 +5,7 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import checkpoint, cli
-from paddleseg_encnet.devices import select_device
+from paddleseg_encnet.devices import Ranks, select_device
 from paddleseg_encnet.evaluation import evaluate
 
 
@@ -25,6 +25,7 @@ def main(args):
     utils.show_env_info()
     utils.show_cfg_info(builder.config)
     select_device(args.device)
+    Ranks.join()
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, args.model_path)
     logger.info(f"Loaded {args.model_path}")

@@ -1,0 +1,56 @@
+"""The batch that a run really uses, and its learning rate, beside those of the recipe.
+
+A config's `batch_size` is that of one device, so that the batch of a step grows with the number of devices.
+`base_batch_size` beside it is the batch over all devices that its learning rate was chosen for. The linear rule
+multiplies the rate by the same factor as the batch: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in
+1 Hour", https://arxiv.org/abs/1706.02677.
+"""
+
+from typing import Optional
+
+# Keys of PaddleSeg's `lr_scheduler` that are learning rates.
+RATES = ("learning_rate", "warmup_start_lr", "end_lr", "eta_min", "max_learning_rate", "values")
+
+
+def settle(config: dict, devices: int, scale_lr: bool = False) -> str:
+    """Applies the linear rule to `config["lr_scheduler"]` if asked, and returns the line that tells batch and rate.
+
+    Raises:
+        ValueError: `base_batch_size` is no positive whole number, or is missing and `scale_lr` needs it.
+    """
+    per_device, iters, schedule = config["batch_size"], config["iters"], config["lr_scheduler"]
+    batch, base = per_device * devices, base_batch_size(config)
+    rate = float(schedule["learning_rate"]) if "learning_rate" in schedule else None
+    used = f"Batch: {per_device} on each of {devices} devices, {batch} in all" if devices > 1 else f"Batch: {batch}"
+    if base is None:
+        if scale_lr:
+            raise ValueError("--scale_lr needs base_batch_size in the config: the batch, over all devices, that its "
+                             "learning rate was chosen for")
+        return f"{used}; learning rate {rate}; the config names no base_batch_size to compare with"
+    if batch == base:
+        return f"{used}, as in the recipe; learning rate {rate}"
+
+    factor = batch / base
+    same_images = f"--iters {round(iters / factor)} sees as many images as the recipe"
+    if scale_lr:
+        scale(schedule, factor)
+        return (f"{used}; the recipe has {base} and learning rate {rate}. By the linear rule it is "
+                f"{schedule.get('learning_rate')} here (--scale_lr). {same_images}")
+    return (f"{used}; the recipe has {base}, which its learning rate {rate} was chosen for. --scale_lr multiplies it "
+            f"by {factor:g}, the linear rule. {same_images}")
+
+
+def base_batch_size(config: dict) -> Optional[int]:
+    base = config.get("base_batch_size")
+    if base is not None and not (isinstance(base, int) and base > 0):
+        raise ValueError(f"base_batch_size in the config must be a positive whole number, is {base!r}")
+    return base
+
+
+def scale(schedule: dict, factor: float):
+    """Multiplies every learning rate of a PaddleSeg `lr_scheduler`."""
+    for key in RATES:
+        if isinstance(schedule.get(key), (list, tuple)):
+            schedule[key] = [float(rate) * factor for rate in schedule[key]]
+        elif key in schedule:
+            schedule[key] = float(schedule[key]) * factor
