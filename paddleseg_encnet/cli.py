@@ -1,15 +1,19 @@
 """What the tools share: common flags, building from a config, and errors that end in one line."""
 
+from __future__ import annotations
+
 import argparse
 import math
 import os
 import re
 import sys
 import warnings
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import yaml
-from paddleseg.cvlibs import Config, SegBuilder
+
+if TYPE_CHECKING:       # tools/infer.py runs without PaddleSeg
+    from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet import watch
 from paddleseg_encnet.stopping import Stopped
@@ -87,6 +91,7 @@ def build(args, **overrides) -> SegBuilder:
         FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, or the norm that it
             clips gradients to is no number above 0.
     """
+    from paddleseg.cvlibs import Config, SegBuilder
     if not os.path.isfile(args.config):
         raise FileNotFoundError(f"there is no config {args.config}")
     try:
