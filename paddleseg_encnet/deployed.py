@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 
-# --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ----------------
+# --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
 # Each takes and returns an image [H, W, 3] float32, RGB.
 
 INTERPOLATIONS = {"NEAREST": cv2.INTER_NEAREST, "LINEAR": cv2.INTER_LINEAR, "CUBIC": cv2.INTER_CUBIC,
@@ -75,13 +75,15 @@ TRANSFORMS: Dict[str, Callable] = {
 }
 
 
-# --- runtimes: each is a function from images [B, 3, H, W] float32 to the network's output ----------------------------
+# --- runtimes: each is a function from images [B, 3, H, W] float32 to the network's output ---------------------------
 
 def paddle_inference(model: str, params: str, device: str, precision: str, threads: int, onednn: bool,
                      verbose: bool = False) -> Callable:
     import zlib  # noqa: F401   before Paddle, whose 2.6 crashes without it
 
+    from paddleseg_encnet import cpu
     try:
+        cpu.import_paddle()
         from paddle import inference
     except ImportError as error:
         raise ValueError(f"Paddle Inference does not load ({error}); pip install paddlepaddle, or --backend onnx") \
@@ -131,7 +133,7 @@ def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -
     return lambda batch: session.run(None, {name: batch})[0]
 
 
-# --- an export ---------------------------------------------------------------------------------------------------------
+# --- an export -------------------------------------------------------------------------------------------------------
 
 class Images:
     """What stands before and after an exported network.
@@ -173,9 +175,9 @@ class Images:
         image = np.ascontiguousarray(image.transpose(2, 0, 1))
         wanted = self.input_shape
         if any(side not in (-1, own) for side, own in zip(wanted[1:], image.shape)):
-            raise ValueError(f"{path} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was exported "
-                             f"for {wanted[3]} x {wanted[2]} (width x height); export it without --input_shape, or with "
-                             "a Resize among the validation transforms")
+            raise ValueError(f"{path} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
+                             f"exported for {wanted[3]} x {wanted[2]} (width x height); export it without "
+                             "--input_shape, or with a Resize among the validation transforms")
         return image, history
 
     def finish(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:

@@ -88,7 +88,7 @@ def move(folder: str, save_dir: str):
         os.replace(os.path.join(folder, name), os.path.join(save_dir, name))
 
 
-# --- Paddle ------------------------------------------------------------------------------------------------------------
+# --- Paddle ----------------------------------------------------------------------------------------------------------
 
 class WithOutputOp(nn.Layer):
     """A network whose only output is what `output_op` makes of its logits."""
@@ -151,7 +151,7 @@ def without_sync(network: nn.Layer) -> nn.Layer:
     return network
 
 
-# --- ONNX --------------------------------------------------------------------------------------------------------------
+# --- ONNX ------------------------------------------------------------------------------------------------------------
 
 def to_onnx(model: str, path: str):
     """Converts a traced model to an ONNX file."""
@@ -178,6 +178,7 @@ def to_int8(model: str, path: str, before: Images, images: List[str]):
     """Quantises the convolutions of an ONNX file to 8 bits: weights by channel, activations by the range that they take
     on the images, of which some, spread evenly, are used."""
     try:
+        import onnxruntime
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
@@ -199,6 +200,7 @@ def to_int8(model: str, path: str, before: Images, images: List[str]):
             progress.advance()
             return {"images": np.stack([before.prepare(path)[0]] * batch)}
 
+    onnxruntime.set_default_logger_severity(3)      # warnings of unused constants, a line each
     folded = f"{path}.folded"
     quant_pre_process(model, folded, skip_symbolic_shape=True)      # BatchNorm goes into the convolutions
     quantization.quantize_static(folded, path, Reader(), quant_format=quantization.QuantFormat.QDQ,
@@ -207,7 +209,7 @@ def to_int8(model: str, path: str, before: Images, images: List[str]):
     os.remove(folded)
 
 
-# --- is it the same network? -------------------------------------------------------------------------------------------
+# --- is it the same network? -----------------------------------------------------------------------------------------
 
 class Agreement(NamedTuple):
     """How near an exported form is to the live network."""

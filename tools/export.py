@@ -55,7 +55,7 @@ def described(config) -> dict:
     """What deploy.yaml says of the data: transforms, class names, colours."""
     dataset = config.val_dataset_cfg
     if not dataset.get("transforms"):
-        raise ValueError(f"{config.path} has no transforms in val_dataset: what is done to an image before the network?")
+        raise ValueError("the config has no transforms in val_dataset, which say what is done to an image first")
     classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
     palette = PALETTES.get(dataset.get("type"))
     if palette is not None and len(palette) != classes:

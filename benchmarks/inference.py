@@ -1,0 +1,252 @@
+"""Inference of EncNet on a CPU: exported in each form, live, PaddleSeg's network, PyTorch's, and the floor.
+
+python benchmarks/inference.py [--size 512 1024] [--repeats 3] [--threads N] [--json FILE]
+
+EncNet-50 at output stride 8 with laterals, 19 classes, K = 32, random weights, an image of random numbers. Each piece
+runs in a process of its own; the rounds go through all of them in turn, and the best time of each counts. Memory is
+the largest resident size minus that before the network was made. The floor is the products of all convolutions at the
+rate of a large paddle.matmul in the same rounds. Forms whose packages are not installed are left out, which is said.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FORMS = {"paddle": "exported, Paddle Inference", "onnx": "exported, ONNX Runtime",
+         "int8": "exported, ONNX Runtime int8"}
+PIECES = {**FORMS, "ours": "live", "stock": "PaddleSeg, our CPU defaults", "stock-alone": "PaddleSeg as installed",
+          "torch": "PyTorch, eager", "torch-encoding": "PyTorch's encoding layer alone"}
+MULTIPLICATIONS = 346e9 / (512 * 1024)          # a pixel, of this network
+
+
+def resident() -> float:
+    """MiB."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2 ** 20
+
+
+def network(stock: bool):
+    import paddle
+    from paddleseg.models.backbones import ResNet50_vd
+    if stock:
+        from paddleseg.models.encnet import ENCNet
+    else:
+        from paddleseg_encnet import ENCNet
+    paddle.seed(1)
+    options = dict(num_classes=19, add_lateral=True, num_codes=32)
+    if stock:       # its ConvBNReLU and BatchNorm are what both are made of
+        options["backbone_indices"] = [1, 2, 3]
+    made = ENCNet(backbone=ResNet50_vd(output_stride=8), **options)
+    made.eval()
+    return made
+
+
+def prepare(piece: str, threads: int, folder: str):
+    """The work of a piece, as a function of an image, and where its packages are."""
+    import numpy as np
+    if piece in FORMS:
+        # As tools/infer.py does it.
+        import types
+        package = types.ModuleType("paddleseg_encnet")
+        package.__path__ = [str(ROOT / "paddleseg_encnet")]
+        sys.modules["paddleseg_encnet"] = package
+        from paddleseg_encnet import cpu
+        cpu.prepare()
+        from paddleseg_encnet.deployed import Deployed
+        if piece == "paddle":
+            import paddle  # noqa: F401
+        else:
+            import onnxruntime  # noqa: F401
+        start = resident()
+        options = {"paddle": {}, "onnx": {"backend": "onnx"}, "int8": {"precision": "int8"}}[piece]
+        return Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run, start
+    if piece.startswith("torch"):
+        sys.path.insert(0, str(ROOT / "tests"))
+        import torch
+        import torch_encnet
+        torch.set_num_threads(threads)
+        start = resident()
+        model = torch_encnet.Encoding(512, 32) if piece == "torch-encoding" else \
+            torch_encnet.MMSegEncNet(50, 19, lateral=True, aux=False)
+        torch_encnet.randomise(model)
+
+        def run(image):
+            with torch.no_grad():
+                if piece == "torch-encoding":
+                    height, width = image.shape[2] // 8, image.shape[3] // 8
+                    return model(torch.ones([1, 512, height, width])).numpy()
+                return model(torch.from_numpy(image))[0].numpy()
+        return run, start
+    if piece == "stock-alone":
+        import zlib  # noqa: F401  or Paddle 2.6 crashes
+    else:
+        import paddleseg_encnet  # noqa: F401
+    import paddle
+    paddle.set_device("cpu")
+    import paddleseg.models  # noqa: F401
+    start = resident()
+    model = network(stock=piece != "ours")
+
+    def run(image):
+        with paddle.no_grad():
+            return model(paddle.to_tensor(np.asarray(image)))[0].numpy()
+    return run, start
+
+
+def serve(piece: str, size, threads: int, folder: str):
+    """In a process of its own: a line of seconds and MiB for each line that comes in."""
+    import numpy as np
+    run, start = prepare(piece, threads, folder)
+    image = np.random.RandomState(0).uniform(-1, 1, (1, 3, *size)).astype("float32")
+    for line in sys.stdin:
+        begin = time.perf_counter()
+        output = run(image)
+        seconds = time.perf_counter() - begin
+        if line.strip():
+            np.save(line.strip(), output)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"RESULT {json.dumps([seconds, peak - start])}", flush=True)
+
+
+class Piece:
+    """A process that runs one piece when asked."""
+
+    def __init__(self, name: str, size, threads: int, folder: str):
+        env = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}
+        if name != "stock-alone":
+            env["OMP_NUM_THREADS"] = str(threads)
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        self.name, self.output, self.seconds, self.memory = name, os.path.join(folder, f"{name}.npy"), [], 0.0
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", name, "--size", *map(str, size), "--threads", str(threads),
+             "--folder", folder], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True)
+
+    def run(self):
+        self.process.stdin.write("\n" if self.seconds else f"{self.output}\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith("RESULT "):
+                seconds, self.memory = json.loads(line[7:])
+                self.seconds.append(seconds)
+                return
+        raise RuntimeError(f"the process of {self.name} ended; python {__file__} --serve {self.name} shows why")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def matmul_rate() -> float:
+    """Floating point operations a second of a large product."""
+    import paddle
+    side = 3072
+    matrix = paddle.ones([side, side])
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        paddle.matmul(matrix, matrix)
+        times.append(time.perf_counter() - start)
+    return 2 * side ** 3 / min(times)
+
+
+def installed() -> dict:
+    """Which forms and pieces can run here."""
+    from importlib.util import find_spec
+    onnx = all(find_spec(name) for name in ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes"))
+    torch = find_spec("torch") is not None
+    return {"paddle": True, "onnx": onnx, "int8": onnx, "ours": True, "stock": True, "stock-alone": True,
+            "torch": torch, "torch-encoding": torch}
+
+
+def write_export(folder: str, size, onnx: bool):
+    """The network's exports; int8 is calibrated on a picture of the noise that is timed, which says nothing about
+    accuracy: benchmarks/export_accuracy.py measures that on a trained network."""
+    import cv2
+    import numpy as np
+    from paddleseg_encnet.export import export
+    picture = os.path.join(folder, "noise.png")
+    cv2.imwrite(picture, np.random.RandomState(0).randint(0, 256, (*size, 3)).astype("uint8"))
+    export(network(stock=False), folder, {"transforms": [{"type": "Normalize"}]}, "none", onnx=onnx,
+           calibration=[picture] if onnx else None)
+
+
+def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None, folder: str = None) -> dict:
+    """Rows (a dict for each piece: seconds, MiB, ratio to the floor; for exports agreement and largest relative
+    difference of the logits), the floor in seconds, its rate in flop/s, and what is not installed."""
+    import paddleseg_encnet  # noqa: F401
+    import numpy as np
+    import paddle
+    from paddleseg_encnet import cpu
+    paddle.set_device("cpu")
+    threads = threads or cpu.cpu_count()
+    have = installed()
+    wanted = [name for name in pieces or PIECES if have[name]]
+    with tempfile.TemporaryDirectory(dir=folder) as folder:
+        if set(wanted) & set(FORMS):
+            write_export(folder, size, onnx="onnx" in wanted or "int8" in wanted)
+        processes, rate = [Piece(name, size, threads, folder) for name in wanted], matmul_rate()
+        for number in range(repeats + 1):           # the first round warms up
+            for process in processes:
+                process.run()
+            rate = max(rate, matmul_rate())
+        for process in processes:
+            process.close()
+        floor = 2 * MULTIPLICATIONS * size[0] * size[1] / rate
+        live = np.load(os.path.join(folder, "ours.npy")) if "ours" in wanted else None
+        rows = []
+        for process in processes:
+            row = {"piece": process.name, "name": PIECES[process.name], "seconds": min(process.seconds[1:]),
+                   "memory": process.memory}
+            row["floor_ratio"] = row["seconds"] / floor
+            if live is not None and process.name in FORMS:
+                output = np.load(process.output)
+                row["agreement"] = float((output.argmax(1) == live.argmax(1)).mean())
+                row["difference"] = float(np.abs(output - live).max() / np.abs(live).max())
+            rows.append(row)
+    return {"rows": rows, "floor": floor, "rate": rate, "threads": threads, "size": list(size),
+            "missing": [PIECES[name] for name in pieces or PIECES if not have[name]]}
+
+
+def table(result: dict) -> str:
+    seconds = {row["piece"]: row["seconds"] for row in result["rows"]}
+    lines = [f"{'':32} {'seconds':>8} {'MiB':>6} {'of floor':>9} {'vs stock':>9} {'vs PyTorch':>11} {'agreement':>10}"]
+    for row in result["rows"]:
+        against = [f"{seconds[other] / row['seconds']:.1f}x" if other in seconds and row["piece"] != "torch-encoding"
+                   else "-" for other in ("stock-alone", "torch")]
+        agreement = f"{row['agreement']:.3%}" if "agreement" in row else "-"
+        ratio = "-" if row["piece"] == "torch-encoding" else f"{row['floor_ratio']:.2f}"
+        lines.append(f"{row['name']:32} {row['seconds']:8.2f} {row['memory']:6.0f} {ratio:>9} {against[0]:>9} "
+                     f"{against[1]:>11} {agreement:>10}")
+    lines.append(f"{'floor':32} {result['floor']:8.2f}        at {result['rate'] / 1e9:.0f} GFLOP/s, "
+                 f"{result['threads']} threads, {result['size'][0]} x {result['size'][1]}")
+    if result["missing"]:
+        lines.append("left out, not installed: " + ", ".join(result["missing"]))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--size", nargs=2, type=int, default=[512, 1024], metavar=("H", "W"))
+    flags.add_argument("--repeats", type=int, default=3)
+    flags.add_argument("--threads", type=int, help="default: all cores; PaddleSeg as installed has its own default")
+    flags.add_argument("--pieces", nargs="+", choices=list(PIECES), help="default: all")
+    flags.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    flags.add_argument("--serve", choices=list(PIECES), help=argparse.SUPPRESS)
+    flags.add_argument("--folder", help=argparse.SUPPRESS)
+    args = flags.parse_args()
+    if args.serve:
+        serve(args.serve, args.size, args.threads, args.folder)
+    else:
+        result = measure(args.size, args.repeats, args.threads, args.pieces)
+        print(table(result))
+        if args.json:
+            with open(args.json, "w") as file:
+                json.dump(result, file, indent=1)
