@@ -27,6 +27,9 @@ setup(
         # 2.6.2 is the oldest that is tested; 3.4 is not out.
         "cpu": ["paddlepaddle>=2.6.2,<3.4"],
         "gpu": ["paddlepaddle-gpu>=2.6.2,<3.4"],
+        # For tools/export.py --onnx and --int8. paddle2onnx 2 is for Paddle 3, and 1.3.1 for Paddle 2.6.
+        # onnxruntime quantises with onnx and ml_dtypes without asking for them.
+        "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
         "dev": ["pytest"],
     },
 )
