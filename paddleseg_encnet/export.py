@@ -141,11 +141,11 @@ def in_three_dimensions(x, size=None, scale_factor=None, mode="nearest", align_c
 
 
 def without_sync(network: nn.Layer) -> nn.Layer:
-    """The network with BatchNorm2D in place of SyncBatchNorm, which needs the other GPUs; changed in place."""
+    """The network with BatchNorm in place of SyncBatchNorm, which needs the other GPUs; changed in place."""
     for parent in network.sublayers(include_self=True):
         for name, layer in parent.named_children():
             if isinstance(layer, nn.SyncBatchNorm):
-                plain = nn.BatchNorm2D(layer._num_features, layer._momentum, layer._epsilon)
+                plain = nn.BatchNorm(layer._num_features, momentum=layer._momentum, epsilon=layer._epsilon)
                 plain.set_state_dict(layer.state_dict())
                 setattr(parent, name, plain)
     return network
