@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FORMS = {"paddle": "exported, Paddle Inference", "onnx": "exported, ONNX Runtime",
          "int8": "exported, ONNX Runtime int8"}
 PIECES = {**FORMS, "ours": "live", "stock": "PaddleSeg, our CPU defaults", "stock-alone": "PaddleSeg as installed",
-          "torch": "PyTorch, eager", "torch-encoding": "PyTorch's encoding layer alone"}
+          "torch": "PyTorch, eager"}
 MULTIPLICATIONS = 346e9 / (512 * 1024)          # a pixel, of this network
 
 
@@ -66,21 +66,16 @@ def prepare(piece: str, threads: int, folder: str):
         start = resident()
         options = {"paddle": {}, "onnx": {"backend": "onnx"}, "int8": {"precision": "int8"}}[piece]
         return Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run, start
-    if piece.startswith("torch"):
+    if piece == "torch":
         sys.path.insert(0, str(ROOT / "tests"))
         import torch
         import torch_encnet
         torch.set_num_threads(threads)
         start = resident()
-        model = torch_encnet.Encoding(512, 32) if piece == "torch-encoding" else \
-            torch_encnet.MMSegEncNet(50, 19, lateral=True, aux=False)
-        torch_encnet.randomise(model)
+        model = torch_encnet.randomise(torch_encnet.MMSegEncNet(50, 19, lateral=True, aux=False))
 
         def run(image):
             with torch.no_grad():
-                if piece == "torch-encoding":
-                    height, width = image.shape[2] // 8, image.shape[3] // 8
-                    return model(torch.ones([1, 512, height, width])).numpy()
                 return model(torch.from_numpy(image))[0].numpy()
         return run, start
     if piece == "stock-alone":
@@ -161,7 +156,7 @@ def installed() -> dict:
     onnx = all(find_spec(name) for name in ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes"))
     torch = find_spec("torch") is not None
     return {"paddle": True, "onnx": onnx, "int8": onnx, "ours": True, "stock": True, "stock-alone": True,
-            "torch": torch, "torch-encoding": torch}
+            "torch": torch}
 
 
 def write_export(folder: str, size, onnx: bool):
@@ -221,17 +216,32 @@ def table(result: dict) -> str:
     seconds = {row["piece"]: row["seconds"] for row in result["rows"]}
     lines = [f"{'':32} {'seconds':>8} {'MiB':>6} {'of floor':>9} {'vs stock':>9} {'vs PyTorch':>11} {'agreement':>10}"]
     for row in result["rows"]:
-        against = [f"{seconds[other] / row['seconds']:.1f}x" if other in seconds and row["piece"] != "torch-encoding"
-                   else "-" for other in ("stock-alone", "torch")]
+        against = [f"{seconds[other] / row['seconds']:.1f}x" if other in seconds else "-"
+                   for other in ("stock-alone", "torch")]
         agreement = f"{row['agreement']:.3%}" if "agreement" in row else "-"
-        ratio = "-" if row["piece"] == "torch-encoding" else f"{row['floor_ratio']:.2f}"
-        lines.append(f"{row['name']:32} {row['seconds']:8.2f} {row['memory']:6.0f} {ratio:>9} {against[0]:>9} "
-                     f"{against[1]:>11} {agreement:>10}")
+        lines.append(f"{row['name']:32} {row['seconds']:8.2f} {row['memory']:6.0f} {row['floor_ratio']:9.2f} "
+                     f"{against[0]:>9} {against[1]:>11} {agreement:>10}")
     lines.append(f"{'floor':32} {result['floor']:8.2f}        at {result['rate'] / 1e9:.0f} GFLOP/s, "
                  f"{result['threads']} threads, {result['size'][0]} x {result['size'][1]}")
     if result["missing"]:
         lines.append("left out, not installed: " + ", ".join(result["missing"]))
     return "\n".join(lines)
+
+
+def rows():
+    """Of the table of all benchmarks: stock is PaddleSeg as installed."""
+    from measuring import Row
+    result = measure()
+    pieces = {row["piece"]: row for row in result["rows"]}
+    for unit, key, scale in (("s", "seconds", 1), ("GiB", "memory", 1 / 1024)):
+        stock, torch = (pieces[name][key] * scale if name in pieces else None for name in ("stock-alone", "torch"))
+        for name in ("ours", *FORMS):
+            if name in pieces:
+                note = "R50, 512 x 1024"
+                if "agreement" in pieces[name] and name != "int8":      # which says nothing on random weights
+                    note += f"; {pieces[name]['agreement']:.3%} of the pixels as live"
+                yield Row(f"Inference, {PIECES[name]}", unit, pieces[name][key] * scale, stock, torch,
+                          result["floor"] if key == "seconds" else None, note)
 
 
 if __name__ == "__main__":
