@@ -52,7 +52,7 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
     if len(shape) != 4 or any(side != -1 and side < 1 for side in shape):
         raise ExportError(f"--input_shape takes batch, channels, height, width, each at least 1, or -1 for any; got "
                           f"{' '.join(map(str, shape))}")
-    parent = os.path.dirname(os.path.abspath(save_dir))
+    parent = os.path.dirname(os.path.realpath(save_dir))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
         model = trace(network, os.path.join(folder, "model"), output_op, shape)
@@ -111,9 +111,24 @@ def trace(network: nn.Layer, path: str, output_op: str, shape: List[int]) -> str
     network = WithOutputOp(without_sync(network), output_op)
     network.eval()
     images = paddle.static.InputSpec([None if side == -1 else side for side in shape], "float32", "images")
-    with mock.patch.object(F, "interpolate", in_three_dimensions):
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(mock.patch.object(F, "interpolate", in_three_dimensions))
+        for tensor in traced_tensors():
+            patches.enter_context(mock.patch.object(tensor, "expand_as", expand_as))
         paddle.jit.save(paddle.jit.to_static(network, input_spec=[images], full_graph=True), path)
     return next(os.path.basename(path + end) for end in (".json", ".pdmodel") if os.path.exists(path + end))
+
+
+def traced_tensors():
+    """Classes of what stands for a tensor while a network is traced: Paddle 3's and Paddle 2's."""
+    classes = [paddle.static.Variable, getattr(getattr(paddle, "pir", None), "Value", None)]
+    return [each for each in classes if hasattr(each, "expand_as")]
+
+
+def expand_as(x, y, name=None):
+    """Tensor.expand_as by a shape that is taken when the network runs: paddle2onnx takes the traced one, and writes its
+    -1 for a free dimension as a size, which ONNX Runtime stops at."""
+    return paddle.expand(x, paddle.shape(y))
 
 
 interpolate = F.interpolate
