@@ -114,21 +114,26 @@ def trace(network: nn.Layer, path: str, output_op: str, shape: List[int]) -> str
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch.object(F, "interpolate", in_three_dimensions))
         for tensor in traced_tensors():
-            patches.enter_context(mock.patch.object(tensor, "expand_as", expand_as))
+            patches.enter_context(mock.patch.multiple(tensor, create=True, expand_as=expand_as, detach=detach))
         paddle.jit.save(paddle.jit.to_static(network, input_spec=[images], full_graph=True), path)
     return next(os.path.basename(path + end) for end in (".json", ".pdmodel") if os.path.exists(path + end))
 
 
 def traced_tensors():
     """Classes of what stands for a tensor while a network is traced: Paddle 3's and Paddle 2's."""
-    classes = [paddle.static.Variable, getattr(getattr(paddle, "pir", None), "Value", None)]
-    return [each for each in classes if hasattr(each, "expand_as")]
+    return [paddle.static.Variable, *([paddle.pir.Value] if hasattr(paddle.pir, "Value") else [])]
 
 
 def expand_as(x, y, name=None):
     """Tensor.expand_as by a shape that is taken when the network runs: paddle2onnx takes the traced one, and writes its
     -1 for a free dimension as a size, which ONNX Runtime stops at."""
     return paddle.expand(x, paddle.shape(y))
+
+
+def detach(x):
+    """Tensor.detach where there are no gradients. Paddle 2.6 takes a detached parameter for one more parameter, and
+    fails to save it: `The Tensor with Index ... to be saved is not initialized`."""
+    return x
 
 
 interpolate = F.interpolate

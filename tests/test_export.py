@@ -248,9 +248,11 @@ def test_export_describes_itself_and_replaces_an_older_one(config, weights, imag
     assert len(masks(tmp_path / "masks")) == 1
 
 
-def test_infer_runs_without_paddleseg(logits_export, image, tmp_path):
-    code = ("import sys, runpy; sys.modules['paddleseg'] = None\n"
-            f"sys.argv = ['infer.py', '--config', {str(logits_export / 'deploy.yaml')!r}, "
+@pytest.mark.parametrize("backend, absent", [("paddle", ["paddleseg"]),
+                                             pytest.param("onnx", ["paddleseg", "paddle"], marks=needs_onnx)])
+def test_infer_runs_without(backend, absent, logits_export, image, tmp_path):
+    code = (f"import sys, runpy; sys.modules.update(dict.fromkeys({absent}))\n"
+            f"sys.argv = ['infer.py', '--config', {str(logits_export / 'deploy.yaml')!r}, '--backend', {backend!r}, "
             f"'--image_path', {str(image)!r}, '--save_dir', {str(tmp_path)!r}]\n"
             f"runpy.run_path({str(ROOT / 'tools' / 'infer.py')!r}, run_name='__main__')")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
