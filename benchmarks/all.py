@@ -16,12 +16,13 @@ from importlib import metadata
 import data_loading
 import encoding
 import evaluation
+import inference
 import measuring
 import network
 
 DOCS = os.path.join(os.path.dirname(measuring.HERE), "docs")
 BENCHMARKS = {"encoding.py": encoding, "network.py": network, "evaluation.py": evaluation,
-              "data_loading.py": data_loading}
+              "data_loading.py": data_loading, "inference.py": inference}
 
 # What the plots vary, one at a time, around encoding.BASE: (title, axis label, shapes).
 channels, codes, height, width = encoding.BASE

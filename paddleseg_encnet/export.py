@@ -125,9 +125,9 @@ def traced_tensors():
 
 
 def expand_as(x, y, name=None):
-    """Tensor.expand_as by a shape that is taken when the network runs: paddle2onnx takes the traced one, and writes its
-    -1 for a free dimension as a size, which ONNX Runtime stops at."""
-    return paddle.expand(x, paddle.shape(y))
+    """Tensor.expand_as whose free dimensions are taken when the network runs: paddle2onnx writes their -1 as a size,
+    which ONNX Runtime stops at."""
+    return paddle.expand(x, [paddle.shape(y)[i] if side == -1 else side for i, side in enumerate(y.shape)])
 
 
 def detach(x):
