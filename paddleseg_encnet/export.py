@@ -223,10 +223,12 @@ def to_int8(model: str, path: str, before: Images, images: List[str]):
     onnxruntime.set_default_logger_severity(3)      # warnings of unused constants, a line each
     folded = f"{path}.folded"
     quant_pre_process(model, folded, skip_symbolic_shape=True)      # BatchNorm goes into the convolutions
-    # Unsigned activations: ReLU is then part of the convolution, which with signed ones often stays in float32.
+    # Unsigned activations: ReLU is then part of the convolution, which with signed ones often stays in float32. Weights
+    # of 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits can exceed.
     quantization.quantize_static(folded, path, Reader(), quant_format=quantization.QuantFormat.QDQ,
-                                 op_types_to_quantize=["Conv"], per_channel=True,
-                                 activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
+                                 op_types_to_quantize=["Conv"], per_channel=True, reduce_range=True,
+                                 activation_type=quantization.QuantType.QUInt8,
+                                 weight_type=quantization.QuantType.QInt8)
     progress.close()
     os.remove(folded)
 
