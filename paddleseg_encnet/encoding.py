@@ -151,9 +151,10 @@ def centred(features: paddle.Tensor, codewords: paddle.Tensor):
         values = codewords.numpy()
         far = 2 * (values.sum(0) ** 2).sum() > len(values) * (values ** 2).sum()
     if far:
-        centre = codewords.detach().mean(0, keepdim=True)                                   # [1, C]
-        features = features - centre.t().expand_as(features)
-        codewords = codewords - centre.expand_as(codewords)
+        centre = codewords.mean(0, keepdim=True)                                            # [1, C]
+        centre.stop_gradient = True
+        features = features - spread(centre.t(), features)
+        codewords = codewords - spread(centre, codewords)
     return features, codewords
 
 
@@ -167,11 +168,13 @@ def assign(features: paddle.Tensor, powers: paddle.Tensor, codewords: paddle.Ten
            scale: paddle.Tensor) -> paddle.Tensor:
     """softmax_k(s_k |x_i - d_k|^2): [B, C, N], its powers(), [K, C] and [K] -> [B, N, K]."""
     # The scale goes into the small factors, so that N-sized tensors are touched only by products.
-    rows = (-2 * scale).unsqueeze(1).expand_as(codewords) * codewords                       # [K, C]
+    rows = spread((-2 * scale).unsqueeze(1), codewords) * codewords                         # [K, C]
     cross = transposed_product(features, rows)                                              # [B, N, K]
     factors = paddle.stack([scale, scale * (codewords * codewords).sum(1)])                 # [2, K]
     logits = cross + paddle.matmul(powers, factors, transpose_x=True)
-    exponents = paddle.exp(logits - logits.max(2, keepdim=True).detach().expand_as(logits))
+    highest = logits.max(2, keepdim=True)
+    highest.stop_gradient = True
+    exponents = paddle.exp(logits - spread(highest, logits))
     return exponents / paddle.matmul(exponents, paddle.ones([scale.shape[0]] * 2))          # their sum in each column
 
 
@@ -184,7 +187,12 @@ def aggregate(features: paddle.Tensor, assignment: paddle.Tensor, mass: paddle.T
               codewords: paddle.Tensor) -> paddle.Tensor:
     """sum_i a_ik (x_i - d_k): [B, C, N], [B, N, K], its masses() and [K, C] -> [B, K, C]."""
     weighted = paddle.matmul(features, assignment).transpose([0, 2, 1])                     # [B, K, C]
-    return weighted - mass.expand_as(weighted) * codewords
+    return weighted - spread(mass, weighted) * codewords
+
+
+def spread(x: paddle.Tensor, to: paddle.Tensor) -> paddle.Tensor:
+    """x at the size of `to`, for arithmetic with it. A static graph, whose sizes may be free, does that by itself."""
+    return x.expand_as(to) if paddle.in_dynamic_mode() else x
 
 
 def transposed_product(a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:

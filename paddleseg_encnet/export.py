@@ -111,29 +111,9 @@ def trace(network: nn.Layer, path: str, output_op: str, shape: List[int]) -> str
     network = WithOutputOp(without_sync(network), output_op)
     network.eval()
     images = paddle.static.InputSpec([None if side == -1 else side for side in shape], "float32", "images")
-    with contextlib.ExitStack() as patches:
-        patches.enter_context(mock.patch.object(F, "interpolate", in_three_dimensions))
-        for tensor in traced_tensors():
-            patches.enter_context(mock.patch.multiple(tensor, create=True, expand_as=expand_as, detach=detach))
+    with mock.patch.object(F, "interpolate", in_three_dimensions):
         paddle.jit.save(paddle.jit.to_static(network, input_spec=[images], full_graph=True), path)
     return next(os.path.basename(path + end) for end in (".json", ".pdmodel") if os.path.exists(path + end))
-
-
-def traced_tensors():
-    """Classes of what stands for a tensor while a network is traced: Paddle 3's and Paddle 2's."""
-    return [paddle.static.Variable, *([paddle.pir.Value] if hasattr(paddle.pir, "Value") else [])]
-
-
-def expand_as(x, y, name=None):
-    """Tensor.expand_as whose free dimensions are taken when the network runs: paddle2onnx writes their -1 as a size,
-    which ONNX Runtime stops at."""
-    return paddle.expand(x, [paddle.shape(y)[i] if side == -1 else side for i, side in enumerate(y.shape)])
-
-
-def detach(x):
-    """Tensor.detach where there are no gradients. Paddle 2.6 takes a detached parameter for one more parameter, and
-    fails to save it: `The Tensor with Index ... to be saved is not initialized`."""
-    return x
 
 
 interpolate = F.interpolate
