@@ -1,6 +1,7 @@
 # make demo             install, draw street scenes, train, evaluate, predict: about ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
-# make stress           what takes too long for make test: runs that are killed at random moments, full disks
+# make stress           what takes too long for make test: runs and ranks killed at random moments, full disks; 15 minutes
+# make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/benchmarks.md; half an hour
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ DEMO ?= output/demo
 DEMO_ITERS ?= 300
 CONFIG = configs/encnet_quick_start.yml
 
-.PHONY: demo test stress install clean
+.PHONY: demo test stress bench install clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -33,6 +34,11 @@ test: install
 
 stress: install
 	$(RUN) tests/stress_resume.py
+	$(RUN) tests/stress_ranks.py
+
+# With the columns of PyTorch and ONNX Runtime where they are installed in $(VENV).
+bench: install
+	$(RUN) benchmarks/all.py
 
 demo: install
 	$(RUN) tools/make_scenes.py --save_dir data/scenes

@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -42,13 +41,17 @@ def interleaved(works: Dict[str, Callable], rounds: int, in_a_row: int = 3) -> D
 
 def resident() -> int:
     """Bytes of memory that this process holds now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return status("VmRSS")
 
 
 def peak() -> int:
-    """Bytes of memory that this process has ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of memory that this process has held at most. (getrusage's would be its parent's, if that was larger.)"""
+    return status("VmHWM")
+
+
+def status(key: str) -> int:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
 
 
 def child(script: str, *arguments, defaults: bool = True) -> Optional[dict]:
