@@ -43,7 +43,7 @@ class Run:
     def __init__(self, folder: pathlib.Path, ranks: int, *script, flags=(), env=()):
         self.log = folder / "log"
         self.log.mkdir(parents=True)
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
         with open(folder / "launcher.log", "w") as output:
             self.launcher = subprocess.Popen(
                 [sys.executable, "-m", "paddle.distributed.launch", *flags, "--nproc_per_node", str(ranks), "--log_dir",

@@ -33,7 +33,8 @@ def two_ranks(small_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     work = ["train", small_config, folder, STEPS, "--", "share", small_config, folder, *IMAGES, "--",
             "lose", small_config, folder, 1]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
+    # PaddleSeg sets CUDA_VISIBLE_DEVICES to nothing when it lists the environment, as an earlier test may have made it.
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
     done = subprocess.run(
         [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", folder / "log",
          ROOT / "tests" / "launched.py", *map(str, work)], env=env, cwd=folder, capture_output=True, text=True)

@@ -112,7 +112,7 @@ def test_moving_average_and_early_stopping(small_config, run_tool, tmp_path, cap
 
 def test_two_ranks_print_the_miou_of_the_saved_weights(small_config, tmp_path, run_tool, capsys):
     """Over gloo on the CPU, where each rank gathers BatchNorm statistics of its own."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
     done = subprocess.run(
         [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
          tmp_path / "log", ROOT / "tools" / "train.py", "--config", small_config, "--save_dir", tmp_path / "run",

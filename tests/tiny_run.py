@@ -96,7 +96,7 @@ def stop_at(step: int, signum=signal.SIGTERM) -> Callable[[int], None]:
 
 def launch(scenes, save_dir: pathlib.Path, *more) -> tuple:
     """Twelve steps on two ranks over gloo; exit code and what each rank has printed."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_"))}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
     logs = save_dir.parent / "log"
     done = subprocess.run(
         [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
