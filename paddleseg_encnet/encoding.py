@@ -151,8 +151,7 @@ def centred(features: paddle.Tensor, codewords: paddle.Tensor):
         values = codewords.numpy()
         far = 2 * (values.sum(0) ** 2).sum() > len(values) * (values ** 2).sum()
     if far:
-        centre = codewords.mean(0, keepdim=True)                                            # [1, C]
-        centre.stop_gradient = True
+        centre = constant(codewords.mean(0, keepdim=True))                                  # [1, C]
         features = features - spread(centre.t(), features)
         codewords = codewords - spread(centre, codewords)
     return features, codewords
@@ -172,9 +171,7 @@ def assign(features: paddle.Tensor, powers: paddle.Tensor, codewords: paddle.Ten
     cross = transposed_product(features, rows)                                              # [B, N, K]
     factors = paddle.stack([scale, scale * (codewords * codewords).sum(1)])                 # [2, K]
     logits = cross + paddle.matmul(powers, factors, transpose_x=True)
-    highest = logits.max(2, keepdim=True)
-    highest.stop_gradient = True
-    exponents = paddle.exp(logits - spread(highest, logits))
+    exponents = paddle.exp(logits - spread(constant(logits.max(2, keepdim=True)), logits))
     return exponents / paddle.matmul(exponents, paddle.ones([scale.shape[0]] * 2))          # their sum in each column
 
 
@@ -188,6 +185,12 @@ def aggregate(features: paddle.Tensor, assignment: paddle.Tensor, mass: paddle.T
     """sum_i a_ik (x_i - d_k): [B, C, N], [B, N, K], its masses() and [K, C] -> [B, K, C]."""
     weighted = paddle.matmul(features, assignment).transpose([0, 2, 1])                     # [B, K, C]
     return weighted - spread(mass, weighted) * codewords
+
+
+def constant(x: paddle.Tensor) -> paddle.Tensor:
+    """x, through which no gradient flows. (Paddle 2.6 can't save a static graph with detach() of a parameter.)"""
+    x.stop_gradient = True
+    return x
 
 
 def spread(x: paddle.Tensor, to: paddle.Tensor) -> paddle.Tensor:
