@@ -129,11 +129,18 @@ def _processes(jobs):
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    pool = multiprocessing.get_context(method).Pool(
+        max(1, min(cpu_count(), jobs // 8)))
     try:
-        with multiprocessing.get_context(method).Pool(
-                max(1, min(cpu_count(), jobs // 8))) as pool:
-            yield pool
+        yield pool
+        # They end by themselves: on a signal Paddle's handler, which they
+        # inherited, prints a stack.
+        pool.close()
+    except BaseException:
+        pool.terminate()
+        raise
     finally:
+        pool.join()
         cv2.setNumThreads(threads)
 
 
