@@ -21,6 +21,7 @@ import measuring
 import network
 
 DOCS = os.path.join(os.path.dirname(measuring.HERE), "docs")
+PLOTS = os.path.join(DOCS, "images", "benchmark_encoding.png")
 BENCHMARKS = {"encoding.py": encoding, "network.py": network, "evaluation.py": evaluation,
               "data_loading.py": data_loading, "inference.py": inference}
 
@@ -79,7 +80,7 @@ def plot(results: dict, path: str):
         axes[1][column].set_xlabel(title)
     axes[0][0].set_ylabel("forward + backward, ms")
     axes[1][0].set_ylabel("memory beyond input and gradient, MiB")
-    axes[0][0].legend(frameon=False)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(LINES), frameon=False)
     figure.savefig(path, dpi=110)
 
 
@@ -95,9 +96,10 @@ def page(table: str, minutes: float) -> str:
 
     make bench
 
-prints this table and writes this page; it took {minutes:.0f} minutes. Measured on {platform.machine()}, {processor()},
-{os.cpu_count()} cores, Python {platform.python_version()}, {versions}. Other work on the machine moves single figures
-by some ten percent; compare within a row, whose figures were measured in turns.
+prints this table and writes this page; it took {minutes:.0f} minutes. Measured on {os.cpu_count()} cores of {processor()}
+({platform.machine()}), Python {platform.python_version()}, {versions}.
+Other work on the machine moves single figures by some ten percent; compare within a row, whose figures were measured in
+turns.
 
 {table}
 
@@ -133,7 +135,11 @@ def processor() -> str:
 if __name__ == "__main__":
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--quick", action="store_true", help="without the plots' sweep; the page is not written")
+    flags.add_argument("--only_plots", action="store_true", help="the sweep alone; the rest of the page stays")
     args = flags.parse_args()
+    if args.only_plots:
+        plot(sweep(), PLOTS)
+        sys.exit()
     start, rows = time.monotonic(), []
     for name, benchmark in BENCHMARKS.items():
         print(f"{name} ...", file=sys.stderr)
@@ -142,8 +148,7 @@ if __name__ == "__main__":
     print(table)
     if not args.quick:
         print("sweep of the layer ...", file=sys.stderr)
-        os.makedirs(os.path.join(DOCS, "images"), exist_ok=True)
-        plot(sweep(), os.path.join(DOCS, "images", "benchmark_encoding.png"))
+        plot(sweep(), PLOTS)
         with open(os.path.join(DOCS, "benchmarks.md"), "w") as file:
             file.write(page(table, (time.monotonic() - start) / 60))
         print(f"written to {os.path.relpath(DOCS)}/benchmarks.md")
