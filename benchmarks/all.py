@@ -96,14 +96,15 @@ def page(table: str, minutes: float) -> str:
 
     make bench
 
-prints this table and writes this page; it took {minutes:.0f} minutes. Measured on {os.cpu_count()} cores of {processor()}
-({platform.machine()}), Python {platform.python_version()}, {versions}.
+prints this table and writes this page; it took {minutes:.0f} minutes. Measured on {os.cpu_count()} cores of
+{processor()} ({platform.machine()}), Python {platform.python_version()}, {versions}.
 Other work on the machine moves single figures by some ten percent; compare within a row, whose figures were measured in
 turns.
 
 {table}
 
-*Stock* is PaddleSeg's own class or function. *PyTorch* is the same written in plain eager PyTorch from the formulas,
+*Stock* is PaddleSeg's own class or function with our CPU defaults; where the row says out of the box, and for inference,
+as pip installs it. *PyTorch* is the same written in plain eager PyTorch from the formulas,
 with the residuals in full as in the public implementations. *Floor* is what `paddle.matmul` needs in the same run for
 the products that cannot be avoided.
 
