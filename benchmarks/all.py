@@ -105,7 +105,8 @@ turns.
 
 *Stock* is PaddleSeg's own class or function with our CPU defaults; in the row "out of the box" and for inference, as
 pip installs it. *PyTorch* is the same written in plain eager PyTorch from the formulas, with the residuals in full as
-in the public implementations. *Floor* is what `paddle.matmul` needs in the same run for the products that cannot be avoided.
+in the public implementations. *Floor* is what `paddle.matmul` needs in the same run for the products that
+cannot be avoided.
 
 ## The Encoding layer over N, K and C
 

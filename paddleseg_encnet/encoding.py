@@ -105,34 +105,39 @@ class Encode(paddle.autograd.PyLayer):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        features, kept, codewords, scale, assignment, mass = ctx.saved_tensor()
-        twice = (2 * scale).unsqueeze(1).expand_as(codewords)                               # [K, C]
-
-        # Through the residuals and the softmax, both [B, N, K].
-        own = (grad * codewords).sum(2).unsqueeze(1)                                        # [B, 1, K]
-        weighted = assignment * (transposed_product(features, grad) - own.expand_as(assignment))
-        mean = paddle.matmul(weighted, paddle.ones([scale.shape[0], 1]))                    # [B, N, 1]
-        logits = weighted - assignment * mean.expand_as(assignment)
-
-        # To the features: a factor for each position, then both products in one, added where the result stands: sums
-        # of whole tensors would take twice the memory.
-        factor = transposed_product(twice[:, :1], logits)                                   # [B, 1, N]
-        to_features = paddle.matmul(paddle.ones([features.shape[1], 1]), factor).multiply_(features)    # [B, C, N]
-        rows = paddle.concat([grad, (-twice * codewords).expand_as(grad)], axis=1)          # [B, 2 K, C]
-        unit = paddle.eye(scale.shape[0])               # its product transposes faster than Paddle's transpose
-        columns = paddle.concat([transposed_product(unit, each) for each in (assignment, logits)], axis=1)
-        for i in range(features.shape[0]):
-            to_features[i].addmm_(rows[i].t(), columns[i])                                  # [C, 2 K] x [2 K, N]
-
-        # To the codebook, from sums over the positions.
-        squares, ones = paddle.matmul(kept, logits).unsqueeze(3).unbind(1)                  # [B, K, 1] each
-        pull = ones.expand_as(grad) * codewords                                             # [B, K, C]
-        cross = paddle.matmul(features, logits).transpose([0, 2, 1])                        # [B, K, C]
-        to_codewords = twice * (pull - cross) - mass.expand_as(grad) * grad                 # [B, K, C]
-        to_scale = squares.squeeze(2) + ((pull - 2 * cross) * codewords).sum(2)             # [B, K]
-        gradients = to_features, to_codewords.sum(0), to_scale.sum(0)
+        with paddle.amp.auto_cast(enable=False):
+            gradients = encode_backward(grad, *ctx.saved_tensor())
         # Paddle insists on None for what is frozen.
         return tuple(None if frozen else gradient for frozen, gradient in zip(ctx.frozen, gradients))
+
+
+def encode_backward(grad, features, kept, codewords, scale, assignment, mass):
+    """Gradients of features [B, C, N], codewords [K, C] and scale [K] from that of the output [B, K, C]."""
+    twice = (2 * scale).unsqueeze(1).expand_as(codewords)                               # [K, C]
+
+    # Through the residuals and the softmax, both [B, N, K].
+    own = (grad * codewords).sum(2).unsqueeze(1)                                        # [B, 1, K]
+    weighted = assignment * (transposed_product(features, grad) - own.expand_as(assignment))
+    mean = paddle.matmul(weighted, paddle.ones([scale.shape[0], 1]))                    # [B, N, 1]
+    logits = weighted - assignment * mean.expand_as(assignment)
+
+    # To the features: a factor for each position, then both products in one, added where the result stands: sums
+    # of whole tensors would take twice the memory.
+    factor = transposed_product(twice[:, :1], logits)                                   # [B, 1, N]
+    to_features = paddle.matmul(paddle.ones([features.shape[1], 1]), factor).multiply_(features)    # [B, C, N]
+    rows = paddle.concat([grad, (-twice * codewords).expand_as(grad)], axis=1)          # [B, 2 K, C]
+    unit = paddle.eye(scale.shape[0])               # its product transposes faster than Paddle's transpose
+    columns = paddle.concat([transposed_product(unit, each) for each in (assignment, logits)], axis=1)
+    for i in range(features.shape[0]):
+        to_features[i].addmm_(rows[i].t(), columns[i])                                  # [C, 2 K] x [2 K, N]
+
+    # To the codebook, from sums over the positions.
+    squares, ones = paddle.matmul(kept, logits).unsqueeze(3).unbind(1)                  # [B, K, 1] each
+    pull = ones.expand_as(grad) * codewords                                             # [B, K, C]
+    cross = paddle.matmul(features, logits).transpose([0, 2, 1])                        # [B, K, C]
+    to_codewords = twice * (pull - cross) - mass.expand_as(grad) * grad                 # [B, K, C]
+    to_scale = squares.squeeze(2) + ((pull - 2 * cross) * codewords).sum(2)             # [B, K]
+    return to_features, to_codewords.sum(0), to_scale.sum(0)
 
 
 # What is slow in Paddle's CPU kernels is avoided: a sum over an axis that is not the last (a product with ones is 50 x
