@@ -28,9 +28,12 @@ LONGEST_LINE = 4096
 
 
 def end_process(text: str):
-    """Says why and ends at once: the main thread may stand in a collective that never returns."""
+    """Says why and ends the process: the main thread may stand in a collective that never returns."""
     sys.stdout.flush()
+    # At once, for a launcher that saw the loss too ends this process in a moment.
     print(f"error: {text}", file=sys.stderr, flush=True)
+    # A process that ends with something unread takes with it what it said last: the other ranks get time to read.
+    time.sleep(REACTION / 2)
     os._exit(1)
 
 
@@ -199,15 +202,10 @@ class Watch:
         if self.leaving:
             return
         self.leaving = True
-        self.tell_the_end(text)
+        self.tell(f"gone {text}")
         self.end(f"{text}. Rank {self.rank} ends too")
 
     # --- the end
-
-    def tell_the_end(self, text: str):
-        """A process that ends with something unread takes with it what it said last: gives the others time to read."""
-        self.tell(f"gone {text}")
-        time.sleep(REACTION / 2)
 
     def leave(self):
         """Says goodbye: the work of this rank is done."""
@@ -220,7 +218,7 @@ class Watch:
         time.sleep(REACTION)
         if not self.leaving:
             self.leaving = True
-            self.tell_the_end(f"{self.names[self.rank]} ended: {reason}")
+            self.tell(f"gone {self.names[self.rank]} ended: {reason}")
         self.end(reason)
 
     def close(self):
