@@ -25,6 +25,7 @@ from paddleseg.utils import logger
 from PIL import Image
 
 from paddleseg_encnet import datasets
+from paddleseg_encnet.cli import innermost
 from paddleseg_encnet.datasets import Checked
 from paddleseg_encnet.label_values import JPEG, ONLY_ZERO_AND_255, allowed, likely_cause, only_zero_and_255
 from paddleseg_encnet.progress import Progress
@@ -157,7 +158,7 @@ def build(builder: SegBuilder, name: str) -> Split:
         try:
             dataset = builder.build_component(options)
         except Exception as error:
-            split.add("data sets that cannot be built", innermost(error))
+            split.add("data sets that cannot be built", " ".join(str(innermost(error)).split()))
             return split
     if len(dataset) == 0:
         split.add("data sets without images", f"{path or options.get('dataset_root')} names no image",
@@ -165,13 +166,6 @@ def build(builder: SegBuilder, name: str) -> Split:
     else:
         split.dataset = dataset
     return split
-
-
-def innermost(error: BaseException) -> str:
-    """The message of the error that PaddleSeg's builder has wrapped."""
-    while isinstance(error, RuntimeError) and error.__context__ is not None:
-        error = error.__context__
-    return " ".join(str(error).split())
 
 
 def good_lines(split: Split, path: str, separator: str) -> Iterator[str]:
