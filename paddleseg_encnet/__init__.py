@@ -1,6 +1,6 @@
 """EncNet for PaddleSeg: importing this package repairs PaddleSeg where it is broken and registers
 
-models     ENCNet, Encoding
+models     ENCNet, DilatedFCN (the paper's baseline), Encoding
 losses     SELoss, also as SECrossEntropyLoss
 backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on
 datasets   CamVid
@@ -20,6 +20,7 @@ from paddleseg_encnet import backbones  # noqa: E402,F401   only registration; t
 from paddleseg_encnet.datasets import CamVid  # noqa: E402
 from paddleseg_encnet.encnet import ENCNet  # noqa: E402
 from paddleseg_encnet.encoding import Encoding  # noqa: E402
+from paddleseg_encnet.fcn import DilatedFCN  # noqa: E402
 from paddleseg_encnet.losses import SELoss  # noqa: E402
 
-__all__ = ["CamVid", "ENCNet", "Encoding", "SELoss", "__version__"]
+__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "SELoss", "__version__"]

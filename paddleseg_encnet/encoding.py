@@ -34,6 +34,8 @@ class Encoding(nn.Layer):
     Args:
         channels: C, the width of the features and of each codeword.
         num_codes: K, the number of codewords.
+        random_scale: while training draw s_k ~ U(-1, 0) anew at each call, in evaluation use -0.5; nothing is learnt of
+            it. PyTorch-Encoding's `EncodingDrop`, against overfitting in long trainings.
 
     Parameters `codewords` [K, C] start in U(-1/sqrt(K C), 1/sqrt(K C)), `scale` [K] in U(-1, 0): the factor is stored
     negative, as in all public implementations. The arithmetic is float32 whatever the input's type, because |x|^2
@@ -47,23 +49,28 @@ class Encoding(nn.Layer):
         ValueError: the input has another rank than 3 or 4, or another number of channels.
     """
 
-    def __init__(self, channels: int, num_codes: int):
+    def __init__(self, channels: int, num_codes: int, random_scale: bool = False):
         super().__init__()
         if channels < 1 or num_codes < 1:
             raise ValueError(f"Encoding needs channels >= 1 and num_codes >= 1, got {channels} and {num_codes}")
-        self.channels, self.num_codes = channels, num_codes
+        self.channels, self.num_codes, self.random_scale = channels, num_codes, random_scale
         bound = (num_codes * channels) ** -0.5
         self.codewords = self.create_parameter(
             shape=[num_codes, channels], default_initializer=nn.initializer.Uniform(-bound, bound))
+        # With a random scale this is what evaluation uses, no parameter to train: DataParallel waits for the gradient
+        # of each of those.
         self.scale = self.create_parameter(
-            shape=[num_codes], default_initializer=nn.initializer.Uniform(-1, 0))
+            shape=[num_codes], attr=paddle.ParamAttr(trainable=not random_scale),
+            default_initializer=nn.initializer.Constant(-0.5) if random_scale else nn.initializer.Uniform(-1, 0))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         with paddle.amp.auto_cast(enable=False):
             features, codewords = centred(self.flatten(x), as_float32(self.codewords))
             # Elsewhere plain operations: they can be exported, and Paddle can differentiate them towards any input.
             by_hand = self.training and paddle.in_dynamic_mode() and paddle.is_grad_enabled()
-            encoded = (Encode.apply if by_hand else encode)(features, codewords, as_float32(self.scale))
+            drawn = self.random_scale and self.training
+            scale = paddle.uniform([self.num_codes], min=-1.0, max=0.0) if drawn else as_float32(self.scale)
+            encoded = (Encode.apply if by_hand else encode)(features, codewords, scale)
         return encoded if encoded.dtype == x.dtype else encoded.astype(x.dtype)             # [B, K, C]
 
     def assign(self, x: paddle.Tensor) -> paddle.Tensor:

@@ -9,6 +9,7 @@ import importlib
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
+from paddleseg.models.losses import CrossEntropyLoss
 
 from paddleseg_encnet.registry import register
 
@@ -72,15 +73,48 @@ def compute_losses(model: nn.Layer, outputs: list, data: dict, losses: dict) -> 
     """
     if hasattr(model, "loss_computation"):
         return model.loss_computation(outputs, losses, data)
+    return losses_by_position(outputs, data, losses)
+
+
+def losses_by_position(outputs: list, data: dict, losses: dict) -> list:
+    """PaddleSeg's rule: the first loss for the first output, and so on. Arguments as above."""
     edges = data["edge"].astype("int64") if "edge" in data else None
     rule = importlib.import_module("paddleseg.core.train").loss_computation
     return rule(logits_list=outputs, labels=data["label"].astype("int64"), edges=edges, losses=losses)
 
 
+def check_losses(names: list, losses: dict):
+    """Is there one loss for each output, and of its kind?
+
+    Args:
+        names: the network's outputs while training; those that predict presence begin with "SE".
+
+    Raises:
+        ValueError: an output has no loss or a loss no output; SELoss stands elsewhere than at presence logits, or cross
+            entropy there; there are more or fewer coefs than losses.
+    """
+    kinds = [type(loss).__name__ for loss in losses["types"]]
+    said = (f"while training the network has the outputs {', '.join(names)}, and loss.types in the config is "
+            f"{', '.join(kinds)}")
+    advice = ("give loss.types and loss.coef one entry for each output, in this order, or change the outputs with the "
+              "model's use_aux_loss, use_se_loss and use_se_loss_stage3")
+    if len(kinds) < len(names):
+        raise ValueError(f"{said}: output {names[len(kinds)]} has no loss; {advice}")
+    if len(kinds) > len(names):
+        raise ValueError(f"{said}: there is no output for loss {len(names) + 1}, {kinds[len(names)]}; {advice}")
+    for name, kind, loss in zip(names, kinds, losses["types"]):
+        presence = name.startswith("SE")
+        if presence and isinstance(loss, CrossEntropyLoss) or isinstance(loss, SELoss) and not presence:
+            raise ValueError(f"{said}: {kind} does not fit output {name}, which holds "
+                             f"{'one number for each class' if presence else 'a map for each class'}; {advice}")
+    if len(losses["coef"]) != len(kinds):
+        raise ValueError(f"{said}, but loss.coef has {len(losses['coef'])} factors: {losses['coef']}")
+
+
 def loss_names(model: nn.Layer, count: int) -> list:
     """Names of `count` loss terms: those of the model's outputs, or loss_0, loss_1, ... where it names none."""
-    outputs = getattr(model, "OUTPUTS", ())[:count]
-    return list(outputs) if len(outputs) == count else [f"loss_{i}" for i in range(count)]
+    outputs = list(getattr(model, "output_names", ()))
+    return outputs if len(outputs) == count else [f"loss_{i}" for i in range(count)]
 
 
 register("LOSSES", SELoss)

@@ -25,7 +25,7 @@ from paddleseg_encnet.stopping import Stopped
 
 class Tiny(paddle.nn.Layer):
     """A network with all that a checkpoint must bring back: weights, statistics, dropout."""
-    OUTPUTS = ("segmentation",)
+    output_names = ("segmentation",)
 
     def __init__(self, width: int = 8):
         super().__init__()
