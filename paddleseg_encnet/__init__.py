@@ -3,7 +3,7 @@
 models     ENCNet, DilatedFCN (the paper's baseline), Encoding
 losses     SELoss, also as SECrossEntropyLoss
 backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on
-datasets   CamVid
+datasets   CamVid, PascalContext59
 
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
@@ -22,5 +22,6 @@ from paddleseg_encnet.encnet import ENCNet  # noqa: E402
 from paddleseg_encnet.encoding import Encoding  # noqa: E402
 from paddleseg_encnet.fcn import DilatedFCN  # noqa: E402
 from paddleseg_encnet.losses import SELoss  # noqa: E402
+from paddleseg_encnet.pascal import PascalContext59  # noqa: E402
 
-__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "SELoss", "__version__"]
+__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "PascalContext59", "SELoss", "__version__"]

@@ -88,15 +88,18 @@ def build(args, **overrides) -> SegBuilder:
     """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
 
     Raises:
-        FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, or the norm that it
-            clips gradients to is no number above 0.
+        FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, the norm that it
+            clips gradients to is no number above 0, or parts of it contradict its `ignore_index`.
     """
     from paddleseg.cvlibs import Config, SegBuilder
+
+    from paddleseg_encnet import ignore_index
     if not os.path.isfile(args.config):
         raise FileNotFoundError(f"there is no config {args.config}")
     try:
         config = Config(args.config, opts=args.opts, **overrides)
         check_clipping(config)
+        ignore_index.share(config.dic)
         return SegBuilder(config)
     except yaml.YAMLError as error:
         raise ValueError(f"the config {args.config} is no valid YAML: {' '.join(str(error).split())}") from error

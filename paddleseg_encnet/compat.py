@@ -238,6 +238,86 @@ def cityscapes_pairs_by_name():
     Cityscapes.__init__ = pair_by_name
 
 
+def _ade20k_lists_any_file() -> bool:
+    from paddleseg.datasets import ADE20K
+    with tempfile.TemporaryDirectory() as root:
+        for name in ("images/training/a.jpg", "images/training/notes.txt", "annotations/training/a.png"):
+            path = os.path.join(root, *name.split("/"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "w").close()
+        try:
+            return len(ADE20K([], root).file_list) > 1
+        except (OSError, ValueError):
+            return False
+
+
+@repair(needed=_ade20k_lists_any_file)
+def ade20k_pairs_by_name():
+    """Symptom: the order of the images differs from machine to machine, so that a seed, and ranks on several machines,
+    mean different images; a stray file counts as an image; a mistyped dataset_root starts a download of a gigabyte.
+    Cause: the list is os.listdir's, in the order of the file system; where there is no folder, one is downloaded.
+    Detected: a text file between the images is listed.
+    """
+    from paddleseg.datasets import ADE20K
+
+    from paddleseg_encnet.datasets import ade20k_pairs
+    init = ADE20K.__init__
+
+    @functools.wraps(init)
+    def pair_by_name(self, transforms, dataset_root=None, mode="train", edge=False):
+        split = mode.lower()
+        # Without a root PaddleSeg downloads, as it says; another mode it refuses.
+        pairs = ade20k_pairs(dataset_root, split) if dataset_root and split in ("train", "val") else None
+        init(self, transforms, dataset_root, mode, edge)
+        self.file_list = pairs or sorted(self.file_list)
+
+    ADE20K.__init__ = pair_by_name
+
+
+def _missing_voc_is_downloaded() -> bool:
+    module = importlib.import_module("paddleseg.datasets.voc")
+    asked = []
+
+    def download(**options):
+        asked.append(options)
+        raise ValueError
+
+    with tempfile.TemporaryDirectory() as root, \
+            mock.patch.object(module, "download_file_and_uncompress", download):
+        try:
+            module.PascalVOC([], os.path.join(root, "nowhere"))
+        except (OSError, ValueError):
+            pass
+    return bool(asked)
+
+
+@repair(needed=_missing_voc_is_downloaded)
+def missing_pascal_data_is_named():
+    """Symptom: a mistyped dataset_root of PascalVOC starts a download of two gigabytes; with a list missing, PascalVOC
+    and PascalContext say that a script was not run, which the second calls by a name that no script has, and not which
+    file was looked for.
+    Cause: where there is no folder, one is downloaded; the messages are fixed.
+    Detected: PascalVOC of a folder that does not exist calls the downloader.
+    """
+    from paddleseg.datasets import PascalContext, PascalVOC
+
+    from paddleseg_encnet.pascal import need_lists_of_context, need_lists_of_voc
+
+    def look_first(dataset_class, need_lists):
+        init = dataset_class.__init__
+
+        @functools.wraps(init)
+        def init_with_lists(self, transforms=None, dataset_root=None, mode="train", edge=False):
+            if dataset_root is not None:
+                need_lists(dataset_root, mode.lower())
+            init(self, transforms, dataset_root, mode, edge)
+
+        dataset_class.__init__ = init_with_lists
+
+    look_first(PascalVOC, need_lists_of_voc)
+    look_first(PascalContext, need_lists_of_context)
+
+
 def _crop_replaces_the_image() -> bool:
     import numpy as np
     from paddleseg.transforms import RandomPaddingCrop

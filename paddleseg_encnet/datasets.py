@@ -75,11 +75,28 @@ def cityscapes_pairs(dataset_root: str, mode: str) -> List[List[str]]:
     return pair(images, labels, stem)
 
 
-def find_files(folder: str, *pattern: str) -> List[str]:
-    """Files of a folder that match a pattern, sorted; DataError where there is no folder or no such file."""
+def ade20k_pairs(dataset_root: str, mode: str) -> List[List[str]]:
+    """Image and label paths of an ADE20K split, sorted by image; every image has a label and the other way round.
+
+    Raises:
+        DataError: a folder, an image or a label is missing.
+    """
+    split = {"train": "training", "val": "validation"}[mode]
+    images = find_files(os.path.join(dataset_root, "images", split), "*.jpg")
+    labels = find_files(os.path.join(dataset_root, "annotations", split), "*.png")
+    return pair(images, labels, stem=lambda path: os.path.splitext(os.path.basename(path))[0])
+
+
+def need_folder(folder: str):
+    """Raises DataError where there is no such folder."""
     if not os.path.isdir(folder):
         raise DataError(f"there is no folder {folder}; set dataset_root in the config, or on the command line with "
                         "--opts train_dataset.dataset_root=DIR val_dataset.dataset_root=DIR")
+
+
+def find_files(folder: str, *pattern: str) -> List[str]:
+    """Files of a folder that match a pattern, sorted; DataError where there is no folder or no such file."""
+    need_folder(folder)
     files = sorted(glob.glob(os.path.join(glob.escape(folder), *pattern)))
     if not files:
         raise DataError(f"no file {os.path.join(*pattern)} in {folder}")

@@ -30,9 +30,9 @@ def likely_cause(values: Iterable[int], seen: Iterable[int], classes: int, ignor
     if any("labelIds" in name for name in files) or (
             dataset == "Cityscapes" and -1 <= values[0] and values[-1] <= 33):
         return CITYSCAPES_IDS
-    if dataset == "ADE20K" and values == [254]:
-        return "PaddleSeg's ADE20K subtracts 1 from what is in the file, and these files count from 0 already, with " \
-               "255 for no class; use the original annotations, or the type Dataset with a list of files"
+    if dataset in ("ADE20K", "PascalContext59") and values == [254]:
+        return f"{dataset} subtracts 1 from what is in the file, and these files count from 0 already, with 255 for " \
+               "no class; use the original annotations, or the type Dataset with a list of files"
     if seen <= {0, 255} and 255 in values:
         return "a mask of 0 and 255: divide it by 255, so that the second class is 1"
     if len(values) > 20:
