@@ -2,8 +2,8 @@
 
     ignore_index: 255
 
-PaddleSeg wants the number at each loss, at a data set of type Dataset, and at each transform that pads labels, and takes
-255 where it is missing. Scores count by the data set's. Its own loops do not know the key.
+PaddleSeg wants the number at each loss, at a data set of type Dataset and at each transform that pads labels, and takes
+255 where it is missing. Scores go by the data set's. PaddleSeg's own loops do not know the key.
 """
 
 import inspect

@@ -19,7 +19,8 @@ from paddleseg_encnet import checkpoint, cli, convert, download
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "_base_")
 # Number of classes -> the data set that has so many here.
-DATASETS = {11: "camvid.yml", 19: "cityscapes.yml"}
+DATASETS = {11: "camvid.yml", 19: "cityscapes.yml", 21: "pascal_voc12aug.yml", 59: "pascal_context.yml",
+            150: "ade20k.yml"}
 PLACEHOLDER = "path/to/your/data"
 # What the images of each family's training were normalised with, on [0, 1], RGB; PaddleSeg's own is 0.5 and 0.5.
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
