@@ -1,4 +1,4 @@
-"""Every config in configs/ builds and takes steps on files as its data set has them, and what is read is in the files."""
+"""Every config in configs/ builds, and takes steps on files in the layout of its data set, which are read rightly."""
 
 import argparse
 import copy
@@ -105,12 +105,12 @@ def test_config_builds_as_it_is(path):
 
 
 @pytest.mark.parametrize("name", [path.stem for path in CONFIGS])
-def test_config_takes_steps_and_is_evaluated(small, run_tool, tmp_path, capsys, name):
-    """The data check at the start finds nothing wrong, losses are finite, and there is a score."""
-    run_tool("train", "--config", small(name), "--do_eval", "--save_dir", tmp_path / "run", "--log_iters", 1)
-    output = capsys.readouterr().out
-    assert "iter: 2/2" in output and "[EVAL] The model with the best validation mIoU" in output
-    assert (tmp_path / "run" / "best_model" / "model.pdparams").exists()
+def test_config_takes_steps_and_is_evaluated(small, run_tool, tmp_path, name):
+    """The data check at the start finds nothing wrong, losses are finite, and there is a score, so that the first is
+    the best."""
+    run_tool("train", "--config", small(name), "--do_eval", "--save_dir", tmp_path)
+    for folder in ("iter_2", "best_model"):
+        assert (tmp_path / folder / "model.pdparams").stat().st_size > 0
 
 
 @pytest.mark.parametrize("name, images, batch, epochs", [
