@@ -39,25 +39,25 @@ class PascalContext59(PascalContext):
 
 def need_lists_of_voc(dataset_root: str, mode: str):
     """Raises DataError where a list that PascalVOC reads is missing."""
-    hint = "dataset_root is the folder that holds VOC2012"
+    need_folder(dataset_root)
+    lists = os.path.join(dataset_root, "VOC2012", "ImageSets", "Segmentation")
+    need_file(os.path.join(lists, f"{'train' if mode == 'trainaug' else mode}.txt"),
+              "dataset_root is the folder that holds VOC2012")
     if mode == "trainaug":
-        need_list(dataset_root, "VOC2012", "aug.txt", "tools/data/voc_augment.py of PaddleSeg's repository writes it, "
-                                                      "with the labels in SegmentationClassAug")
-        mode = "train"
-    need_list(dataset_root, "VOC2012", f"{mode}.txt", hint)
+        need_file(os.path.join(lists, "aug.txt"), "tools/data/voc_augment.py of PaddleSeg's repository writes it, and "
+                                                  "its labels into SegmentationClassAug")
 
 
 def need_lists_of_context(dataset_root: str, mode: str):
-    """Raises DataError where a list that PascalContext reads is missing."""
-    need_list(dataset_root, "", f"{mode}_context.txt", "tools/data/convert_voc2010.py of PaddleSeg's repository writes "
-                                                       "it, with the labels in Context")
-
-
-def need_list(dataset_root: str, inside: str, name: str, hint: str):
+    """Raises DataError where the list that PascalContext reads is missing."""
     need_folder(dataset_root)
-    path = os.path.join(dataset_root, inside, "ImageSets", "Segmentation", name)
+    need_file(os.path.join(dataset_root, "ImageSets", "Segmentation", f"{mode}_context.txt"),
+              "tools/convert_pascal_context.py writes it, and its labels into Context")
+
+
+def need_file(path: str, hint: str):
     if not os.path.isfile(path):
-        raise DataError(f"there is no list {path}; {hint}")
+        raise DataError(f"there is no file {path}; {hint}")
 
 
 register("DATASETS", PascalContext59)

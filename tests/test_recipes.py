@@ -185,9 +185,9 @@ def test_missing_folder_is_named_and_nothing_is_downloaded(monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("dataset, mode, lost, words", [
-    (PascalVOC, "trainaug", "aug.txt", r"there is no list .*VOC2012/ImageSets/Segmentation/aug.txt; .*voc_augment.py"),
-    (PascalVOC, "val", "val.txt", r"there is no list .*/val.txt; dataset_root is the folder that holds VOC2012"),
-    (PascalContext59, "train", "train_context.txt", r"no list .*/train_context.txt; .*convert_voc2010.py"),
+    (PascalVOC, "trainaug", "aug.txt", r"there is no file .*VOC2012/ImageSets/Segmentation/aug.txt; .*voc_augment.py"),
+    (PascalVOC, "val", "val.txt", r"there is no file .*/val.txt; dataset_root is the folder that holds VOC2012"),
+    (PascalContext59, "train", "train_context.txt", r"no file .*/train_context.txt; .*convert_pascal_context.py"),
     (ADE20K, "train", "ADE_train_a2.png", r"no label for 1 of 4 images, the first one .*ADE_train_a2.jpg")])
 def test_missing_file_is_named(roots, tmp_path, dataset, mode, lost, words):
     root = tmp_path / "copy"

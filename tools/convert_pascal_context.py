@@ -1,0 +1,36 @@
+"""Labels of PASCAL-Context as masks:  python tools/convert_pascal_context.py --labels trainval"""
+
+import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
+
+import argparse
+
+from paddleseg_encnet import cli
+from paddleseg_encnet.context_labels import convert
+from paddleseg_encnet.progress import Progress
+
+
+def flags():
+    flags = argparse.ArgumentParser(description="Writes the published labels of PASCAL-Context as masks of the 59 "
+                                                "classes and background, and the lists of train and val")
+    flags.add_argument("--labels", required=True, help="folder of the published .mat files, trainval.tar.gz unpacked")
+    flags.add_argument("--dataset_root", default="data/VOCdevkit/VOC2010", help="VOC2010 with JPEGImages and ImageSets")
+    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    return flags
+
+
+def main(args):
+    progress = None
+
+    def advance(total):
+        nonlocal progress
+        progress = progress or Progress(total, "labels")
+        progress.advance()
+
+    convert(args.labels, args.dataset_root, advance)
+    progress.close()
+    print(f"Wrote {progress.total} masks into {args.dataset_root}/Context and their lists into "
+          f"{args.dataset_root}/ImageSets/Segmentation")
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
