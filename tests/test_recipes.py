@@ -224,6 +224,15 @@ def test_wrong_ids_are_explained(small, tmp_path, name, folder, value, words):
     assert re.search(words, " ".join(train.lines())) and not any("no class" in kind for kind in val.findings)
 
 
+def test_lost_label_is_one_finding_and_the_rest_is_looked_at(small, tmp_path):
+    path, root = small("encnet_resnet50_ade20k_480x480_152k"), tmp_path / "copy"
+    shutil.copytree(yaml.safe_load(path.read_text())["train_dataset"]["dataset_root"], root)
+    (root / "annotations" / "training" / "ADE_train_a2.png").unlink()
+    train, _ = check(builder(path, f"train_dataset.dataset_root={root}"))
+    assert train.looked_at == "3 of 3 samples looked at" and [
+        kind.split(" like ")[0] for kind in train.findings] == ["images without a label"]
+
+
 # --- the paper's augmentation ----------------------------------------------------------------------------------------
 
 def test_padding_is_zero_for_the_network_and_ignored_by_the_loss(roots):
