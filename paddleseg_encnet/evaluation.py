@@ -65,7 +65,7 @@ def report(result: Scores, images: int, names):
                 f"Kappa: {result.kappa:.4f} Dice: {result.mean_dice:.4f}")
     width = max(len(name) for name in names)
     lines = [f"{'class':{width}}     IoU  precision  recall"]
-    for row in zip(names, result.class_iou, result.class_precision, result.class_recall):
+    for row in zip(names, result.class_iou, result.class_precision, result.class_accuracy):
         name, *values = row
         iou, precision, recall = ("   -  " if np.isnan(value) else f"{value:.4f}" for value in values)
         lines.append(f"{name:{width}}  {iou}     {precision}  {recall}")

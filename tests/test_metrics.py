@@ -48,7 +48,7 @@ def test_scores_by_hand():
     assert result.class_iou == pytest.approx([1 / 3, 2 / 3, 0])
     assert result.mean_iou == pytest.approx(1 / 3)
     assert result.class_precision[:2] == pytest.approx([1 / 2, 2 / 3]) and np.isnan(result.class_precision[2])
-    assert result.class_recall == pytest.approx([1 / 2, 1, 0])
+    assert result.class_accuracy == pytest.approx([1 / 2, 1, 0])
     assert result.mean_dice == pytest.approx((2 / 4 + 4 / 5 + 0) / 3)
     # chance: (2 * 2 + 2 * 3 + 1 * 0) / 25 = 0.4
     assert result.kappa == pytest.approx((0.6 - 0.4) / 0.6)
@@ -63,7 +63,7 @@ def test_equals_paddlesegs_scores_where_every_class_occurs():
     accuracy, precision, recall = stock.class_measurement(*areas)
     assert result.class_iou == pytest.approx(class_iou) and result.mean_iou == pytest.approx(mean_iou)
     assert result.accuracy == pytest.approx(accuracy) and result.kappa == pytest.approx(stock.kappa(*areas))
-    assert result.class_precision == pytest.approx(precision) and result.class_recall == pytest.approx(recall)
+    assert result.class_precision == pytest.approx(precision) and result.class_accuracy == pytest.approx(recall)
     assert result.mean_dice == pytest.approx(stock.dice(*areas)[1])
 
 
