@@ -83,7 +83,7 @@ def draw_squares(axes, confusion: np.ndarray, names: List[str], font: float, num
         if not labelled[i]:
             axes.text(len(names) / 2 - 0.5, i, "in no label", ha="center", va="center", fontsize=font, color="0.4")
         elif numbered:
-            for j in np.flatnonzero(shares[i] >= 0.5):
+            for j in np.flatnonzero((shares[i] >= 0.5) | right[i]):
                 axes.text(j, i, f"{shares[i, j]:.0f}", ha="center", va="center", fontsize=8,
                           color="white" if shares[i, j] > 45 else "black")
 

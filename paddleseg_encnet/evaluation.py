@@ -1,5 +1,6 @@
 """One pass over a data set: how good is the model on it?"""
 
+import copy
 from typing import Dict
 
 import numpy as np
@@ -14,6 +15,7 @@ from paddleseg_encnet.losses import compute_losses, loss_names
 from paddleseg_encnet.metrics import Scores, confusion_matrix, presence_scores, scores
 from paddleseg_encnet.presence import combine, has_branch, presence_logits
 from paddleseg_encnet.progress import Progress
+from paddleseg_encnet.reading import DataError
 
 
 def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision = None, num_workers: int = 0,
@@ -23,7 +25,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     Images are taken one by one: they may differ in size, and PaddleSeg's inference takes one at a time.
 
     Args:
-        dataset: PaddleSeg dataset in mode "val".
+        dataset: PaddleSeg dataset with labels, of any split.
         precision: float32 if None.
         num_workers: processes that read data; 0 reads in this one.
         aug_eval: average over `scales`, `flip_horizontal`, `flip_vertical`.
@@ -34,11 +36,10 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
         inference: what paddleseg.core.infer takes: `is_slide`, `crop_size`, `stride`, and with `aug_eval` those above.
 
     Raises:
-        DataError: a sample can't be read or its label doesn't fit.
+        DataError: an image has no label, a sample can't be read or its label doesn't fit.
         ValueError: the set is empty or has no pixel that counts.
     """
-    if len(dataset) == 0:
-        raise ValueError("the validation set is empty")
+    dataset = labelled(dataset)
     precision, ranks = precision or Precision(), Ranks.join()
     predict = infer.aug_inference if aug_eval else infer.inference
     # Each rank takes every count-th image, so that none is counted twice whatever their number; it may get none.
@@ -76,6 +77,25 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     logger.info(report.line(result, len(dataset)))
     logger.info("[EVAL] by class:\n" + report.table(result, class_names(dataset)))
     return result
+
+
+def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
+    """The data set with its labels as they are in the files; in other modes than "val" PaddleSeg transforms them with
+    the images.
+
+    Raises:
+        DataError, ValueError: an image has no label; there is no image.
+    """
+    if len(dataset) == 0:
+        raise ValueError("the validation set is empty")
+    missing = [files[0] for files in dataset.file_list if files[1] is None]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(dataset)} images have no label, the first one {missing[0]}: scores need "
+                        "labels. Is val_dataset a test split? tools/predict.py predicts without them")
+    if dataset.mode != "val":
+        dataset = copy.copy(dataset)
+        dataset.mode = "val"
+    return dataset
 
 
 def evaluated_terms(model: paddle.nn.Layer, losses: dict = None) -> Dict[str, dict]:
