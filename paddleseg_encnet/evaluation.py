@@ -11,7 +11,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet import report
 from paddleseg_encnet.datasets import Loader, class_names
 from paddleseg_encnet.devices import Precision, Ranks
-from paddleseg_encnet.losses import compute_losses, loss_names
+from paddleseg_encnet.losses import loss_names, losses_by_position
 from paddleseg_encnet.metrics import Scores, confusion_matrix, presence_scores, scores
 from paddleseg_encnet.presence import combine, has_branch, presence_logits
 from paddleseg_encnet.progress import Progress
@@ -31,8 +31,8 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
         aug_eval: average over `scales`, `flip_horizontal`, `flip_vertical`.
         losses: those of the training, {"types": [loss, ...], "coef": [factor, ...]}. Then the scores have the weighted
             losses too, each the mean over the images of that image's, under the names of the training: that of the
-            segmentation and, where the network predicts presence, that of the SE branch. The auxiliary head does not
-            run in an evaluation. A network with a loss_computation of its own has none.
+            segmentation and, where the network predicts presence, that of the SE branch. The other outputs are there
+            only in training. A network with a rule of its own for its losses has none.
         inference: what paddleseg.core.infer takes: `is_slide`, `crop_size`, `stride`, and with `aug_eval` those above.
 
     Raises:
@@ -66,7 +66,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
                 outputs.append(combine(seen, windows=inference.get("is_slide", False)))
                 presence[:] = outputs[1].numpy()
                 seen.clear()
-            values[:] = [loss_of(model, term, output, data["label"]) for term, output in zip(terms.values(), outputs)]
+            values[:] = [loss_of(term, output, data["label"]) for term, output in zip(terms.values(), outputs)]
             progress.advance()
     progress.close()
     ranks.meet()
@@ -92,7 +92,7 @@ def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
     if missing:
         raise DataError(f"{len(missing)} of {len(dataset)} images have no label, the first one {missing[0]}: scores need "
                         "labels. Is val_dataset a test split? tools/predict.py predicts without them")
-    if dataset.mode != "val":
+    if getattr(dataset, "mode", "val") != "val":
         dataset = copy.copy(dataset)
         dataset.mode = "val"
     return dataset
@@ -100,16 +100,18 @@ def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
 
 def evaluated_terms(model: paddle.nn.Layer, losses: dict = None) -> Dict[str, dict]:
     """The terms of a training's losses that an evaluation can tell, by name, each in the form of the whole."""
-    if losses is None or hasattr(model, "loss_computation"):
+    own_rule = hasattr(model, "loss_computation") and not hasattr(model, "output_names")
+    if losses is None or own_rule:
         return {}
     names = loss_names(model, len(losses["types"]))
-    places = [0] + [names.index("SE")] * (has_branch(model) and "SE" in names)
-    return {names[i]: {key: [losses[key][i]] for key in ("types", "coef")} for i in places}
+    told = [names[0]] + ["SE"] * has_branch(model)
+    return {name: {"types": [loss], "coef": [coef]}
+            for name, loss, coef in zip(names, losses["types"], losses["coef"]) if name in told}
 
 
-def loss_of(model: paddle.nn.Layer, term: dict, output: paddle.Tensor, label: paddle.Tensor) -> float:
+def loss_of(term: dict, output: paddle.Tensor, label: paddle.Tensor) -> float:
     """The weighted loss of one image: logits [1, C, H, W] or presence logits [1, C], label [1, 1, H, W]."""
     output = output.astype("float32")
-    if getattr(term["types"][0], "data_format", "NCHW") == "NHWC":
+    if getattr(term["types"][0], "data_format", "NCHW") == "NHWC":      # the inference gives NCHW
         output = output.transpose([0, 2, 3, 1])
-    return float(sum(compute_losses(model, [output], {"label": label.reshape([1, *label.shape[-2:]])}, term)))
+    return float(sum(losses_by_position([output], {"label": label.squeeze(1)}, term)))

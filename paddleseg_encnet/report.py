@@ -37,9 +37,9 @@ def table(scores: Scores, names: List[str]) -> str:
     """A line for each class by name, and below it the rule of the means as it works out here."""
     found = columns(scores)
     width = max(map(len, ["class", *names]))
-    lines = [f"{'class':{width}}" + "".join(f"{column:>{len(column) + 3}}" for column in found)]
+    lines = [f"{'class':{width}}" + "".join(f"   {column:>6}" for column in found)]
     for i, name in enumerate(names):
-        cells = (f"{cell(values[i]):>{len(column) + 3}}" for column, values in found.items())
+        cells = (f"   {cell(values[i]):>{max(len(column), 6)}}" for column, values in found.items())
         lines.append(f"{name:{width}}{''.join(cells)}{'   absent' if np.isnan(scores.class_iou[i]) else ''}")
     return "\n".join(lines + rules(scores))
 
