@@ -5,8 +5,6 @@ from typing import List, NamedTuple
 
 import numpy as np
 
-from paddleseg_encnet.metrics import ratio
-
 ENDINGS = (".png", ".pdf", ".svg")
 NUMBERED = 30       # with more classes the squares are too small for numbers
 LISTED = 60         # no more pairs than these

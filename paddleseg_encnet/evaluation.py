@@ -90,8 +90,8 @@ def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
         raise ValueError("the validation set is empty")
     missing = [files[0] for files in dataset.file_list if files[1] is None]
     if missing:
-        raise DataError(f"{len(missing)} of {len(dataset)} images have no label, the first one {missing[0]}: scores need "
-                        "labels. Is val_dataset a test split? tools/predict.py predicts without them")
+        raise DataError(f"{len(missing)} of {len(dataset)} images have no label, the first one {missing[0]}; there is "
+                        "nothing to score. Is val_dataset a test split? tools/predict.py needs no labels")
     if getattr(dataset, "mode", "val") != "val":
         dataset = copy.copy(dataset)
         dataset.mode = "val"

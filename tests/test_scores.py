@@ -1,4 +1,5 @@
-"""One pass over a data set: presence by the SE branch and validation losses against slow NumPy, the table, the files."""
+"""One pass over a data set: presence by the SE branch and losses against slow NumPy; the table, files, flags of val.py.
+"""
 
 import csv
 import json
@@ -12,12 +13,13 @@ import pytest
 from conftest import ROOT, relative_difference
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.datasets import Dataset
+from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.transforms import Resize
-from paddleseg.utils import utils
+from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import confusion, report, writing
 from paddleseg_encnet.datasets import class_names
-from paddleseg_encnet.evaluation import evaluate
+from paddleseg_encnet.evaluation import evaluate, loss_of
 from paddleseg_encnet.losses import class_presence
 from paddleseg_encnet.metrics import presence_scores, scores
 
@@ -40,6 +42,15 @@ def weights(parts, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "model.pdparams"
     paddle.save(parts[0].state_dict(), str(path))
     return path
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What the logger is given. Not what is on stdout: that of PaddleSeg's repository version holds on to another."""
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logger, level, lines.append)
+    return lines
 
 
 def look(model, image: np.ndarray) -> np.ndarray:
@@ -147,6 +158,15 @@ def test_losses_have_the_names_that_the_network_gives_them(parts):
     assert evaluate(OwnRule(), dataset, losses=one).losses == evaluate(Stock(), dataset).losses == {}
 
 
+def test_loss_of_channels_last_takes_the_logits_so():
+    """PaddleSeg's inference turns them to channels first, as all else wants them."""
+    random = np.random.default_rng(0)
+    logits = paddle.to_tensor(random.normal(size=(1, 5, 6, 7)).astype("float32"))
+    label = paddle.to_tensor(random.integers(0, 5, (1, 1, 6, 7)))
+    first, last = ({"types": [CrossEntropyLoss(data_format=order)], "coef": [2]} for order in ("NCHW", "NHWC"))
+    assert loss_of(last, logits, label) == pytest.approx(loss_of(first, logits, label), rel=1e-6)
+
+
 # --- splits ----------------------------------------------------------------------------------------------------------
 
 def test_any_split_is_evaluated_with_its_labels_as_they_are(small_config, parts):
@@ -178,7 +198,7 @@ val_dataset: {{type: Dataset, dataset_root: {tmp_path}, num_classes: 19, mode: t
     assert f"4 of 4 images have no label, the first one {images[0]}" in stopped.value.code
 
 
-def test_names_of_own_data_come_from_labels_txt(scenes, tmp_path, capsys):
+def test_names_of_own_data_come_from_labels_txt(tmp_path, said):
     (tmp_path / "val.txt").write_text("a.png b.png\n")
     own = Dataset("val", str(tmp_path), [], 3, val_path=str(tmp_path / "val.txt"))
     assert class_names(own) == ["0", "1", "2"]
@@ -186,7 +206,7 @@ def test_names_of_own_data_come_from_labels_txt(scenes, tmp_path, capsys):
     assert class_names(own) == ["background", "roof, flat", "Ölfleck"]
     (tmp_path / "labels.txt").write_text("roof\n")
     assert class_names(own) == ["0", "1", "2"]
-    assert "labels.txt names 1 classes, the data set has 3" in capsys.readouterr().out
+    assert "labels.txt names 1 classes, the data set has 3" in said[-1]
 
 
 # --- table and files -------------------------------------------------------------------------------------------------
@@ -264,7 +284,7 @@ def test_file_is_written_whole_or_stays_as_it_was(tmp_path):
 
 # --- the tool --------------------------------------------------------------------------------------------------------
 
-def test_val_writes_all_its_files_from_one_process_or_two_workers(run_tool, small_config, weights, tmp_path, capsys):
+def test_val_writes_all_its_files_from_one_process_or_two_workers(run_tool, small_config, weights, tmp_path, said):
     found = []
     for workers in (0, 2):
         folder = tmp_path / str(workers)
@@ -276,7 +296,7 @@ def test_val_writes_all_its_files_from_one_process_or_two_workers(run_tool, smal
     assert found[0] == found[1]
     values = json.loads(found[0][0])
     assert values["images"] == 4 and values["classes"][0]["class"] == "road" and len(values["classes"]) == 19
-    output = capsys.readouterr().out
+    output = "\n".join(said)
     assert f"mIoU: {values['mean_iou']:.4f}" in output and f"FWIoU: {values['frequency_weighted_iou']:.4f}" in output
     assert "traffic light" in output and "SE AP" in output
 
@@ -295,13 +315,13 @@ def test_val_with_every_flag_of_inference(run_tool, small_config, weights, tmp_p
     ("--save_csv", "", "is a folder"),
     ("--save_confusion", "confusion.tiff", "must end in .png"),
     ("--data_format", "NHWC", "for DeepLabV3P only")])
-def test_val_refuses_before_it_evaluates(run_tool, small_config, weights, tmp_path, capsys, flag, path, words):
+def test_val_refuses_before_it_evaluates(run_tool, small_config, weights, tmp_path, said, flag, path, words):
     (tmp_path / "a file").write_text("")
     value = path if flag == "--data_format" else tmp_path / path
     with pytest.raises(SystemExit) as stopped:
         run_tool("val", "--config", small_config, "--model_path", weights, flag, value)
     assert words in stopped.value.code and "\n" not in stopped.value.code
-    assert "Start evaluating" not in capsys.readouterr().out
+    assert not any("Start evaluating" in line for line in said)
     assert os.listdir(tmp_path) == ["a file"]
 
 
