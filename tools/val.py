@@ -31,10 +31,12 @@ def main(args):
     utils.show_cfg_info(builder.config)
     select_device(args.device)
     ranks = Ranks.join()
-    if args.save_confusion:
-        confusion.check_picture(args.save_confusion)
-    for path in filter(None, (args.save_json, args.save_csv, args.save_confusion)):
-        check_place(path)
+    paths = [path for path in (args.save_json, args.save_csv, args.save_confusion) if path]
+    if ranks.first:     # an evaluation may take an hour: what can't be written is said before
+        if args.save_confusion:
+            confusion.check_picture(args.save_confusion)
+        for path in paths:
+            check_place(path)
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, args.model_path)
     logger.info(f"Loaded {args.model_path}")
@@ -50,7 +52,7 @@ def main(args):
         write(args.save_csv, lambda path: report.write_csv(path, scores, names))
     if args.save_confusion:
         write(args.save_confusion, lambda path: confusion.draw(path, scores.confusion, names))
-    for path in filter(None, (args.save_json, args.save_csv, args.save_confusion)):
+    for path in paths:
         logger.info(f"Wrote {path}")
 
 
