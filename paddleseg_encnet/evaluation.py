@@ -13,7 +13,7 @@ from paddleseg_encnet.datasets import Loader, class_names
 from paddleseg_encnet.devices import Precision, Ranks
 from paddleseg_encnet.losses import loss_names, losses_by_position
 from paddleseg_encnet.metrics import Scores, confusion_matrix, presence_scores, scores
-from paddleseg_encnet.presence import combine, has_branch, presence_logits
+from paddleseg_encnet.presence import has_branch, presence_logits, take
 from paddleseg_encnet.progress import Progress
 from paddleseg_encnet.reading import DataError
 
@@ -47,7 +47,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     loader = Loader(dataset, num_workers=num_workers, batch_sampler=[[index] for index in own])
     classes, terms = dataset.num_classes, evaluated_terms(model, losses)
     confusion = np.zeros([classes, classes], dtype=np.int64)
-    # For each image: the classes in its label, its presence logits, its losses. Rows of other ranks stay 0.
+    # Of each image the classes in its label, its presence logits, its losses. Rows of other ranks stay 0.
     rows = np.zeros([len(dataset), 2 * classes + len(terms)], dtype=np.float32)
 
     logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
@@ -59,14 +59,9 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
                 prediction, logits = predict(model, data["img"], trans_info=data["trans_info"], **inference)
             counts = confusion_matrix(data["label"].numpy(), prediction.numpy(), classes, dataset.ignore_index)
             confusion += counts
-            present, presence, values = np.split(rows[index], [classes, 2 * classes])
-            present[:] = counts.any(axis=1)
-            outputs = [logits]
-            if seen is not None:
-                outputs.append(combine(seen, windows=inference.get("is_slide", False)))
-                presence[:] = outputs[1].numpy()
-                seen.clear()
-            values[:] = [loss_of(term, output, data["label"]) for term, output in zip(terms.values(), outputs)]
+            presence = take(seen, windows=inference.get("is_slide", False)) if seen else paddle.zeros([1, classes])
+            values = [loss_of(term, output, data["label"]) for term, output in zip(terms.values(), (logits, presence))]
+            rows[index] = np.concatenate([counts.any(axis=1), presence.numpy()[0], values])
             progress.advance()
     progress.close()
     ranks.meet()
@@ -114,4 +109,4 @@ def loss_of(term: dict, output: paddle.Tensor, label: paddle.Tensor) -> float:
     output = output.astype("float32")
     if getattr(term["types"][0], "data_format", "NCHW") == "NHWC":      # the inference gives NCHW
         output = output.transpose([0, 2, 3, 1])
-    return float(sum(losses_by_position([output], {"label": label.squeeze(1)}, term)))
+    return float(sum(losses_by_position([output], {"label": label.reshape([1, *label.shape[-2:]])}, term)))

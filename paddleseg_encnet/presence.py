@@ -28,11 +28,12 @@ def presence_logits(model: paddle.nn.Layer) -> Iterator[Optional[List[paddle.Ten
         hook.remove()
 
 
-def combine(seen: List[paddle.Tensor], windows: bool) -> paddle.Tensor:
-    """Presence logits of an image from those of its forward passes, all float32 [1, num_classes].
+def take(seen: List[paddle.Tensor], windows: bool) -> paddle.Tensor:
+    """Empties the list of an image's forward passes, and makes of them its presence logits, float32 [1, num_classes].
 
     The mean over scales and flips, as PaddleSeg takes it of the logits of pixels. With sliding windows the maximum over
     all of them, of all scales and flips: what one window holds is in the image.
     """
     passes = paddle.concat(seen).astype("float32")
+    seen.clear()
     return passes.max(axis=0, keepdim=True) if windows else passes.mean(axis=0, keepdim=True)

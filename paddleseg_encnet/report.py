@@ -60,9 +60,10 @@ def rules(scores: Scores) -> List[str]:
         lines.append(f"Only predicted, in no label: {(~labelled & ~absent).sum()} of {count} classes. Their IoU and F1 "
                      "are 0 and count; they have no accuracy.")
     if scores.presence is not None:
-        lines.append("SE: does the SE branch find the class in an image (probability above 0.5)? images: that hold it. "
-                     "Means: " + ", ".join(f"{getattr(scores.presence, field):.4f} {name}" for field, name in
-                                           zip(PRESENCE_MEANS, ("precision", "recall", "AP"))) + ".")
+        lines.append("images hold the class; SE: is it believed present (probability above 0.5) in them, and only in "
+                     "them?")
+        lines.append("Means of SE: " + ", ".join(f"{name} {getattr(scores.presence, field):.4f}" for field, name in
+                                                 zip(PRESENCE_MEANS, ("precision", "recall", "AP"))) + ".")
     return lines
 
 
