@@ -111,7 +111,7 @@ def class_names(dataset: Dataset) -> List[str]:
     """Names of a dataset's classes, in the order of their ids: those of its palette, else the lines of `labels.txt` in
     its folder, as PaddleSeg's guide to own data has it, else "0", "1", ..."""
     palette, count = PALETTES.get(type(dataset).__name__), dataset.num_classes
-    if palette:
+    if palette and len(palette) == count:
         return list(palette)
     path = os.path.join(getattr(dataset, "dataset_root", None) or "", "labels.txt")
     if os.path.isfile(path):

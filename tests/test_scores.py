@@ -229,6 +229,16 @@ def test_table_shows_what_is_absent_and_only_predicted():
         "Only predicted, in no label: 1 of 4 classes. Their IoU and F1 are 0 and count; they have no accuracy."]
 
 
+def test_table_has_the_se_branch_where_there_is_one():
+    presence = presence_scores(np.array([[1, 1, 0, 0]]), np.array([[2.0, -1.0, -1.0, 1.0]]))
+    lines = report.table(scores(CONFUSION, presence), NAMES).splitlines()
+    assert lines[0].endswith("images   SE precision   SE recall    SE AP")
+    assert lines[1].split()[-4:] == ["1", "1.0000", "1.0000", "1.0000"]
+    assert lines[2].split()[-4:] == ["1", "-", "0.0000", "1.0000"]
+    assert lines[4].split()[-4:] == ["0", "0.0000", "-", "-"]
+    assert lines[-1] == "Means of SE: precision 0.5000, recall 0.5000, AP 1.0000."
+
+
 def test_json_and_csv_hold_what_was_scored(tmp_path):
     presence = presence_scores(np.array([[1, 1, 0, 0]]), np.array([[2.0, -1.0, -1.0, 1.0]]))
     result = scores(CONFUSION, presence, {"segmentation": float("inf"), "SE": 0.5})
