@@ -10,6 +10,7 @@ import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
+from paddleseg.utils import logger
 
 from paddleseg_encnet.label_values import allowed, likely_cause
 from paddleseg_encnet.palettes import PALETTES
@@ -124,9 +125,19 @@ def match(images: List[str], labels: List[str], stem) -> Tuple[List[List[str]], 
 
 
 def class_names(dataset: Dataset) -> List[str]:
-    """Names of a dataset's classes, in the order of their ids; "0", "1", ... where it has none."""
-    palette = PALETTES.get(type(dataset).__name__)
-    return list(palette) if palette else [str(i) for i in range(dataset.num_classes)]
+    """Names of a dataset's classes, in the order of their ids: those of its palette, else the lines of `labels.txt` in
+    its folder, as PaddleSeg's guide to own data has it, else "0", "1", ..."""
+    palette, count = PALETTES.get(type(dataset).__name__), dataset.num_classes
+    if palette and len(palette) == count:
+        return list(palette)
+    path = os.path.join(getattr(dataset, "dataset_root", None) or "", "labels.txt")
+    if os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            names = [line.strip() for line in file if line.strip()]
+        if len(names) == count:
+            return names
+        logger.warning(f"{path} names {len(names)} classes, the data set has {count}: they go by their numbers")
+    return [str(i) for i in range(count)]
 
 
 class Checked(paddle.io.Dataset):

@@ -92,7 +92,7 @@ class Ranks(NamedTuple):
             watch.meet()
 
     def sum(self, array):
-        """NumPy int64 array, summed over the ranks."""
+        """NumPy array, summed over the ranks; every rank has one of the same size."""
         if self.count == 1:
             return array
         tensor = paddle.to_tensor(array)

@@ -1,76 +1,112 @@
 """One pass over a data set: how good is the model on it?"""
 
+import copy
+from typing import Dict
+
 import numpy as np
 import paddle
 from paddleseg.core import infer
 from paddleseg.utils import logger
 
+from paddleseg_encnet import report
 from paddleseg_encnet.datasets import Loader, class_names
 from paddleseg_encnet.devices import Precision, Ranks
-from paddleseg_encnet.metrics import Scores, confusion_matrix, scores
+from paddleseg_encnet.losses import loss_names, losses_by_position
+from paddleseg_encnet.metrics import Scores, confusion_matrix, presence_scores, scores
+from paddleseg_encnet.presence import has_branch, presence_logits, take
 from paddleseg_encnet.progress import Progress
+from paddleseg_encnet.reading import DataError
 
 
 def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision = None, num_workers: int = 0,
-             aug_eval: bool = False, **inference) -> Scores:
+             aug_eval: bool = False, losses: dict = None, **inference) -> Scores:
     """Scores of `model` on `dataset`, the same for any number of ranks. The model is left in evaluation mode.
 
+    Images are taken one by one: they may differ in size, and PaddleSeg's inference takes one at a time.
+
     Args:
-        dataset: PaddleSeg dataset in mode "val".
+        dataset: PaddleSeg dataset with labels, of any split.
         precision: float32 if None.
         num_workers: processes that read data; 0 reads in this one.
         aug_eval: average over `scales`, `flip_horizontal`, `flip_vertical`.
+        losses: those of the training, {"types": [loss, ...], "coef": [factor, ...]}. Then the scores have the weighted
+            losses too, each the mean over the images of that image's, under the names of the training: that of the
+            segmentation and, where the network predicts presence, that of the SE branch. The other outputs are there
+            only in training. A network with a rule of its own for its losses has none.
         inference: what paddleseg.core.infer takes: `is_slide`, `crop_size`, `stride`, and with `aug_eval` those above.
 
     Raises:
-        DataError: a sample can't be read or its label doesn't fit.
+        DataError: an image has no label, a sample can't be read or its label doesn't fit.
         ValueError: the set is empty or has no pixel that counts.
     """
-    matrix = count_pixels(model, dataset, precision, num_workers, aug_eval, **inference)
-    result = scores(matrix)
-    report(result, len(dataset), class_names(dataset))
-    return result
-
-
-def count_pixels(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision = None, num_workers: int = 0,
-                 aug_eval: bool = False, **inference) -> np.ndarray:
-    """The confusion matrix [C, C] that evaluate() takes its scores from, over the whole set on every rank."""
-    if len(dataset) == 0:
-        raise ValueError("the validation set is empty")
+    dataset = labelled(dataset)
     precision, ranks = precision or Precision(), Ranks.join()
     predict = infer.aug_inference if aug_eval else infer.inference
     # Each rank takes every count-th image, so that none is counted twice whatever their number; it may get none.
     own = range(ranks.rank, len(dataset), ranks.count)
     loader = Loader(dataset, num_workers=num_workers, batch_sampler=[[index] for index in own])
-    matrix = np.zeros([dataset.num_classes] * 2, dtype=np.int64)
+    classes, terms = dataset.num_classes, evaluated_terms(model, losses)
+    confusion = np.zeros([classes, classes], dtype=np.int64)
+    # Of each image the classes in its label, its presence logits, its losses. Rows of other ranks stay 0.
+    rows = np.zeros([len(dataset), 2 * classes + len(terms)], dtype=np.float32)
 
     logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
     model.eval()
     progress = Progress(len(own), "images", visible=ranks.first)
-    with paddle.no_grad():
-        for data in loader:
+    with paddle.no_grad(), presence_logits(model) as seen:
+        for index, data in zip(own, loader):
             with precision.context():
-                prediction, _ = predict(model, data["img"], trans_info=data["trans_info"], **inference)
-            matrix += confusion_matrix(data["label"].numpy(), prediction.numpy(), dataset.num_classes,
-                                       dataset.ignore_index)
+                prediction, logits = predict(model, data["img"], trans_info=data["trans_info"], **inference)
+            counts = confusion_matrix(data["label"].numpy(), prediction.numpy(), classes, dataset.ignore_index)
+            confusion += counts
+            presence = take(seen, windows=inference.get("is_slide", False)) if seen else paddle.zeros([1, classes])
+            values = [loss_of(term, output, data["label"]) for term, output in zip(terms.values(), (logits, presence))]
+            rows[index] = np.concatenate([counts.any(axis=1), presence.numpy()[0], values])
             progress.advance()
     progress.close()
     ranks.meet()
-    return ranks.sum(matrix)
+    confusion, rows = ranks.sum(confusion), ranks.sum(rows)
+    present, presence, values = np.split(rows, [classes, 2 * classes], axis=1)
+    result = scores(confusion, presence_scores(present, presence) if has_branch(model) else None,
+                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())))
+    logger.info(report.line(result, len(dataset)))
+    logger.info("[EVAL] by class:\n" + report.table(result, class_names(dataset)))
+    return result
 
 
-def report(result: Scores, images: int, names):
-    """Prints the scores as PaddleSeg does, with a line for each class by name."""
-    logger.info(f"[EVAL] #Images: {images} mIoU: {result.mean_iou:.4f} Acc: {result.accuracy:.4f} "
-                f"Kappa: {result.kappa:.4f} Dice: {result.mean_dice:.4f}")
-    width = max(len(name) for name in names)
-    lines = [f"{'class':{width}}     IoU  precision  recall"]
-    for row in zip(names, result.class_iou, result.class_precision, result.class_recall):
-        name, *values = row
-        iou, precision, recall = ("   -  " if np.isnan(value) else f"{value:.4f}" for value in values)
-        lines.append(f"{name:{width}}  {iou}     {precision}  {recall}")
-    absent = int(np.isnan(result.class_iou).sum())
-    if absent:
-        lines.append(f"{absent} of {len(names)} classes occur neither in labels nor in predictions; "
-                     "mIoU and Dice are means over the others")
-    logger.info("[EVAL] by class:\n" + "\n".join(lines))
+def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
+    """The data set with its labels as they are in the files; in other modes than "val" PaddleSeg transforms them with
+    the images.
+
+    Raises:
+        DataError, ValueError: an image has no label; there is no image.
+    """
+    if len(dataset) == 0:
+        raise ValueError("the validation set is empty")
+    missing = [files[0] for files in dataset.file_list if files[1] is None]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(dataset)} images have no label, the first one {missing[0]}; there is "
+                        "nothing to score. Is val_dataset a test split? tools/predict.py needs no labels")
+    if getattr(dataset, "mode", "val") != "val":
+        dataset = copy.copy(dataset)
+        dataset.mode = "val"
+    return dataset
+
+
+def evaluated_terms(model: paddle.nn.Layer, losses: dict = None) -> Dict[str, dict]:
+    """The terms of a training's losses that an evaluation can tell, by name, each in the form of the whole."""
+    own_rule = hasattr(model, "loss_computation") and not hasattr(model, "output_names")
+    if losses is None or own_rule:
+        return {}
+    names = loss_names(model, len(losses["types"]))
+    told = [names[0]] + ["SE"] * has_branch(model)
+    return {name: {"types": [loss], "coef": [coef]}
+            for name, loss, coef in zip(names, losses["types"], losses["coef"]) if name in told}
+
+
+def loss_of(term: dict, output: paddle.Tensor, label: paddle.Tensor) -> float:
+    """The weighted loss of one image: logits [1, C, H, W] or presence logits [1, C], label [1, 1, H, W]."""
+    output = output.astype("float32")
+    if getattr(term["types"][0], "data_format", "NCHW") == "NHWC":      # the inference gives NCHW
+        output = output.transpose([0, 2, 3, 1])
+    return float(sum(losses_by_position([output], {"label": label.reshape([1, *label.shape[-2:]])}, term)))

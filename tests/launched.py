@@ -1,7 +1,7 @@
 """What test_ranks.py and stress_ranks.py run in several processes, by paddle.distributed.launch or alone:
 
     launched.py train CONFIG FOLDER STEPS       leaves rank<R>.npz: parameters, and the samples in the order it saw them
-    launched.py share CONFIG FOLDER N N ...     for N images: matrix_<N>_rank<R>.npy, the pictures, written_<N>_rank<R>
+    launched.py share CONFIG FOLDER N N ...     for N images: scores_<N>_rank<R>.npz, the pictures, written_<N>_rank<R>
     launched.py lose CONFIG FOLDER R            rank R is killed while the others wait for it
     launched.py stall CONFIG FOLDER R           rank R starts and is stopped before it connects with the others
 
@@ -24,7 +24,7 @@ from paddleseg.transforms import Compose, Normalize
 
 from paddleseg_encnet import prediction
 from paddleseg_encnet.devices import Ranks
-from paddleseg_encnet.evaluation import count_pixels
+from paddleseg_encnet.evaluation import evaluate
 from paddleseg_encnet.palettes import CITYSCAPES
 from paddleseg_encnet.training import Schedule, train
 
@@ -80,7 +80,9 @@ def share_images(config, folder, *numbers):
     for number in map(int, numbers):
         dataset.file_list = pairs[:number]
         name = f"{number}_rank{ranks.rank}"
-        np.save(folder / f"matrix_{name}.npy", count_pixels(model, dataset))
+        result = evaluate(model, dataset, losses=builder.loss)
+        np.savez(folder / f"scores_{name}.npz", confusion=result.confusion, **result.presence._asdict(),
+                 losses=list(result.losses.values()))
         written = []
         write = prediction.write
         prediction.write = lambda path, save: (written.append(path), write(path, save))

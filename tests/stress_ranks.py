@@ -109,7 +109,7 @@ def same_scores_and_pictures(config, folder):
         if not ended or run.launcher.returncode:
             return False, f"{ranks} ranks: exit code {run.launcher.returncode} {run.errors(0)}"
         for number, rank in itertools.product(numbers, range(ranks)):
-            matrices.setdefault(number, []).append(np.load(here / f"matrix_{number}_rank{rank}.npy"))
+            matrices.setdefault(number, []).append(np.load(here / f"scores_{number}_rank{rank}.npz")["confusion"])
         for number in numbers:
             names = [name for rank in range(ranks)
                      for name in json.loads((here / f"written_{number}_rank{rank}").read_text())]

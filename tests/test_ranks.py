@@ -91,14 +91,17 @@ def test_an_epoch_of_two_ranks_sees_every_image_once(two_ranks):
 
 
 @pytest.mark.parametrize("images", IMAGES)
-def test_two_ranks_count_the_pixels_of_one(two_ranks, small_config, one_thread, tmp_path, images):
-    """Exactly, also where a rank has no image."""
+def test_two_ranks_have_the_scores_of_one(two_ranks, small_config, one_thread, tmp_path, images):
+    """Exactly, also where a rank has no image: pixels, presence by the SE branch, validation losses."""
     folder = two_ranks[0]
     launched.share_images(small_config, tmp_path, images)
-    alone = np.load(tmp_path / f"matrix_{images}_rank0.npy")
-    assert alone.sum() > images * 64 * 100
+    alone = np.load(tmp_path / f"scores_{images}_rank0.npz")
+    assert alone["confusion"].sum() > images * 64 * 100 and alone["class_images"].max() == images
+    assert (alone["losses"] > 0).all() and len(alone["losses"]) == 2
     for rank in (0, 1):
-        np.testing.assert_array_equal(np.load(folder / f"matrix_{images}_rank{rank}.npy"), alone)
+        shared = np.load(folder / f"scores_{images}_rank{rank}.npz")
+        for name in alone.files:
+            np.testing.assert_array_equal(shared[name], alone[name], err_msg=name)
 
 
 @pytest.mark.parametrize("images", IMAGES)

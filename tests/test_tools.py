@@ -62,13 +62,6 @@ def test_val_prints_the_miou_of_the_training(trained, small_config, run_tool, ca
     assert printed_miou(capsys.readouterr().out) == printed_miou(output)[-1:]
 
 
-def test_val_with_flags_of_inference(trained, small_config, run_tool, capsys):
-    weights = trained[0] / "best_model" / "model.pdparams"
-    run_tool("val", "--config", small_config, "--model_path", weights, "--aug_eval", "--scales", 0.5, 1.0,
-             "--flip_horizontal", "--is_slide", "--crop_size", 64, 64, "--stride", 48, 48)
-    assert len(printed_miou(capsys.readouterr().out)) == 1
-
-
 def test_predict_writes_overlays_and_masks(trained, small_config, scenes, run_tool, tmp_path):
     weights = trained[0] / "best_model" / "model.pdparams"
     run_tool("predict", "--config", small_config, "--model_path", weights, "--save_dir", tmp_path,

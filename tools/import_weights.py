@@ -16,6 +16,7 @@ import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
 
 from paddleseg_encnet import checkpoint, cli, convert, download
+from paddleseg_encnet.writing import write
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "_base_")
 # Number of classes -> the data set that has so many here.
@@ -91,18 +92,6 @@ def set_placeholders(config: dict, num_classes: int):
         config[f"{part}_dataset"] = {
             "type": "Dataset", "dataset_root": PLACEHOLDER, f"{part}_path": f"{PLACEHOLDER}/{part}.txt", "mode": part,
             "num_classes": num_classes, "transforms": transforms}
-
-
-def write(path: str, writer):
-    """Calls writer(path of a temporary file), then gives that file its name; or leaves nothing."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{os.getpid()}.{name}")      # with the ending, which some writers look at
-    try:
-        writer(temporary)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):       # only there if something went wrong
-            os.remove(temporary)
 
 
 def write_weights(tensors: dict, path: str, file_format: str):

@@ -4,15 +4,20 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli
+from paddleseg_encnet import checkpoint, cli, confusion, report
+from paddleseg_encnet.datasets import class_names
 from paddleseg_encnet.devices import Ranks, select_device
 from paddleseg_encnet.evaluation import evaluate
+from paddleseg_encnet.writing import check_place, write
 
 
 def flags():
     flags = cli.parser("Model evaluation")
     flags.add_argument("--model_path", required=True, help="weights to evaluate")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
+    flags.add_argument("--save_json", metavar="FILE", help="write all scores and the confusion matrix")
+    flags.add_argument("--save_csv", metavar="FILE", help="write the scores of each class")
+    flags.add_argument("--save_confusion", metavar="FILE.png", help="draw the confusion matrix")
     cli.add_inference_flags(flags, "aug_eval")
     return flags
 
@@ -25,11 +30,30 @@ def main(args):
     utils.show_env_info()
     utils.show_cfg_info(builder.config)
     select_device(args.device)
-    Ranks.join()
+    ranks = Ranks.join()
+    paths = [path for path in (args.save_json, args.save_csv, args.save_confusion) if path]
+    if ranks.first:     # an evaluation may take an hour: what can't be written is said before
+        if args.save_confusion:
+            confusion.check_picture(args.save_confusion)
+        for path in paths:
+            check_place(path)
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, args.model_path)
     logger.info(f"Loaded {args.model_path}")
-    evaluate(model, dataset, num_workers=args.num_workers, **options)
+    scores = evaluate(model, dataset, num_workers=args.num_workers, **options)
+
+    if not ranks.first:
+        return
+    names = class_names(dataset)
+    about = {"config": args.config, "model_path": args.model_path, "inference": options, "images": len(dataset)}
+    if args.save_json:
+        write(args.save_json, lambda path: report.write_json(path, scores, names, about))
+    if args.save_csv:
+        write(args.save_csv, lambda path: report.write_csv(path, scores, names))
+    if args.save_confusion:
+        write(args.save_confusion, lambda path: confusion.draw(path, scores.confusion, names))
+    for path in paths:
+        logger.info(f"Wrote {path}")
 
 
 if __name__ == "__main__":
