@@ -11,27 +11,35 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Counts up to `total` on stderr: rewritten in place on a terminal, else one line at each tenth."""
+    """Counts up to `total` on stderr: rewritten in place on a terminal, else one line at each tenth.
 
-    def __init__(self, total: int, unit: str, visible: bool = True):
+    `done` is what was done before: it is counted, and its time is not.
+    """
+
+    def __init__(self, total: int, unit: str, visible: bool = True, done: int = 0):
         self.total, self.unit, self.visible = total, unit, visible
-        self.done, self.start, self.shown = 0, time.monotonic(), 0.0
+        self.done, self.before = done, done
+        self.start, self.shown = time.monotonic(), 0.0
         self.terminal = sys.stderr.isatty()
 
     def advance(self):
-        self.done += 1
+        self.reach(self.done + 1)
+
+    def reach(self, done: int):
+        """Says how much is done by now."""
+        tenths, self.done = self.done * 10 // self.total, done
         now = time.monotonic()
         if self.terminal:
             due = now - self.shown > 0.2 or self.done == self.total
         else:
-            due = self.done * 10 // self.total > (self.done - 1) * 10 // self.total
-        if self.visible and due:
+            due = self.done * 10 // self.total > tenths
+        if self.visible and due and self.done > self.before:
             self.shown = now
-            left = (now - self.start) / self.done * (self.total - self.done)
+            left = (now - self.start) / (self.done - self.before) * (self.total - self.done)
             line = f"{self.done}/{self.total} {self.unit}, {duration(left)} left"
             sys.stderr.write(f"\r{line} " if self.terminal else f"{line}\n")
             sys.stderr.flush()
 
     def close(self):
-        if self.visible and self.terminal and self.done:
+        if self.visible and self.terminal and self.done > self.before:
             print(file=sys.stderr)

@@ -1,0 +1,241 @@
+"""Runs the cells of a study, each with several seeds, by tools/train.py and tools/val.py.
+
+    SAVE_DIR/CELL/seed_N/   config.yml, log.txt, checkpoints and VisualDL log of the training, and at last scores.json:
+                            a run that has it is finished and is not run again
+"""
+
+import collections
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Callable, Iterator, List, NamedTuple, Optional
+
+import yaml
+from paddleseg.utils import logger
+
+from paddleseg_encnet.progress import Progress
+from paddleseg_encnet.stopping import Stop, Stopped
+from paddleseg_encnet.studies import Cell
+
+try:
+    import fcntl
+except ImportError:     # Windows: nothing keeps two ablations from training in one folder
+    fcntl = None
+
+
+class AblationError(ValueError):
+    """Runs have failed, or a folder is that of another config."""
+
+
+class Run(NamedTuple):
+    """A cell with a seed, and where it is done."""
+    cell: Cell
+    seed: int
+    folder: str
+
+    def __str__(self):
+        return f"{self.cell.name}, seed {self.seed}"
+
+    @property
+    def config_file(self) -> str:
+        return os.path.join(self.folder, "config.yml")
+
+    @property
+    def log_file(self) -> str:
+        return os.path.join(self.folder, "log.txt")
+
+    @property
+    def scores_file(self) -> str:
+        return os.path.join(self.folder, "scores.json")
+
+    def scores(self) -> Optional[dict]:
+        """What tools/val.py has said, None before that."""
+        if not os.path.exists(self.scores_file):
+            return None
+        with open(self.scores_file) as file:
+            return json.load(file)
+
+    def steps(self) -> int:
+        """How far its training has come, from the last line of its log that says so."""
+        if not os.path.exists(self.log_file):
+            return 0
+        with open(self.log_file, "rb") as file:
+            file.seek(max(0, file.seek(0, io.SEEK_END) - 20000))
+            said = re.findall(rb"iter: (\d+)/", file.read())
+        return int(said[-1]) if said else 0
+
+
+def runs_of(cells: List[Cell], seeds: List[int], save_dir: str) -> List[Run]:
+    """All runs, the first seed of every cell before the second of any, so that there is soon a whole table."""
+    return [Run(cell, seed, os.path.join(save_dir, cell.folder, f"seed_{seed}")) for seed in seeds for cell in cells]
+
+
+def prepare(run: Run):
+    """Writes the run's config into its folder, or finds it there.
+
+    Raises:
+        AblationError: the folder is that of another config.
+    """
+    if os.path.exists(run.config_file):
+        with open(run.config_file) as file:
+            others = differences(yaml.safe_load(file), run.cell.config)
+        if others:
+            raise AblationError(f"{run.config_file} is of a run with {others[0]}; take another --save_dir, or move "
+                                f"{run.folder} away")
+        return
+    os.makedirs(run.folder, exist_ok=True)
+    new = f"{run.config_file}.new"
+    with open(new, "w") as file:
+        yaml.safe_dump(run.cell.config, file, sort_keys=False)
+    os.replace(new, run.config_file)
+
+
+def differences(there, here, key: str = "") -> List[str]:
+    """Where two configs differ: ["loss.coef [1, 0.4] instead of [1, 0.2]"]."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        return [found for name in {**there, **here}
+                for found in differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)]
+    return [] if there == here else [f"{key} {there} instead of {here}"]
+
+
+class Ablation:
+    """Runs to be done, and how.
+
+    Args:
+        runs: what runs_of() gives.
+        tools: folder of train.py and val.py.
+        devices: each takes one run at a time; names as --device has them.
+        train_flags: further flags of tools/train.py.
+        num_workers: processes that read data, for each run.
+        finished: called after each run that has been finished, by one thread at a time.
+    """
+
+    def __init__(self, runs: List[Run], tools: str, devices: List[str], train_flags: List[str] = (),
+                 num_workers: int = 0, finished: Callable[[], None] = lambda: None):
+        self.runs, self.tools, self.devices = runs, tools, devices
+        self.train_flags, self.num_workers, self.finished = list(train_flags), num_workers, finished
+        self.processes: List[subprocess.Popen] = []
+        self.failures: List[str] = []
+        self.telling = threading.Lock()
+
+    def run(self):
+        """Does what is not finished.
+
+        Raises:
+            AblationError: a folder is that of another config, at once; runs have failed, when the others are finished.
+            Stopped: a signal came, and the trainings that were under way have saved.
+        """
+        for run in self.runs:
+            prepare(run)
+        to_do = [run for run in self.runs if run.scores() is None]
+        logger.info(f"{len(self.runs) - len(to_do)} of {len(self.runs)} runs are finished, {len(to_do)} are to do")
+        with Stop() as stop:
+            self._run([run for run in to_do if run.cell.weights_of is None], stop)
+            self._run([run for run in to_do if run.cell.weights_of is not None], stop)
+        if self.failures:
+            raise AblationError(f"{len(self.failures)} of {len(self.runs)} runs failed: {'; '.join(self.failures)}")
+
+    def _run(self, runs: List[Run], stop: Stop):
+        """Shares the runs among the devices."""
+        waiting = collections.deque(runs)
+
+        def work(device: str):
+            while waiting and stop.signum is None:
+                with contextlib.suppress(IndexError):       # another device took the last one
+                    self._do(waiting.popleft(), device, stop)
+
+        def steps() -> int:
+            return sum(run.steps() for run in runs)
+
+        progress = Progress(sum(run.cell.config["iters"] for run in runs), "steps", done=steps())
+        threads = [threading.Thread(target=work, args=[device]) for device in self.devices]
+        for thread in threads:
+            thread.start()
+        told = set()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.5)
+            progress.reach(steps())
+            # Once: a second signal would end a training before it has saved.
+            for process in set(self.processes) - told if stop.signum else ():
+                process.send_signal(signal.SIGTERM)
+                told.add(process)
+        progress.close()
+        if stop.signum:
+            raise Interrupted(stop.signum)
+
+    def _do(self, run: Run, device: str, stop: Stop):
+        """One run, in a thread of its device."""
+        with open(os.path.join(run.folder, "lock"), "w") as lock, open(run.log_file, "ab") as log:
+            if not locked(lock, run, stop) or run.scores() is not None:
+                return
+            logger.info(f"{run}: started on {device}, {run.log_file}")
+            for command in self._commands(run, device):
+                if stop.signum:
+                    return
+                # In a session of its own: Ctrl-C at a terminal is for us alone, who hand it on. And it keeps the lock:
+                # when an ablation is killed its trainings go on, and the next one waits for them.
+                process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
+                                           pass_fds=[lock.fileno()] if fcntl else [])
+                self.processes.append(process)
+                if process.wait() != 0:
+                    break
+        with self.telling:
+            if run.scores() is not None:
+                logger.info(f"{run}: mIoU {run.scores()['mean_iou']:.4f}")
+                self.finished()
+            elif not stop.signum:
+                self.failures.append(f"{run}: {last_line(run.log_file)} ({run.log_file})")
+                logger.error(self.failures[-1])
+
+    def _commands(self, run: Run, device: str) -> Iterator[List[str]]:
+        """A training that goes on where it was, and the evaluation of its last weights: the best of several evaluations
+        would have been chosen by the images that score it."""
+        common = ["--config", run.config_file, "--device", device, "--num_workers", str(self.num_workers)]
+        folder = run.folder
+        if run.cell.weights_of is None:
+            yield [sys.executable, os.path.join(self.tools, "train.py"), *common, "--seed", str(run.seed), "--do_eval",
+                   "--use_vdl", "--resume_model", "auto", "--save_dir", folder, *self.train_flags]
+        else:
+            folder = os.path.join(os.path.dirname(os.path.dirname(folder)), run.cell.weights_of, f"seed_{run.seed}")
+        weights = os.path.join(folder, f"iter_{run.cell.config['iters']}", "model.pdparams")
+        yield [sys.executable, os.path.join(self.tools, "val.py"), *common, "--model_path", weights,
+               *run.cell.evaluation, "--save_json", run.scores_file]
+
+
+class Interrupted(Stopped):
+    """A signal ended the ablation; what was under way has saved."""
+
+    def __init__(self, signum: int):
+        KeyboardInterrupt.__init__(self, f"stopped by {signal.Signals(signum).name}; the same command goes on")
+        self.signum = signum
+
+
+def locked(file, run: Run, stop: Stop) -> bool:
+    """Locks the run's file, after waiting for a process that holds it; False if a signal came first."""
+    if fcntl is None:
+        return True
+    told = False
+    while not stop.signum:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if not told:
+                logger.info(f"{run}: waiting for the process that is at work in {run.folder}")
+            told = True
+            time.sleep(0.5)
+    return False
+
+
+def last_line(path: str) -> str:
+    """Where our tools say what went wrong."""
+    with open(path, errors="replace") as file:
+        said = [line.strip() for line in file if line.strip()]
+    return said[-1] if said else "it said nothing"

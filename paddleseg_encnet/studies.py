@@ -1,0 +1,100 @@
+"""The paper's ablations as grids: a study makes cells of a config, each the config with one thing changed."""
+
+import copy
+from typing import List, NamedTuple, Optional, Tuple
+
+CODEWORDS = (0, 8, 16, 32, 64)
+SE_WEIGHTS = (0, 0.1, 0.2, 0.4, 0.8)
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)      # of PyTorch-Encoding's evaluation
+DEEPER = "ResNet101_vd"
+DEEPER_WEIGHTS = "https://bj.bcebos.com/paddleseg/dygraph/resnet101_vd_ssld.tar.gz"
+SE_LOSSES = ("SELoss", "SECrossEntropyLoss")
+
+
+class Cell(NamedTuple):
+    """One point of a study."""
+    folder: str                         # its name in the file system and on the command line
+    name: str                           # its name in a table
+    config: dict
+    evaluation: Tuple[str, ...] = ()    # further flags of tools/val.py
+    weights_of: Optional[str] = None    # folder of the cell that trains for it; None: it trains itself
+
+
+def codewords(config: dict) -> List[Cell]:
+    """The number of codewords K; 0 is global average pooling."""
+    return [Cell(f"codewords_{k}", f"K = {k}", changed(config, model={"num_codes": k})) for k in CODEWORDS]
+
+
+def se_weight(config: dict) -> List[Cell]:
+    """The weight of the SE-loss. With 0 its branch is there and learns nothing, so that all cells start alike."""
+    def weighing(alpha):
+        factors = [alpha if kind["type"] in SE_LOSSES else factor for kind, factor in loss_terms(config)]
+        return changed(config, loss={"coef": factors})
+    return [Cell(f"se_weight_{alpha}", f"SE-loss x {alpha}", weighing(alpha)) for alpha in SE_WEIGHTS]
+
+
+def components(config: dict) -> List[Cell]:
+    """The baseline, and each part of the whole added to those before it."""
+    both_stages = changed(config, model={"use_se_loss_stage3": True}, loss=of_terms(
+        loss_terms(config) + [term for term in loss_terms(config) if term[0]["type"] in SE_LOSSES]))
+    without_se = of_terms([term for term in loss_terms(config) if term[0]["type"] not in SE_LOSSES])
+    encoding = changed(config, model={"use_se_loss": False}, loss=without_se)
+    fcn = changed(encoding, model={"type": "DilatedFCN"})
+    for name in ("num_codes", "use_se_loss", "reduction", "random_scale"):
+        fcn["model"].pop(name, None)
+    backbone = {**config["model"]["backbone"], "type": DEEPER}
+    if backbone.get("pretrained"):      # else all cells are trained from scratch
+        backbone["pretrained"] = DEEPER_WEIGHTS
+    deeper = changed(both_stages, model={"backbone": backbone})
+    return [
+        Cell("fcn", "FCN", fcn),
+        Cell("encoding", "+ encoding", encoding),
+        Cell("se_loss", "+ SE-loss", config),
+        Cell("both_stages", "+ SE-loss at stage 3", both_stages),
+        Cell("deeper", f"+ {DEEPER}", deeper),
+        Cell("multi_scale", "+ multi-scale and flip", deeper, weights_of="deeper", evaluation=(
+            "--aug_eval", "--flip_horizontal", "--scales", *map(str, SCALES)))]
+
+
+STUDIES = {"codewords": codewords, "se_weight": se_weight, "components": components}
+
+
+def cells(study: str, config: dict, only: Optional[List[str]] = None) -> List[Cell]:
+    """The cells of a study, all or those whose folders are named.
+
+    Args:
+        config: a training of ENCNet with its SE-loss, as PaddleSeg's Config has it (`dic`).
+
+    Raises:
+        ValueError: the config is of another network or without SE-loss, or a named cell is not in the study.
+    """
+    model = config["model"]
+    if model["type"] != "ENCNet":
+        raise ValueError(f"an ablation starts from the whole EncNet, and the config's model is {model['type']}")
+    if not any(kind["type"] in SE_LOSSES for kind, _ in loss_terms(config)) or not model.get("use_se_loss", True):
+        raise ValueError("an ablation starts from the whole EncNet, and the config has no SE-loss; set "
+                         "model.use_se_loss and give SELoss in loss.types")
+    found = STUDIES[study](config)
+    unknown = set(only or []) - {cell.folder for cell in found}
+    if unknown:
+        raise ValueError(f"study {study} has no cell {sorted(unknown)[0]}; it has "
+                         f"{', '.join(cell.folder for cell in found)}")
+    return [cell for cell in found if not only or cell.folder in only]
+
+
+def loss_terms(config: dict) -> list:
+    """[(loss, factor), ...] of a config, in the order of the network's outputs."""
+    return list(zip(config["loss"]["types"], config["loss"]["coef"]))
+
+
+def of_terms(terms: list) -> dict:
+    """The reverse: a config's `loss`."""
+    return {"types": [kind for kind, _ in terms], "coef": [factor for _, factor in terms]}
+
+
+def changed(config: dict, **parts: dict) -> dict:
+    """A copy of the config in which keys of some parts are replaced."""
+    config = copy.deepcopy(config)
+    for part, values in parts.items():
+        config[part].update(copy.deepcopy(values))
+    return config

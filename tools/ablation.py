@@ -1,0 +1,55 @@
+"""Trains the paper's ablations:  python tools/ablation.py --config CONFIG --study codewords|se_weight|components"""
+
+import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
+
+import argparse
+import os
+
+from paddleseg_encnet import ablation, ablation_report, cli, studies
+
+
+def flags():
+    flags = argparse.ArgumentParser(
+        description="Trains a grid of EncNets, each with several seeds, and ends with a table and a plot. Started "
+        "again it goes on where it was.")
+    flags.add_argument("--config", required=True, help="training of the whole EncNet, which the cells are changes of")
+    flags.add_argument("--study", required=True, choices=list(studies.STUDIES),
+                       help="codewords: K = 0 to 64; se_weight: SE-loss x 0 to 0.8; components: FCN, + encoding, ...")
+    flags.add_argument("--cells", nargs="+", metavar="CELL", help="some of the study's cells only; --list names them")
+    flags.add_argument("--list", action="store_true", help="name the cells and end")
+    flags.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="seeds of each cell's trainings")
+    flags.add_argument("--devices", nargs="+", default=["gpu"], metavar="DEVICE",
+                       help="each trains one cell at a time, for instance gpu:0 gpu:1; the CPU if there is none")
+    flags.add_argument("--save_dir", default="./output/ablation", help="folder of all studies")
+    flags.add_argument("--iters", type=int, help="steps of each training")
+    flags.add_argument("--batch_size", type=int, help="samples a step")
+    flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--save_interval", type=int, help="steps between two checkpoints, each with an evaluation; "
+                       "a fifth of the steps if not given")
+    flags.add_argument("--num_workers", type=int, default=0, help="processes that read data, for each training")
+    flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config, in all cells")
+    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    return flags
+
+
+def main(args):
+    config = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size).config.dic
+    cells = studies.cells(args.study, config, args.cells)
+    if args.list:
+        print("\n".join(f"{cell.folder:16} {cell.name}" for cell in cells))
+        return
+    folder = os.path.join(args.save_dir, args.study)
+    runs = ablation.runs_of(cells, args.seeds, folder)
+    interval = args.save_interval or max(1, config["iters"] // 5)
+    ablation.Ablation(
+        runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
+        ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers,
+        finished=lambda: ablation_report.write(runs, args.study, folder)).run()
+    ablation_report.write(runs, args.study, folder)
+    print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
+          f"{ablation_report.as_table(runs)}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
+          f"All runs with their hyper-parameters: visualdl --logdir {folder}")
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
