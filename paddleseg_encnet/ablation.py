@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet.progress import Progress
 from paddleseg_encnet.stopping import Stop, Stopped
 from paddleseg_encnet.studies import Cell
+from paddleseg_encnet.writing import write
 
 try:
     import fcntl
@@ -90,11 +92,8 @@ def prepare(run: Run):
             raise AblationError(f"{run.config_file} is of a run with {others[0]}; take another --save_dir, or move "
                                 f"{run.folder} away")
         return
-    os.makedirs(run.folder, exist_ok=True)
-    new = f"{run.config_file}.new"
-    with open(new, "w") as file:
-        yaml.safe_dump(run.cell.config, file, sort_keys=False)
-    os.replace(new, run.config_file)
+    text = yaml.safe_dump(run.cell.config, sort_keys=False)
+    write(run.config_file, lambda path: pathlib.Path(path).write_text(text))
 
 
 def differences(there, here, key: str = "") -> List[str]:

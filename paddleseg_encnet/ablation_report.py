@@ -3,10 +3,12 @@
 import csv
 import io
 import os
+import pathlib
 import statistics
 from typing import List
 
 from paddleseg_encnet.ablation import Run
+from paddleseg_encnet.writing import write
 
 # By its name in tools/val.py's JSON.
 SCORES = {"mean_iou": "mIoU", "accuracy": "pixel accuracy", "mean_accuracy": "mean accuracy",
@@ -63,15 +65,12 @@ def draw(runs: List[Run], title: str, path: str):
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel("points: one seed each; line: mean and standard deviation", fontsize="small")
-    figure.savefig(f"{path}.new.png", dpi=110)
-    os.replace(f"{path}.new.png", path)
+    figure.savefig(path, dpi=110)
 
 
-def write(runs: List[Run], study: str, folder: str):
+def write_all(runs: List[Run], study: str, folder: str):
     """results.csv, results.md and the plot, of what is finished."""
+    finished = sum(run.scores() is not None for run in runs)
     for name, text in (("results.csv", as_csv(runs)), ("results.md", as_table(runs))):
-        with open(os.path.join(folder, f"{name}.new"), "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(os.path.join(folder, f"{name}.new"), os.path.join(folder, name))
-    draw(runs, f"{study}: {len([run for run in runs if run.scores() is not None])} of {len(runs)} runs",
-         os.path.join(folder, f"{study}.png"))
+        write(os.path.join(folder, name), lambda path: pathlib.Path(path).write_text(text, encoding="utf-8"))
+    write(os.path.join(folder, f"{study}.png"), lambda path: draw(runs, f"{study}, {finished} of {len(runs)} runs", path))

@@ -44,8 +44,8 @@ def main(args):
     ablation.Ablation(
         runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
         ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers,
-        finished=lambda: ablation_report.write(runs, args.study, folder)).run()
-    ablation_report.write(runs, args.study, folder)
+        finished=lambda: ablation_report.write_all(runs, args.study, folder)).run()
+    ablation_report.write_all(runs, args.study, folder)
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
           f"{ablation_report.as_table(runs)}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
           f"All runs with their hyper-parameters: visualdl --logdir {folder}")

@@ -1,0 +1,149 @@
+"""The paper's studies: which configs they make, and that a grid is finished without doing anything twice."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from conftest import ROOT
+from paddleseg.cvlibs import Config, SegBuilder
+
+from paddleseg_encnet import ablation, ablation_report, studies
+
+
+@pytest.fixture
+def config(small_config) -> dict:
+    return Config(str(small_config)).dic
+
+
+def differing(cell, config) -> list:
+    return [found.split(" ")[0] for found in ablation.differences(cell.config, config)]
+
+
+def test_codewords_changes_one_key(config):
+    cells = studies.cells("codewords", config)
+    assert [cell.config["model"]["num_codes"] for cell in cells] == [0, 8, 16, 32, 64]
+    assert all(differing(cell, config) == ["model.num_codes"] for cell in cells)
+
+
+def test_se_weight_changes_one_factor(config):
+    cells = studies.cells("se_weight", config)
+    assert [cell.config["loss"]["coef"] for cell in cells] == [[1, 0.4, alpha] for alpha in (0, 0.1, 0.2, 0.4, 0.8)]
+    assert all(set(differing(cell, config)) <= {"loss.coef"} for cell in cells)
+
+
+def test_each_component_is_added_to_those_before(config):
+    cells = {cell.folder: cell for cell in studies.cells("components", config)}
+    assert cells["se_loss"].config == config
+    assert set(differing(cells["encoding"], config)) == {"model.use_se_loss", "loss.types", "loss.coef"}
+    assert set(differing(cells["both_stages"], config)) == {"model.use_se_loss_stage3", "loss.types", "loss.coef"}
+    assert cells["both_stages"].config["loss"]["coef"] == [1, 0.4, 0.2, 0.2]
+    assert differing(cells["deeper"], cells["both_stages"].config) == ["model.backbone.type"]
+    assert cells["multi_scale"].weights_of == "deeper" and "--flip_horizontal" in cells["multi_scale"].evaluation
+
+
+@pytest.mark.parametrize("folder, names", [
+    ("fcn", ["segmentation", "auxiliary"]), ("encoding", ["segmentation", "auxiliary"]),
+    ("se_loss", ["segmentation", "auxiliary", "SE"]),
+    ("both_stages", ["segmentation", "auxiliary", "SE", "SE_stage3"])])
+def test_cells_build_with_a_loss_for_each_output(folder, names, config, tmp_path):
+    [cell] = studies.cells("components", config, [folder])
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump(cell.config))
+    builder = SegBuilder(Config(str(path)))
+    assert builder.model.output_names == names and len(builder.loss["types"]) == len(names)
+
+
+@pytest.mark.parametrize("changes, only, words", [
+    (dict(type="PSPNet"), None, "the config's model is PSPNet"),
+    (dict(use_se_loss=False), None, "the config has no SE-loss"),
+    ({}, ["codewords_7"], "study codewords has no cell codewords_7; it has codewords_0, ")])
+def test_what_is_no_study(changes, only, words, config):
+    with pytest.raises(ValueError) as error:
+        studies.cells("codewords", studies.changed(config, model=changes), only)
+    assert words in str(error.value)
+
+
+def test_table_by_hand(config, tmp_path):
+    runs = ablation.runs_of(studies.cells("codewords", config, ["codewords_0", "codewords_8"]), [1, 2, 3], str(tmp_path))
+    assert [(run.cell.folder, run.seed) for run in runs[:3]] == [("codewords_0", 1), ("codewords_8", 1),
+                                                                 ("codewords_0", 2)]
+    for run, mean_iou in zip(runs, (0.41, 0.5, 0.42, None, 0.46)):
+        if mean_iou is not None:
+            os.makedirs(run.folder)
+            with open(run.scores_file, "w") as file:
+                file.write(f'{{"mean_iou": {mean_iou}, "accuracy": 0.9, "mean_accuracy": 0.6, '
+                           '"frequency_weighted_iou": 0.8}')
+    lines = ablation_report.as_table(runs).splitlines()
+    # mean of 41, 42 and 46 is 43; squares of -2, -1 and 3 sum to 14, over n - 1 = 2 gives 7, its root 2.65
+    assert lines[2] == "| K = 0 | 43.00 ± 2.65 | 90.00 ± 0.00 | 60.00 ± 0.00 | 80.00 ± 0.00 | 3 |"
+    assert lines[3] == "| K = 8 | 50.00 | 90.00 | 60.00 | 80.00 | 1 |"
+    ablation_report.write_all(runs, "codewords", str(tmp_path))
+    with open(tmp_path / "results.csv") as file:
+        assert [row["mean_iou"] for row in csv.DictReader(file)] == ["0.41", "0.5", "0.42", "0.46"]
+    assert (tmp_path / "codewords.png").stat().st_size > 10000
+
+
+def start(small_config, folder, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tools/ablation.py"), "--config", str(small_config), "--devices", "cpu", "--study",
+         "components", "--cells", "fcn", "encoding", "--seeds", "1", "--iters", "20", "--save_interval", "10",
+         "--save_dir", str(folder), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None and not condition():
+        time.sleep(0.1)
+    return condition()
+
+
+def test_killed_half_way_and_started_again(small_config, tmp_path):
+    """SIGKILL takes the ablation and leaves its training; the next one waits for it, and repeats nothing."""
+    first, second = (tmp_path / "components" / cell / "seed_1" for cell in ("fcn", "encoding"))
+    process = start(small_config, tmp_path)
+    assert wait_for(lambda: (second / "log.txt").exists() and "iter: " in (second / "log.txt").read_text(), process)
+    process.kill()
+    process.communicate()
+    finished = (first / "scores.json").read_bytes(), (first / "log.txt").read_bytes()
+    assert not (second / "scores.json").exists()
+
+    process = start(small_config, tmp_path)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert "1 of 2 runs are finished, 1 are to do" in said
+    assert "| FCN | " in said and "| + encoding | " in said
+    assert ((first / "scores.json").read_bytes(), (first / "log.txt").read_bytes()) == finished
+    log = (second / "log.txt").read_text()
+    steps = [line for line in log.splitlines() if "[TRAIN]" in line and "iter: " in line]
+    assert len(steps) == len(set(line.split("iter: ")[1].split("/")[0] for line in steps))      # none is logged twice
+
+    process = start(small_config, tmp_path, "--opts", "model.mid_channels=8")
+    said, _ = process.communicate()
+    assert process.returncode == 1
+    assert "model.mid_channels 16 instead of 8; take another --save_dir" in said.splitlines()[-1]
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(small_config, tmp_path):
+    folder = tmp_path / "components" / "fcn" / "seed_1"
+    process = start(small_config, tmp_path, "--cells", "fcn", "--iters", "400", "--save_interval", "400")
+    assert wait_for(lambda: (folder / "log.txt").exists() and "iter: " in (folder / "log.txt").read_text(), process)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; the same command goes on" in said.splitlines()[-1]
+    assert list(folder.glob("iter_*/model.pdparams"))
+
+
+def test_failed_runs_are_named(small_config, tmp_path):
+    process = start(small_config, tmp_path, "--opts", f"train_dataset.dataset_root={tmp_path}/nowhere")
+    said, _ = process.communicate()
+    assert process.returncode == 1
+    last = said.splitlines()[-1]
+    assert last.startswith("error: 2 of 2 runs failed: FCN, seed 1: error: ") and "nowhere" in last
