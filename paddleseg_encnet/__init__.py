@@ -16,7 +16,7 @@ compat.before_paddle()
 cpu.import_paddle()
 compat.apply()
 
-from paddleseg_encnet import backbones  # noqa: E402,F401   only registration; the others register too
+from paddleseg_encnet import backbones, cifar, cifar_resnet  # noqa: E402,F401   only registration; so do the others
 from paddleseg_encnet.datasets import CamVid  # noqa: E402
 from paddleseg_encnet.encnet import ENCNet  # noqa: E402
 from paddleseg_encnet.encoding import Encoding  # noqa: E402

@@ -52,6 +52,7 @@ def draw(runs: List[Run], title: str, path: str):
     """Writes a PNG: mIoU and pixel accuracy of each cell, the mean with its standard deviation, and every seed."""
     from matplotlib.figure import Figure        # comes with PaddleSeg, through VisualDL; its import takes a second
     cells = {run.cell.folder: run.cell.name for run in runs if run.scores() is not None}
+    slanted = dict(rotation=20, ha="right", rotation_mode="anchor") if len("".join(cells.values())) > 40 else {}
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
     for axes, score, color in zip(figure.subplots(1, 2), ("mean_iou", "accuracy"), ("tab:blue", "tab:orange")):
@@ -60,7 +61,7 @@ def draw(runs: List[Run], title: str, path: str):
                       yerr=[statistics.stdev(each) if len(each) > 1 else 0 for each in numbers], capsize=4)
         for place, each in enumerate(numbers):
             axes.plot([place] * len(each), each, ".", color="black", markersize=4)
-        axes.set_xticks(range(len(cells)), cells.values(), rotation=20 if len(max(cells.values(), key=len)) > 8 else 0)
+        axes.set_xticks(range(len(cells)), cells.values(), **slanted)
         axes.set_ylabel(f"{SCORES[score]}, percent")
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,72 @@
+"""Trains a CIFAR-10 classifier:  python tools/train_cifar.py --config configs/cifar10_encnet_32k128d.yml --data_file
+cifar-10-python.tar.gz; with --model_path it only evaluates"""
+
+import paddleseg_encnet  # noqa: F401  registers the network; before paddle, whose speed on a CPU it sets
+
+import random
+
+from paddleseg.utils import logger, utils
+
+from paddleseg_encnet import checkpoint, cli, recipe
+from paddleseg_encnet.devices import Precision, Ranks, select_device
+from paddleseg_encnet.evaluation import evaluate
+from paddleseg_encnet.training import Schedule, train
+
+TEST_BATCH = 250
+
+
+def flags():
+    flags = cli.parser("Training of a classifier for CIFAR-10, evaluated on its test images at each save")
+    flags.add_argument("--data_file", help="path of cifar-10-python.tar.gz; the config's dataset_root if not given")
+    flags.add_argument("--model_path", help="weights to evaluate, without training")
+    flags.add_argument("--save_dir", default="./output/cifar10", help="folder for checkpoints and the log")
+    flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
+    flags.add_argument("--resume_model", help="go on from a checkpoint or a run's folder; auto: from --save_dir, if it "
+                       "holds one")
+    flags.add_argument("--iters", type=int, help="number of steps, also of the cosine schedule")
+    flags.add_argument("--batch_size", type=int, help="images a step on each device")
+    flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
+                       "all devices / the config's base_batch_size")
+    flags.add_argument("--save_interval", type=int, default=3900, help="steps between two checkpoints: 10 epochs")
+    flags.add_argument("--log_iters", type=int, default=100, help="steps between two log lines")
+    flags.add_argument("--keep_checkpoint_max", type=int, default=2, help="newest checkpoints to keep; 0 keeps all")
+    flags.add_argument("--seed", type=int, help="seed of all random numbers; drawn and printed if not given")
+    flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
+    return flags
+
+
+def main(args):
+    builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
+    config = builder.config
+    if args.iters is not None and "T_max" in config.dic["lr_scheduler"]:
+        config.dic["lr_scheduler"]["T_max"] = args.iters
+    if args.data_file is not None:
+        for part in ("train_dataset", "val_dataset"):
+            config.dic[part]["dataset_root"] = args.data_file
+    utils.show_env_info()
+    utils.show_cfg_info(config)
+    seed = random.SystemRandom().getrandbits(31) if args.seed is None else args.seed
+    utils.set_seed(seed)
+    device, ranks = select_device(args.device), Ranks.join()
+    test_images, model = builder.val_dataset, builder.model
+    parameters = sum(parameter.size for parameter in model.parameters())
+    logger.info(f"{parameters / 1e6:.1f} million parameters")
+
+    if args.model_path is not None:
+        checkpoint.load(model, args.model_path)
+    else:
+        logger.info(f"--seed {seed} gives the random numbers of this run again")
+        logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
+        model = ranks.synchronise(model, device)
+        train(model, builder.train_dataset, builder.optimizer, builder.loss,
+              Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max), args.save_dir,
+              config.batch_size, test_images, {"batch_size": TEST_BATCH}, Precision(args.precision), args.num_workers,
+              args.resume_model, use_vdl=args.use_vdl)
+    result = evaluate(model, test_images, num_workers=args.num_workers, batch_size=TEST_BATCH)
+    print(f"error on {len(test_images)} test images, {'these' if args.model_path else 'last'} weights: "
+          f"{100 * (1 - result.accuracy):.2f} %")
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
