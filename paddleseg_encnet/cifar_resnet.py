@@ -1,8 +1,8 @@
 """Context encoding in a classifier: the paper's 14-layer ResNets for CIFAR-10, plain, with SE and with encoding.
 
-Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 4.3 and table 6. An attention module stands
-on every residual block, where SENet (Hu et al., CVPR 2018) has its own, and scales the channels of the block's output before the
-shortcut is added.
+Zhang et al., "Context Encoding for Semantic Segmentation", CVPR 2018, section 4.3 and table 6. An attention module
+stands on every residual block, where SENet (Hu et al., CVPR 2018) has its own, and scales the channels of the block's
+output before the shortcut is added.
 
 Shape letters: B batch, C channels of a block, K codewords, h x w its feature map.
 """
@@ -66,9 +66,10 @@ class CifarResNet(nn.Layer):
         width: channels of the first stage, doubled in the second and again in the third: 64 and 128 in the paper.
         attention: None, "se" or "encoding".
         num_codes: K, the number of codewords; with attention "encoding" only.
+        in_channels: of the images.
 
-    Returns from forward, for images [B, 3, H, W]: [logits] of [B, num_classes, 1, 1], so that to PaddleSeg a class of an
-    image is that of a map of one pixel.
+    Returns from forward, for images [B, 3, H, W]: [logits] of [B, num_classes, 1, 1], so that to PaddleSeg the class of
+    an image is that of a map of one pixel.
 
     Raises:
         ValueError: there is no such attention.
@@ -76,17 +77,20 @@ class CifarResNet(nn.Layer):
 
     output_names = ["classification"]
 
-    def __init__(self, num_classes: int = 10, width: int = 64, attention: str = None, num_codes: int = 16):
+    def __init__(self, num_classes: int = 10, width: int = 64, attention: str = None, num_codes: int = 16,
+                 in_channels: int = 3):
         super().__init__()
         kinds = {None: lambda channels: None, "se": SEAttention,
                  "encoding": lambda channels: EncodingAttention(channels, num_codes)}
         if attention not in kinds:
             raise ValueError(f'attention is "se", "encoding" or none at all, got {attention!r}')
-        self.stem = nn.Sequential(nn.Conv2D(3, width, 3, padding=1, bias_attr=False), nn.BatchNorm2D(width), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2D(in_channels, width, 3, padding=1, bias_attr=False), nn.BatchNorm2D(width), nn.ReLU())
         blocks, channels = [], width
         for wide, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
-            blocks += [Block(channels, wide, stride, kinds[attention](wide)), Block(wide, wide, 1, kinds[attention](wide))]
-            channels = wide
+            for step in (stride, 1):
+                blocks.append(Block(channels, wide, step, kinds[attention](wide)))
+                channels = wide
         self.blocks = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)
 

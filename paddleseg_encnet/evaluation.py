@@ -19,10 +19,8 @@ from paddleseg_encnet.reading import DataError
 
 
 def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision = None, num_workers: int = 0,
-             aug_eval: bool = False, losses: dict = None, **inference) -> Scores:
+             aug_eval: bool = False, losses: dict = None, batch_size: int = 1, **inference) -> Scores:
     """Scores of `model` on `dataset`, the same for any number of ranks. The model is left in evaluation mode.
-
-    Images are taken one by one: they may differ in size, and PaddleSeg's inference takes one at a time.
 
     Args:
         dataset: PaddleSeg dataset with labels, of any split.
@@ -33,6 +31,8 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
             losses too, each the mean over the images of that image's, under the names of the training: that of the
             segmentation and, where the network predicts presence, that of the SE branch. The other outputs are there
             only in training. A network with a rule of its own for its losses has none.
+        batch_size: images at a time. More than 1 is for images of one size that no transform resizes: PaddleSeg's
+            inference undoes that for one image.
         inference: what paddleseg.core.infer takes: `is_slide`, `crop_size`, `stride`, and with `aug_eval` those above.
 
     Raises:
@@ -44,7 +44,8 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     predict = infer.aug_inference if aug_eval else infer.inference
     # Each rank takes every count-th image, so that none is counted twice whatever their number; it may get none.
     own = range(ranks.rank, len(dataset), ranks.count)
-    loader = Loader(dataset, num_workers=num_workers, batch_sampler=[[index] for index in own])
+    batches = [own[start:start + batch_size] for start in range(0, len(own), batch_size)]
+    loader = Loader(dataset, num_workers=num_workers, batch_sampler=batches)
     classes, terms = dataset.num_classes, evaluated_terms(model, losses)
     confusion = np.zeros([classes, classes], dtype=np.int64)
     # Of each image the classes in its label, its presence logits, its losses. Rows of other ranks stay 0.
@@ -54,15 +55,18 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     model.eval()
     progress = Progress(len(own), "images", visible=ranks.first)
     with paddle.no_grad(), presence_logits(model) as seen:
-        for index, data in zip(own, loader):
+        for batch, data in zip(batches, loader):
             with precision.context():
                 prediction, logits = predict(model, data["img"], trans_info=data["trans_info"], **inference)
-            counts = confusion_matrix(data["label"].numpy(), prediction.numpy(), classes, dataset.ignore_index)
-            confusion += counts
-            presence = take(seen, windows=inference.get("is_slide", False)) if seen else paddle.zeros([1, classes])
-            values = [loss_of(term, output, data["label"]) for term, output in zip(terms.values(), (logits, presence))]
-            rows[index] = np.concatenate([counts.any(axis=1), presence.numpy()[0], values])
-            progress.advance()
+            windows = inference.get("is_slide", False)
+            presence = take(seen, windows) if seen else paddle.zeros([len(batch), classes])
+            for i, index in enumerate(batch):
+                label, outputs = data["label"][i:i + 1], (logits[i:i + 1], presence[i:i + 1])
+                counts = confusion_matrix(label.numpy(), prediction[i].numpy(), classes, dataset.ignore_index)
+                confusion += counts
+                values = [loss_of(term, output, label) for term, output in zip(terms.values(), outputs)]
+                rows[index] = np.concatenate([counts.any(axis=1), presence[i].numpy(), values])
+                progress.advance()
     progress.close()
     ranks.meet()
     confusion, rows = ranks.sum(confusion), ranks.sum(rows)

@@ -29,11 +29,11 @@ def presence_logits(model: paddle.nn.Layer) -> Iterator[Optional[List[paddle.Ten
 
 
 def take(seen: List[paddle.Tensor], windows: bool) -> paddle.Tensor:
-    """Empties the list of an image's forward passes, and makes of them its presence logits, float32 [1, num_classes].
+    """Empties the list of a batch's forward passes, and makes of them its presence logits, float32 [B, num_classes].
 
     The mean over scales and flips, as PaddleSeg takes it of the logits of pixels. With sliding windows the maximum over
     all of them, of all scales and flips: what one window holds is in the image.
     """
-    passes = paddle.concat(seen).astype("float32")
+    passes = paddle.stack(seen).astype("float32")
     seen.clear()
-    return passes.max(axis=0, keepdim=True) if windows else passes.mean(axis=0, keepdim=True)
+    return passes.max(axis=0) if windows else passes.mean(axis=0)

@@ -69,7 +69,8 @@ def test_what_is_no_study(changes, only, words, config):
 
 
 def test_table_by_hand(config, tmp_path):
-    runs = ablation.runs_of(studies.cells("codewords", config, ["codewords_0", "codewords_8"]), [1, 2, 3], str(tmp_path))
+    cells = studies.cells("codewords", config, ["codewords_0", "codewords_8"])
+    runs = ablation.runs_of(cells, [1, 2, 3], str(tmp_path))
     assert [(run.cell.folder, run.seed) for run in runs[:3]] == [("codewords_0", 1), ("codewords_8", 1),
                                                                  ("codewords_0", 2)]
     for run, mean_iou in zip(runs, (0.41, 0.5, 0.42, None, 0.46)):

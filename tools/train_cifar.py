@@ -50,7 +50,7 @@ def main(args):
     utils.set_seed(seed)
     device, ranks = select_device(args.device), Ranks.join()
     test_images, model = builder.val_dataset, builder.model
-    parameters = sum(parameter.size for parameter in model.parameters())
+    parameters = sum(parameter.size for parameter in model.parameters() if parameter.trainable)
     logger.info(f"{parameters / 1e6:.1f} million parameters")
 
     if args.model_path is not None:
