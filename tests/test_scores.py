@@ -104,6 +104,13 @@ def test_presence_and_losses_equal_slow_ones(parts, way):
         assert found.losses["segmentation"] == pytest.approx(coefs[0] * np.mean(terms), rel=1e-5)
 
 
+def test_several_images_at_a_time(parts):
+    model, dataset, losses = parts
+    one, three = (evaluate(model, dataset, losses=losses, batch_size=count) for count in (1, 3))   # 3 + 1 of 4 images
+    assert (one.confusion == three.confusion).all() and same_presence(one.presence, three.presence)
+    assert three.losses == pytest.approx(one.losses, rel=1e-5)
+
+
 def test_the_pixels_tell_what_the_se_loss_takes_for_present(parts):
     model, dataset, _ = parts
     labels = paddle.to_tensor(np.concatenate([dataset[i]["label"] for i in range(len(dataset))]))

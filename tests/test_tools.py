@@ -147,7 +147,7 @@ def test_config_that_is_no_yaml(run_tool, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("option, words", [
-    ("model.nonsense.depth=3", "model.nonsense"), ("model.num_codes=0", "num_codes >= 1"),
+    ("model.nonsense.depth=3", "model.nonsense"), ("model.num_codes=-1", "num_codes >= 1"),
     ("model.type=ENCNett", "ENCNett"), ("model.numcodes=3", "numcodes"),
     ("train_dataset.dataset_root=/nowhere", "no folder /nowhere/leftImg8bit/train"),
     ("batch_size=99", "8 training images make no batch of 99")])
