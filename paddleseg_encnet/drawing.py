@@ -1,6 +1,6 @@
 """Pictures of class ids. All pictures are RGB, uint8 [H, W, 3]; NumPy and OpenCV only."""
 
-from typing import Iterable, List, Optional, Sequence
+from typing import Dict, Iterable, List, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -26,17 +26,20 @@ def error_map(label: np.ndarray, prediction: np.ndarray, ignore_index: int = 255
     return table[np.where(label == ignore_index, 2, label != prediction)]
 
 
-def legend(names: Sequence[str], colors: np.ndarray, ids_shown: Iterable[int], width: int = 480,
-           scale: float = 1.0) -> np.ndarray:
+def legend(names: Sequence[str], colors: np.ndarray, ids_shown: Iterable[int], width: int = 480, scale: float = 1.0,
+           shares: Optional[Dict[int, float]] = None) -> np.ndarray:
     """Swatch and name of each class shown, in lines that fit `width`.
 
     Args:
         names: of class 0, 1, ...; an id beyond them is shown as "unknown".
         ids_shown: the classes, in the order in which they stand.
         scale: 1 writes in letters about 10 pixels high.
+        shares: of the pixels, by class, to stand behind the names.
     """
     ids = list(ids_shown)
     texts = [names[i] if i < len(names) else "unknown" for i in ids]
+    if shares is not None:
+        texts = [f"{text} {percent(shares[i])}" for text, i in zip(texts, ids)]
     swatch, gap, line = round(14 * scale), round(7 * scale), round(24 * scale)
     widths = [swatch + gap + text_width(text, scale) + 2 * gap for text in texts]
     places, x, y = [], gap, 0
@@ -50,9 +53,13 @@ def legend(names: Sequence[str], colors: np.ndarray, ids_shown: Iterable[int], w
         top = y + (line - swatch) // 2
         corner = (x + swatch, top + swatch)
         cv2.rectangle(picture, (x, top), corner, [int(value) for value in colors[i]], cv2.FILLED)
-        cv2.rectangle(picture, (x, top), corner, INK, 1)
+        cv2.rectangle(picture, (x, top), corner, INK, stroke(scale))
         write(picture, text, (x + swatch + gap, y + line // 2), scale)
     return picture
+
+
+def percent(share: float) -> str:
+    return "<1%" if share < 0.01 else f"{share:.0%}"
 
 
 def side_by_side(pictures: List[np.ndarray], titles: Optional[Sequence[str]] = None) -> np.ndarray:

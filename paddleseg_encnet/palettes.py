@@ -12,17 +12,19 @@ import numpy as np
 Palette = Dict[str, Tuple[int, int, int]]
 
 
-def bit_reversed(number: int) -> Tuple[int, int, int]:
-    """PASCAL VOC's colour of a number: its bits, lowest first, become the highest bits of R, G, B, R, G, B, ..."""
-    color = [0, 0, 0]
+def bit_reversed(numbers) -> np.ndarray:
+    """PASCAL VOC's colours of numbers [N], uint8 [N, 3]: the bits of each, lowest first, become the highest bits of R,
+    G, B, R, G, B, ..."""
+    numbers = np.asarray(numbers)
+    colors = np.zeros([len(numbers), 3], np.uint8)
     for bit in range(24):
-        color[bit % 3] |= (number >> bit & 1) << (7 - bit // 3)
-    return tuple(color)
+        colors[:, bit % 3] |= ((numbers >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
+    return colors
 
 
 def numbered(names: List[str]) -> Palette:
     """Class i with PASCAL VOC's colour of i."""
-    return {name: bit_reversed(i) for i, name in enumerate(names)}
+    return dict(zip(names, map(tuple, bit_reversed(range(len(names))).tolist())))
 
 
 CITYSCAPES = {
@@ -94,18 +96,19 @@ PASCAL_CONTEXT = numbered([
     "wood",
 ])
 
+# The 59 alone, each with the colour that it has there.
+PASCAL_CONTEXT_59 = {name: color for name, color in PASCAL_CONTEXT.items() if name != "background"}
+
 # By the name of the dataset class, as a config has it.
 PALETTES = {"Cityscapes": CITYSCAPES, "CamVid": CAMVID, "ADE20K": ADE20K, "PascalVOC": PASCAL_VOC,
-            "PascalContext": PASCAL_CONTEXT}
-
-IGNORED = 255       # label pixels without a class, and predicted ones that are too uncertain
+            "PascalContext": PASCAL_CONTEXT, "PascalContext59": PASCAL_CONTEXT_59}
 
 
-def color_table(palette: Optional[Palette], custom: Optional[List[int]] = None) -> np.ndarray:
-    """uint8 [256, 3], RGB: the colour of each class id, as given, else as the palette has it, else PaddleSeg's.
+def color_table(palette: Optional[Palette], custom: Optional[List[int]] = None, size: int = 256) -> np.ndarray:
+    """uint8 [size, 3], RGB: the colour of each class id, as given, else as the palette has it, else PaddleSeg's.
 
-    Id 255 is black, or VOC's cream where a class is black. PaddleSeg's colours are VOC's of the next number, so that
-    class 0 is not black.
+    The last one, 255, is for pixels without a class: black, or VOC's cream where a class is black. PaddleSeg's colours
+    are VOC's of the next number, so that class 0 is not black.
 
     Args:
         palette: one of PALETTES, or None.
@@ -116,13 +119,23 @@ def color_table(palette: Optional[Palette], custom: Optional[List[int]] = None) 
     """
     if custom and (len(custom) % 3 or not all(0 <= value <= 255 for value in custom)):
         raise ValueError(f"--custom_color takes R G B from 0 to 255 for each class, got {len(custom)} numbers")
-    table = np.array([bit_reversed(number + 1) for number in range(256)], np.uint8)
-    named = list((palette or {}).values())
-    table[:len(named)] = np.array(named, np.uint8).reshape(-1, 3)
-    given = np.array(custom or [], np.uint8).reshape(-1, 3)
-    table[:len(given)] = given
-    known = max(len(named), len(given))
-    if known <= IGNORED:
-        black = (table[:known] == 0).all(axis=1).any()
-        table[IGNORED] = bit_reversed(IGNORED) if black else (0, 0, 0)
+    table = bit_reversed(np.arange(1, size + 1))
+    known = 0
+    for colors in (list((palette or {}).values()), custom or []):
+        colors = np.array(colors, np.uint8).reshape(-1, 3)[:size]
+        table[:len(colors)] = colors
+        known = max(known, len(colors))
+    if known < size:
+        black_class = (table[:known] == 0).all(axis=1).any()
+        table[-1] = bit_reversed([255])[0] if black_class else 0
     return table
+
+
+def fitting(palette: Optional[Palette], num_classes: int) -> Optional[Palette]:
+    """The palette if it is one of this many classes, else None."""
+    return palette if palette and len(palette) == num_classes else None
+
+
+def class_names(palette: Optional[Palette], num_classes: int) -> List[str]:
+    """The palette's names, or "0", "1", ... without one."""
+    return list(palette) if palette else [str(number) for number in range(num_classes)]

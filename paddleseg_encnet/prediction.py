@@ -1,56 +1,176 @@
-"""Predicts images and writes pictures of what was seen."""
+"""Predicts images and writes pictures of what was seen; outputs.py has the pictures, video.py does the same for videos.
+"""
 
 import os
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
 import paddle
 from paddleseg.core import infer
-from paddleseg.transforms import Compose
-from paddleseg.utils import logger, visualize
+from paddleseg.transforms import Compose, Normalize
+from paddleseg.utils import logger
 
+from paddleseg_encnet import outputs, sliding
 from paddleseg_encnet.devices import Ranks
+from paddleseg_encnet.outputs import Predicted, Style
 from paddleseg_encnet.progress import Progress
+from paddleseg_encnet.reading import DataError, check_mask, read_image, read_label
+
+# What a label file has for class 0 in the data sets where that is not 0, and 0 for pixels without a class.
+VALUE_OF_CLASS_0 = {"ADE20K": 1, "PascalContext59": 1}
+MANY_WINDOWS = 100      # of one image: from here on it has a progress line of its own
 
 
-def predict(model: paddle.nn.Layer, transforms: Compose, images: List[str], root: Optional[str], save_dir: str,
-            colors: List[int], aug_eval: bool = False, **inference):
-    """Writes, for each image, the two pictures that PaddleSeg writes:
-
-        save_dir/added_prediction/          the image with the classes' colours laid over it
-        save_dir/pseudo_color_prediction/   the classes as a palette image: pixel values are class ids
+class Predictor:
+    """Says of each pixel of an image what it is, and how sure that is.
 
     Args:
+        model: its first output is logits [B, C, H, W].
         transforms: what PaddleSeg applies to a validation image.
-        images: paths; of those below `root`, if that is given, the folders are kept. The ranks share them.
-        colors: R, G, B of class 0, of class 1, ...; 256 of them.
+        confidence: whether to keep it; it takes time.
+        min_conf: pixels whose confidence is below become "unknown", the largest number of the mask's type.
         aug_eval, inference: as in evaluation.evaluate.
 
-    Raises:
-        ValueError: an image can't be read, or two would write the same pictures.
+    Confidence is the softmax probability of the chosen class, with scales and flips that of the averaged logits, which
+    is what PaddleSeg chooses by.
+
+    Windows that slide over an image whose transforms work on each pixel alone need memory for one row of windows,
+    however high the image is (sliding.py). With `aug_eval` or a Resize the logits of the whole image are kept.
     """
-    infer_image = infer.aug_inference if aug_eval else infer.inference
+
+    def __init__(self, model: paddle.nn.Layer, transforms: Compose, confidence: bool = False, min_conf: float = 0.0,
+                 aug_eval: bool = False, **inference):
+        self.model, self.transforms, self.inference = model, transforms, inference
+        self.keep_confidence, self.min_conf = confidence, min_conf
+        self.infer = infer.aug_inference if aug_eval else infer.inference
+        self.in_strips = bool(inference.get("is_slide")) and not aug_eval and \
+            all(type(transform) is Normalize for transform in transforms.transforms)
+        self.shows_windows = Ranks.join().first
+        model.eval()
+
+    def read(self, path: str) -> np.ndarray:
+        """The image as the transforms take it: uint8 [H, W, 3], BGR, or [H, W] for a network of one channel."""
+        return read_image(path, self.transforms.read_flag)
+
+    def predict(self, image: np.ndarray) -> Predicted:
+        """Prediction for an image as `read` returns it."""
+        if image.ndim == 2:
+            color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+        else:
+            color = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        with paddle.no_grad():
+            ids, confidence = self.by_strips(image) if self.in_strips else self.at_once(image)
+        return Predicted(color, ids, confidence)
+
+    def at_once(self, image: np.ndarray):
+        data = self.transformed(image)
+        ids, logits = self.infer(self.model, paddle.to_tensor(data["img"][np.newaxis]), trans_info=data["trans_info"],
+                                 **self.inference)
+        ids = ids.numpy().reshape(ids.shape[-2:]).astype(mask_type(logits.shape[1]))
+        return ids, self.judge(ids, logits[0].numpy()) if self.keep_confidence or self.min_conf else None
+
+    def by_strips(self, image: np.ndarray):
+        size, crop_size, stride = image.shape[:2], self.inference["crop_size"], self.inference["stride"]
+
+        def logits_of(top, bottom, left, right):
+            data = self.transformed(image[top:bottom, left:right])
+            return self.model(paddle.to_tensor(data["img"][np.newaxis]))[0][0].numpy()
+
+        rows, columns = (sliding.windows(side, crop, step)
+                         for side, crop, step in zip(size, crop_size[::-1], stride[::-1]))
+        progress = Progress(len(rows), "rows of windows",
+                            visible=self.shows_windows and len(rows) * len(columns) >= MANY_WINDOWS)
+        ids, confidence = None, np.empty(size, np.uint8) if self.keep_confidence else None
+        for first, logits in sliding.strips(logits_of, size, crop_size, stride):
+            if ids is None:
+                ids = np.empty(size, mask_type(len(logits)))
+            strip = slice(first, first + logits.shape[1])
+            ids[strip] = logits.argmax(axis=0)
+            if self.keep_confidence or self.min_conf:
+                judged = self.judge(ids[strip], logits)
+                if self.keep_confidence:
+                    confidence[strip] = judged
+            progress.advance()
+        progress.close()
+        return ids, confidence
+
+    def transformed(self, image: np.ndarray) -> dict:
+        return self.transforms({"img": image.astype("float32")})
+
+    def judge(self, ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Makes uncertain pixels of `ids` unknown, in place, and returns the confidence of all as uint8."""
+        sure = probability_of_the_largest(logits)
+        ids[sure < self.min_conf] = np.iinfo(ids.dtype).max
+        return np.rint(sure * 255).astype(np.uint8)
+
+
+def mask_type(num_classes: int) -> type:
+    """The smallest type of number that holds the class ids and one more, for what is unknown."""
+    return np.uint8 if num_classes <= 255 else np.uint16
+
+
+def probability_of_the_largest(logits: np.ndarray) -> np.ndarray:
+    """Softmax over [C, H, W], the largest of each pixel: float [H, W]; needs the memory of a few of these."""
+    largest = logits.max(axis=0)
+    total = np.zeros_like(largest)
+    for logit in logits:
+        total += np.exp(logit - largest)
+    return 1 / total
+
+
+def predict(predictor: Predictor, images: List[str], root: Optional[str], save_dir: str, style: Style,
+            kinds: Sequence[str] = outputs.DEFAULT, labels: Optional[Dict[str, str]] = None,
+            first_value: int = 0, ignore_index: int = 255):
+    """Writes, for each image, the pictures that outputs.py has. An image that can't be read is left out, with a warning
+    that names it, and the rest is predicted.
+
+    Args:
+        images: paths; of those below `root`, if that is given, the folders are kept. The ranks share them.
+        kinds: of pictures, by their names in outputs.FOLDERS.
+        labels: {image: label} of those that have one.
+        first_value, ignore_index: what label files have for class 0, and for pixels that don't count.
+
+    Raises:
+        ValueError: two images would write the same pictures.
+        DataError: at the end, images were left out.
+        OSError: a picture can't be written.
+    """
     ranks = Ranks.join()
     names = output_names(images, root)
     own = list(names)[ranks.rank::ranks.count]
     progress = Progress(len(own), "images", visible=ranks.first)
-    model.eval()
-    with paddle.no_grad():
-        for path in own:
-            data = transforms({"img": path})
-            image = paddle.to_tensor(data["img"][np.newaxis])                       # [1, 3, H, W]
-            ids, _ = infer_image(model, image, trans_info=data["trans_info"], **inference)
-            ids = ids.numpy().reshape(ids.shape[-2:]).astype("uint8")               # [H, W]
-            name = names[path]
-            overlay = visualize.visualize(path, ids, colors, weight=0.6)
-            write(os.path.join(save_dir, "added_prediction", name), lambda to: write_image(to, overlay))
-            mask = visualize.get_pseudo_color_map(ids, colors)
-            write(os.path.join(save_dir, "pseudo_color_prediction", f"{os.path.splitext(name)[0]}.png"), mask.save)
-            progress.advance()
+    left_out = []
+    for path in own:
+        try:
+            seen = predictor.predict(predictor.read(path))
+            if "comparison" in kinds and (labels or {}).get(path):
+                seen.label = label_of(labels[path], seen.ids.shape, len(style.names), first_value, ignore_index)
+        except ValueError as error:
+            message = str(error) if isinstance(error, DataError) else f"{path}: {error}"
+            logger.warning(f"left out: {message}")
+            left_out.append(message)
+        else:
+            for kind in kinds:
+                outputs.save(kind, seen, style, save_dir, names[path])
+        progress.advance()
     progress.close()
     ranks.meet()
-    logger.info(f"Predicted images are saved in {save_dir}/added_prediction and {save_dir}/pseudo_color_prediction")
+    logger.info("Predicted images are saved in " + ", ".join(os.path.join(save_dir, outputs.FOLDERS[kind])
+                                                             for kind in kinds))
+    count = int(ranks.sum(np.array([len(left_out)]))[0])
+    if count:
+        first = left_out[0] if left_out else "another rank says which"
+        raise DataError(f"{count} of {len(names)} images left out: {first}"
+                        f"{'; the others stand in the warnings above' if len(left_out) > 1 else ''}")
+
+
+def label_of(path: str, size, num_classes: int, first_value: int, ignore_index: int) -> np.ndarray:
+    """A label file as class ids [H, W] uint8, 255 for what is no class."""
+    label = read_label(path)
+    check_mask(label, size, path)
+    ids = label.astype(np.int64) - first_value
+    return np.where((label == ignore_index) | (ids < 0) | (ids >= num_classes), 255, ids).astype(np.uint8)
 
 
 def output_names(images: List[str], root: Optional[str]) -> Dict[str, str]:
@@ -70,26 +190,3 @@ def output_names(images: List[str], root: Optional[str]) -> Dict[str, str]:
             raise ValueError(f"{owner} and {path} would be written to the same pictures; give the folder that holds "
                              "both, or call twice with another --save_dir")
     return names
-
-
-def write(path: str, save):
-    """Calls save(path) with the folder in place."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    save(path)
-
-
-def write_image(path: str, image: np.ndarray):
-    if not cv2.imwrite(path, image):
-        raise OSError(f"cannot write {path}: is there room, and the right to write?")
-
-
-def color_map(palette: Optional[dict], custom: Optional[List[int]]) -> List[int]:
-    """768 numbers: R, G, B of the classes as given, then as the data set has them, then PaddleSeg's.
-
-    Raises:
-        ValueError: `custom` is not three numbers from 0 to 255 a class.
-    """
-    if custom and (len(custom) % 3 or not all(0 <= value <= 255 for value in custom)):
-        raise ValueError(f"--custom_color takes R G B from 0 to 255 for each class, got {len(custom)} numbers")
-    own = [value for color in (palette or {}).values() for value in color]
-    return visualize.get_color_map_list(256, custom_color=list(custom or own))

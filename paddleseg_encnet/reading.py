@@ -22,11 +22,21 @@ class DataError(ValueError):
 def read_image(path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """The image as OpenCV reads it: uint8 [H, W, 3] in BGR, or [H, W] with cv2.IMREAD_GRAYSCALE.
 
+    Grey becomes three equal channels, a palette its colours, of 16 bits the high 8 are taken, and what is transparent
+    shows the colour below. An EXIF orientation is followed.
+
     Raises:
-        DataError: there is no such file, or it is damaged or cut short.
+        DataError: there is no such file, or it is damaged, cut short or larger than OpenCV reads.
     """
     data = read_bytes(path)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" not in str(error):
+            raise DataError(f"cannot read the image {path}: {error.err}", "images that cannot be read") from error
+        raise DataError(f"the image {path} has more pixels than OpenCV reads, 2^30 unless the environment says "
+                        "otherwise: cut it into parts, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT",
+                        "images that are too large") from error
     if image is None:
         raise DataError(f"cannot read the image {path}: it is damaged, cut short or no image",
                         "images that cannot be read")

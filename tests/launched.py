@@ -22,10 +22,10 @@ import paddle
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose, Normalize
 
-from paddleseg_encnet import prediction
+from paddleseg_encnet import outputs, prediction
 from paddleseg_encnet.devices import Ranks
 from paddleseg_encnet.evaluation import evaluate
-from paddleseg_encnet.palettes import CITYSCAPES
+from paddleseg_encnet.palettes import CITYSCAPES, class_names, color_table
 from paddleseg_encnet.training import Schedule, train
 
 
@@ -76,7 +76,8 @@ def share_images(config, folder, *numbers):
     paddle.seed(1)
     builder, ranks = SegBuilder(Config(str(config))), Ranks.join()
     model, dataset = builder.model, builder.val_dataset
-    pairs, colors = dataset.file_list, prediction.color_map(CITYSCAPES, None)
+    pairs, style = dataset.file_list, outputs.Style(class_names(CITYSCAPES, 19), color_table(CITYSCAPES))
+    predictor = prediction.Predictor(model, Compose([Normalize()]))
     for number in map(int, numbers):
         dataset.file_list = pairs[:number]
         name = f"{number}_rank{ranks.rank}"
@@ -84,11 +85,11 @@ def share_images(config, folder, *numbers):
         np.savez(folder / f"scores_{name}.npz", confusion=result.confusion, **result.presence._asdict(),
                  losses=list(result.losses.values()))
         written = []
-        write = prediction.write
-        prediction.write = lambda path, save: (written.append(path), write(path, save))
-        prediction.predict(model, Compose([Normalize()]), [image for image, _ in dataset.file_list], None,
-                           str(folder / f"pictures_{number}"), colors)
-        prediction.write = write
+        write = outputs.write
+        outputs.write = lambda path, data: (written.append(path), write(path, data))
+        prediction.predict(predictor, [image for image, _ in dataset.file_list], None,
+                           str(folder / f"pictures_{number}"), style)
+        outputs.write = write
         (folder / f"written_{name}").write_text(json.dumps(written))
 
 

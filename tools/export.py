@@ -10,8 +10,7 @@ from paddleseg.utils import get_image_list, logger
 
 from paddleseg_encnet import checkpoint, cli, cpu
 from paddleseg_encnet.export import OUTPUT_OPS, export, verify
-from paddleseg_encnet.palettes import PALETTES
-from paddleseg_encnet.prediction import color_map
+from paddleseg_encnet.palettes import PALETTES, class_names, color_table, fitting
 
 
 def flags():
@@ -57,13 +56,10 @@ def described(config) -> dict:
     if not dataset.get("transforms"):
         raise ValueError("the config has no transforms in val_dataset, which say what is done to an image first")
     classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
-    palette = PALETTES.get(dataset.get("type"))
-    if palette is not None and len(palette) != classes:
-        palette = None
-    colors = color_map(palette, config.test_config.get("custom_color"))
-    return {"transforms": dataset["transforms"],
-            "class_names": list(palette) if palette else [str(i) for i in range(classes)],
-            "palette": [colors[3 * i:3 * i + 3] for i in range(classes)]}
+    palette = fitting(PALETTES.get(dataset.get("type")), classes)
+    colors = color_table(palette, config.test_config.get("custom_color"), max(classes, 256))
+    return {"transforms": dataset["transforms"], "class_names": class_names(palette, classes),
+            "palette": colors[:classes].tolist()}
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ from PIL import Image  # noqa: E402
 
 from paddleseg_encnet import cli, cpu  # noqa: E402
 from paddleseg_encnet.deployed import Deployed  # noqa: E402
+from paddleseg_encnet.inputs import find_images  # noqa: E402
 from paddleseg_encnet.progress import Progress  # noqa: E402
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 WARM_UP = 3
 
 
@@ -61,7 +61,7 @@ def main(args):
     for name in ("batch_size", "cpu_threads"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    images, root = find_images(args.image_path)
+    images, root, _ = find_images(args.image_path)
     os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
     cpu.prepare()
     deployed = Deployed(args.config, args.backend, args.precision, args.device, args.cpu_threads, args.enable_mkldnn,
@@ -84,29 +84,6 @@ def main(args):
     progress.close()
     print(f"{len(images)} pictures of classes in {args.save_dir}")
     print(times.summary(args.benchmark))
-
-
-def find_images(path: str):
-    """Image files, sorted, and the folder that their names are relative to."""
-    if os.path.isdir(path):
-        images = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names
-                        if name.lower().endswith(ENDINGS))
-        if not images:
-            raise ValueError(f"no image in the folder {path}; endings looked for: {', '.join(ENDINGS)}")
-        return images, path
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no image, folder or list {path}")
-    folder = os.path.dirname(path)
-    if path.lower().endswith(ENDINGS):
-        return [path], folder
-    try:
-        with open(path, encoding="utf-8") as file:          # a label may follow the image, as in a list of a data set
-            images = [os.path.join(folder, line.split()[0]) for line in file if line.strip()]
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is neither an image ({', '.join(ENDINGS)}) nor a list of paths") from None
-    if not images:
-        raise ValueError(f"the list {path} is empty")
-    return images, folder
 
 
 def batches(images, deployed, size, times):
