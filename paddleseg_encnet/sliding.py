@@ -13,11 +13,11 @@ import numpy as np
 def strips(logits_of: Callable, size: Tuple[int, int], crop_size: Tuple[int, int],
            stride: Tuple[int, int]) -> Iterator[Tuple[int, np.ndarray]]:
     """Yields (first row, logits float64 [C, rows, W]), from the top of the image to its bottom; each row stands in one
-    strip. The logits are the means of those of the windows that show a pixel.
+    strip, which is overwritten after it. The logits are the means of those of the windows that show a pixel.
 
     Args:
-        logits_of: logits_of(top, bottom, left, right) returns those of a window, [C, bottom - top, right - left] or
-            larger: what is beyond is cut off.
+        logits_of: logits_of(top, bottom, left, right) returns those of a window, [C, bottom - top, right - left], or
+            more, which is cut off.
         size: (height, width) of the image.
         crop_size, stride: (width, height), as PaddleSeg's flags have them.
 
@@ -26,24 +26,21 @@ def strips(logits_of: Callable, size: Tuple[int, int], crop_size: Tuple[int, int
     """
     (height, width), (crop_width, crop_height) = size, crop_size
     rows, columns = windows(height, crop_height, stride[1]), windows(width, crop_width, stride[0])
-    sums = counts = None
-    first = 0                                                           # the row of the image that sums begin with
+    held = rows[0][1] - rows[0][0]                                      # every window is as high
+    sums, counts = None, np.zeros([held, width])
     for (top, bottom), (next_top, _) in zip(rows, rows[1:] + [(height, height)]):
         for left, right in columns:
             logits = logits_of(top, bottom, left, right)
             if sums is None:
-                sums, counts = np.zeros([len(logits), 0, width]), np.zeros([0, width])
-            missing = bottom - first - sums.shape[1]
-            if missing > 0:                                             # the rows that this row of windows begins
-                sums = np.concatenate([sums, np.zeros([len(sums), missing, width])], axis=1)
-                counts = np.concatenate([counts, np.zeros([missing, width])])
-            sums[:, top - first:, left:right] += logits[:, :bottom - top, :right - left]
-            counts[top - first:, left:right] += 1
-        finished = next_top - first
+                sums = np.zeros([len(logits), held, width])
+            sums[:, :, left:right] += logits[:, :held, :right - left]
+            counts[:, left:right] += 1
+        finished = next_top - top
         sums[:, :finished] /= counts[:finished]
-        yield first, sums[:, :finished]
-        # A copy, so that the finished rows do not stay in memory.
-        sums, counts, first = sums[:, finished:].copy(), counts[finished:], next_top
+        yield top, sums[:, :finished]
+        for array in (sums.swapaxes(0, 1), counts):                     # what the next windows overlap moves up
+            array[:held - finished] = array[finished:].copy()
+            array[held - finished:] = 0
 
 
 def windows(length: int, crop: int, stride: int) -> List[Tuple[int, int]]:
