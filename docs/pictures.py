@@ -16,11 +16,10 @@ import paddle
 from paddleseg.core import infer
 from PIL import Image
 
-from paddleseg_encnet import checkpoint, cli, scenes
-from paddleseg_encnet.palettes import CITYSCAPES, PALETTES
+from paddleseg_encnet import checkpoint, cli, drawing, scenes
+from paddleseg_encnet.palettes import CITYSCAPES, PALETTES, color_table
 
 GAP = 6
-INK, PAPER = (30, 30, 30), 255
 
 
 def grid(rows) -> np.ndarray:
@@ -28,37 +27,14 @@ def grid(rows) -> np.ndarray:
     def join(parts, axis):
         shape = list(parts[0].shape)
         shape[axis] = GAP
-        gap = np.full(shape, PAPER, np.uint8)
+        gap = np.full(shape, drawing.PAPER[0], np.uint8)
         return np.concatenate([piece for part in parts for piece in (gap, part)][1:], axis)
     return join([join(row, 1) for row in rows], 0)
 
 
-def colored(label: np.ndarray, palette: dict) -> np.ndarray:
-    """Class ids [H, W] -> RGB [H, W, 3]; what is no class is black."""
-    lut = np.zeros((256, 3), np.uint8)
-    lut[:len(palette)] = list(palette.values())
-    return lut[label]
-
-
-def legend(palette: dict, width: int) -> np.ndarray:
-    """One line, or more, of colours with their names."""
-    size, line = 14, 24
-    picture = np.full((line, width, 3), PAPER, np.uint8)
-    x = y = 0
-    for name, color in palette.items():
-        (text, _), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
-        if x + size + 6 + text > width:
-            x, y = 0, y + line
-            picture = np.concatenate([picture, np.full((line, width, 3), PAPER, np.uint8)])
-        cv2.rectangle(picture, (x, y + 5), (x + size, y + 5 + size), color, -1)
-        cv2.putText(picture, name, (x + size + 6, y + 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, INK, 1, cv2.LINE_AA)
-        x += size + 6 + text + 16
-    return picture
-
-
 def with_legend(picture: np.ndarray, palette: dict) -> np.ndarray:
-    width = picture.shape[1]
-    return np.concatenate([picture, np.full((GAP, width, 3), PAPER, np.uint8), legend(palette, width)])
+    names = drawing.legend(list(palette), color_table(palette), range(len(palette)), picture.shape[1])
+    return drawing.stacked([picture, names])
 
 
 def draw_scenes(args) -> np.ndarray:
@@ -66,7 +42,7 @@ def draw_scenes(args) -> np.ndarray:
     kinds = list(scenes.KINDS)
     drawn = [scenes.render(kind, args.samples[0], split="val") for kind in kinds]
     images = [image for image, _ in drawn]
-    labels = [colored(label, CITYSCAPES) for _, label in drawn]
+    labels = [drawing.colorize(label, color_table(CITYSCAPES)) for _, label in drawn]
     rows = [images[:2], labels[:2], images[2:], labels[2:]]
     return with_legend(grid(rows), CITYSCAPES)
 
@@ -79,6 +55,7 @@ def draw_predictions(args) -> np.ndarray:
     checkpoint.load(model, args.model_path)
     model.eval()
     palette = PALETTES[type(dataset).__name__]
+    colors = color_table(palette)
     rows = []
     for index in args.samples:
         sample = dataset[index]
@@ -86,8 +63,7 @@ def draw_predictions(args) -> np.ndarray:
             ids, _ = infer.inference(model, paddle.to_tensor(sample["img"][None]), trans_info=sample["trans_info"])
         image = cv2.imread(dataset.file_list[index][0])[..., ::-1]
         label = sample["label"][0]
-        prediction = colored(ids.numpy()[0, 0].astype(np.uint8), palette)
-        rows.append([image, colored(label, palette), prediction])
+        rows.append([image, drawing.colorize(label, colors), drawing.colorize(ids.numpy()[0, 0], colors)])
     return with_legend(grid(rows), palette)
 
 
