@@ -3,7 +3,8 @@
 python benchmarks/huge_images.py
 
 The network is a single convolution with 11 classes, so that what is measured is the memory of the windows and their
-sums; windows of 512 x 512 every 384 pixels. The last row is ours alone: PaddleSeg's would need about 100 GB.
+sums; windows of 512 x 512 every 384 pixels. The last row is ours alone: PaddleSeg's would need eight times the
+memory of the row before.
 """
 
 import hashlib

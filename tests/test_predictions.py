@@ -313,6 +313,20 @@ def files(folder) -> list:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def test_pictures_are_paddlesegs_if_nothing_is_asked_for(predict, weights, small_config, scenes, tmp_path):
+    from paddleseg import core
+    from paddleseg.cvlibs import Config, SegBuilder
+    image = str(next((scenes / "leftImg8bit" / "val").glob("*/*.png")))
+    builder = SegBuilder(Config(str(small_config)))
+    core.predict(builder.model, str(weights), Compose(builder.val_transforms), [image], save_dir=str(tmp_path / "stock"),
+                 custom_color=color_table(PALETTES["Cityscapes"])[:19].reshape(-1).tolist())
+    out = predict(image)
+    assert files(out) == files(tmp_path / "stock")
+    for name in files(out):
+        np.testing.assert_array_equal(np.array(Image.open(out / name)), np.array(Image.open(tmp_path / "stock" / name)))
+        np.testing.assert_array_equal(cv2.imread(str(out / name)), cv2.imread(str(tmp_path / "stock" / name)))
+
+
 def test_every_kind_of_picture(predict, scenes, tmp_path):
     image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
     label = scenes / "gtFine" / "val" / image.parent.name / image.name.replace("leftImg8bit", "gtFine_labelTrainIds")
