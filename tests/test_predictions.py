@@ -318,7 +318,7 @@ def test_pictures_are_paddlesegs_if_nothing_is_asked_for(predict, weights, small
     from paddleseg.cvlibs import Config, SegBuilder
     image = str(next((scenes / "leftImg8bit" / "val").glob("*/*.png")))
     builder = SegBuilder(Config(str(small_config)))
-    core.predict(builder.model, str(weights), Compose(builder.val_transforms), [image], save_dir=str(tmp_path / "stock"),
+    core.predict(builder.model, str(weights), Compose(builder.val_transforms), [image], save_dir=f"{tmp_path}/stock",
                  custom_color=color_table(PALETTES["Cityscapes"])[:19].reshape(-1).tolist())
     out = predict(image)
     assert files(out) == files(tmp_path / "stock")
