@@ -3,7 +3,7 @@
 import copy
 import glob
 import os
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -13,7 +13,7 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import logger
 
 from paddleseg_encnet.label_values import allowed, likely_cause
-from paddleseg_encnet.palettes import PALETTES
+from paddleseg_encnet.palettes import PALETTES, fitting
 from paddleseg_encnet.reading import DataError, check_mask, missing
 from paddleseg_encnet.registry import register
 from paddleseg_encnet.stopping import protect_reader
@@ -125,12 +125,17 @@ def match(images: List[str], labels: List[str], stem) -> Tuple[List[List[str]], 
 
 
 def class_names(dataset: Dataset) -> List[str]:
-    """Names of a dataset's classes, in the order of their ids: those of its palette, else the lines of `labels.txt` in
-    its folder, as PaddleSeg's guide to own data has it, else "0", "1", ..."""
-    palette, count = PALETTES.get(type(dataset).__name__), dataset.num_classes
-    if palette and len(palette) == count:
+    """Names of a dataset's classes, in the order of their ids."""
+    return names_of_classes(type(dataset).__name__, dataset.num_classes, getattr(dataset, "dataset_root", None))
+
+
+def names_of_classes(dataset_type: str, count: int, dataset_root: Optional[str]) -> List[str]:
+    """The names of a type of data set with so many classes: those of its palette, else the lines of `labels.txt` in its
+    folder, as PaddleSeg's guide to own data has it, else "0", "1", ..."""
+    palette = fitting(PALETTES.get(dataset_type), count)
+    if palette:
         return list(palette)
-    path = os.path.join(getattr(dataset, "dataset_root", None) or "", "labels.txt")
+    path = os.path.join(dataset_root or "", "labels.txt")
     if os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
             names = [line.strip() for line in file if line.strip()]

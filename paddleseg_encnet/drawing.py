@@ -1,5 +1,6 @@
 """Pictures of class ids. All pictures are RGB, uint8 [H, W, 3]; NumPy and OpenCV only."""
 
+import unicodedata
 from typing import Dict, Iterable, List, Optional, Sequence
 
 import cv2
@@ -37,7 +38,7 @@ def legend(names: Sequence[str], colors: np.ndarray, ids_shown: Iterable[int], w
         shares: of the pixels, by class, to stand behind the names.
     """
     ids = list(ids_shown)
-    texts = [names[i] if i < len(names) else "unknown" for i in ids]
+    texts = [writable(names[i], i) if i < len(names) else "unknown" for i in ids]
     if shares is not None:
         texts = [f"{text} {percent(shares[i])}" for text, i in zip(texts, ids)]
     swatch, gap, line = round(14 * scale), round(7 * scale), round(24 * scale)
@@ -56,6 +57,12 @@ def legend(names: Sequence[str], colors: np.ndarray, ids_shown: Iterable[int], w
         cv2.rectangle(picture, (x, top), corner, INK, stroke(scale))
         write(picture, text, (x + swatch + gap, y + line // 2), scale)
     return picture
+
+
+def writable(name: str, number: int) -> str:
+    """The name in the letters that OpenCV has, which are ASCII's: without accents, else the number instead."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return plain if sum(map(str.isalnum, plain)) == sum(map(str.isalnum, name)) else str(number)
 
 
 def percent(share: float) -> str:

@@ -2,15 +2,15 @@
 
 import io
 import os
-import tempfile
 from dataclasses import dataclass
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Sequence
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from paddleseg_encnet import drawing
+from paddleseg_encnet.writing import check_place, write
 
 # By the words of --save; the first two are PaddleSeg's, and what is saved if nothing is asked for.
 FOLDERS = {"overlay": "added_prediction", "palette": "pseudo_color_prediction", "ids": "ids",
@@ -62,7 +62,8 @@ def save(kind: str, seen: Predicted, style: Style, save_dir: str, name: str) -> 
     if kind != "overlay" or not cv2.haveImageWriter(name):
         name = f"{os.path.splitext(name)[0]}.png"
     path = os.path.join(save_dir, FOLDERS[kind], name)
-    write(path, ENCODERS[kind](seen, style, os.path.splitext(name)[1]))
+    data = ENCODERS[kind](seen, style, os.path.splitext(name)[1])
+    save_file(path, lambda temporary: write_bytes(temporary, data))
     return path
 
 
@@ -150,9 +151,14 @@ def encoded(picture: np.ndarray, ending: str = ".png") -> bytes:
     return data.tobytes()
 
 
-def write(path: str, data: bytes):
-    """Writes a file whole or not at all, with its folder."""
-    whole_or_nothing(path, lambda part: write_bytes(part, data))
+def save_file(path: str, make: Callable[[str], None]):
+    """make(a temporary file), which then takes the place of `path`. Raises OSError with the path in its words."""
+    try:
+        write(path, make)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise OSError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_bytes(path: str, data: bytes):
@@ -160,31 +166,7 @@ def write_bytes(path: str, data: bytes):
         file.write(data)
 
 
-def whole_or_nothing(path: str, make: Callable):
-    """Calls make(other path), and gives that file the name `path` when it is done; else nothing is left of it."""
-    stem, ending = os.path.splitext(path)
-    part = f"{stem}.part{ending}"
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        make(part)
-        os.replace(part, path)
-    except BaseException as error:
-        if os.path.exists(part):
-            os.remove(part)
-        if isinstance(error, OSError) and error.strerror:
-            raise OSError(f"cannot write {path}: {error.strerror}") from error
-        raise
-
-
-def check_writable(save_dir: str, kinds: List[str]):
+def check_writable(save_dir: str, kinds: Sequence[str]):
     """Raises OSError where pictures of these kinds could not be written, and changes nothing."""
     for kind in kinds:
-        folder = target = os.path.abspath(os.path.join(save_dir, FOLDERS[kind]))
-        while not os.path.lexists(folder):
-            folder = os.path.dirname(folder)
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise OSError(f"cannot write into {target}: {folder}: {error.strerror}; choose another --save_dir") \
-                from error
+        check_place(os.path.join(save_dir, FOLDERS[kind], "any.png"))

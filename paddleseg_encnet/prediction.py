@@ -47,7 +47,6 @@ class Predictor:
         self.in_strips = bool(inference.get("is_slide")) and not aug_eval and \
             all(type(transform) is Normalize for transform in transforms.transforms)
         self.shows_windows = Ranks.join().first
-        model.eval()
 
     def read(self, path: str) -> np.ndarray:
         """The image as the transforms take it: uint8 [H, W, 3], BGR, or [H, W] for a network of one channel."""
@@ -59,6 +58,7 @@ class Predictor:
             color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
         else:
             color = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        self.model.eval()
         with paddle.no_grad():
             ids, confidence = self.by_strips(image) if self.in_strips else self.at_once(image)
         return Predicted(color, ids, confidence)

@@ -7,7 +7,7 @@ import numpy as np
 from paddleseg.utils import logger
 
 from paddleseg_encnet import drawing
-from paddleseg_encnet.outputs import FOLDERS, Style, whole_or_nothing
+from paddleseg_encnet.outputs import FOLDERS, Style, save_file
 from paddleseg_encnet.prediction import Predictor
 from paddleseg_encnet.progress import Progress
 from paddleseg_encnet.reading import DataError
@@ -32,7 +32,7 @@ def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) 
         if not video.isOpened():
             raise DataError(f"cannot read the video {path}: it is damaged, or this OpenCV has no decoder for it; "
                             "convert it, or write its frames into a folder of images")
-        whole_or_nothing(target, lambda part: write_overlay(predictor, video, path, part, style))
+        save_file(target, lambda temporary: write_overlay(predictor, video, path, temporary, style))
     finally:
         video.release()
     logger.info(f"The video with overlays is {target}")

@@ -86,7 +86,7 @@ def share_images(config, folder, *numbers):
                  losses=list(result.losses.values()))
         written = []
         write = outputs.write
-        outputs.write = lambda path, data: (written.append(path), write(path, data))
+        outputs.write = lambda path, make: (written.append(path), write(path, make))
         prediction.predict(predictor, [image for image, _ in dataset.file_list], None,
                            str(folder / f"pictures_{number}"), style)
         outputs.write = write

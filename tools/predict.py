@@ -12,8 +12,9 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import checkpoint, cli, inputs, outputs, prediction
+from paddleseg_encnet.datasets import names_of_classes
 from paddleseg_encnet.devices import Ranks, select_device
-from paddleseg_encnet.palettes import PALETTES, class_names, color_table, fitting
+from paddleseg_encnet.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.video import predict_video
 
 
@@ -82,7 +83,9 @@ def style_of(config, args, custom_color) -> outputs.Style:
         raise ValueError(f"--palette {args.palette} has {len(PALETTES[args.palette])} classes, the network {classes}")
     ids = np.iinfo(prediction.mask_type(classes))
     colors = color_table(palette, args.custom_color or custom_color, size=ids.max + 1)
-    return outputs.Style(class_names(palette, classes), colors, args.alpha)
+    names = list(palette) if args.palette else names_of_classes(dataset.get("type"), classes,
+                                                                dataset.get("dataset_root"))
+    return outputs.Style(names, colors, args.alpha)
 
 
 if __name__ == "__main__":
