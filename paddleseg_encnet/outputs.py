@@ -16,7 +16,7 @@ from paddleseg_encnet.writing import check_place, write
 FOLDERS = {"overlay": "added_prediction", "palette": "pseudo_color_prediction", "ids": "ids",
            "confidence": "confidence", "legend": "legend", "comparison": "comparison"}
 DEFAULT = ("overlay", "palette")
-PANEL = 2048        # longest side of a picture that is drawn for people, in pixels
+PANEL = 2048        # longest side of a legend's picture, in pixels; a comparison has two side by side
 
 
 @dataclass
@@ -94,14 +94,14 @@ def confidence(seen: Predicted, style: Style, ending: str) -> bytes:
 
 def legend(seen: Predicted, style: Style, ending: str) -> bytes:
     """The overlay over the classes seen and their shares of the picture."""
-    seen = for_people(seen)
+    seen = shrunk(seen, PANEL)
     picture = drawing.overlay(seen.image, seen.ids, style.colors, style.alpha)
     return encoded(drawing.stacked([picture, classes_seen([seen.ids], style, *picture.shape[:2])]))
 
 
 def comparison(seen: Predicted, style: Style, ending: str) -> bytes:
     """Image and prediction, with the label and where the two differ if there is one."""
-    seen = for_people(seen)
+    seen = shrunk(seen, PANEL // 2)
     prediction = drawing.colorize(seen.ids, style.colors)
     if seen.label is None:
         rows = [drawing.side_by_side([seen.image, prediction], ["image", "prediction"])]
@@ -110,7 +110,7 @@ def comparison(seen: Predicted, style: Style, ending: str) -> bytes:
         label = np.where(seen.label == 255, np.iinfo(seen.ids.dtype).max, seen.label).astype(seen.ids.dtype)
         errors = drawing.error_map(seen.label, seen.ids)
         rows = [drawing.side_by_side([seen.image, drawing.colorize(label, style.colors)], ["image", "label"]),
-                drawing.side_by_side([prediction, errors], ["prediction", "wrong: red, no label: dark"])]
+                drawing.side_by_side([prediction, errors], ["prediction", "errors (red)"])]
         masks = [label, seen.ids]
     return encoded(drawing.stacked(rows + [classes_seen(masks, style, seen.image.shape[0], rows[0].shape[1])]))
 
@@ -127,12 +127,13 @@ def classes_seen(masks: List[np.ndarray], style: Style, height: int, width: int)
                           shares if len(masks) == 1 else None)
 
 
-def for_people(seen: Predicted) -> Predicted:
-    """The same with sides of at most PANEL pixels."""
+def shrunk(seen: Predicted, side: int) -> Predicted:
+    """The same with sides of at most so many pixels."""
     height, width = seen.ids.shape
-    if max(height, width) <= PANEL:
+    longest = max(height, width)
+    if longest <= side:
         return seen
-    size = (max(1, width * PANEL // max(height, width)), max(1, height * PANEL // max(height, width)))
+    size = max(1, width * side // longest), max(1, height * side // longest)
     image = cv2.resize(seen.image, size, interpolation=cv2.INTER_AREA)
     masks = [mask if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
              for mask in (seen.ids, seen.confidence, seen.label)]

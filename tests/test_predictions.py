@@ -168,6 +168,15 @@ def test_more_than_255_classes_have_16_bits(tmp_path):
     np.testing.assert_array_equal(colors, style.colors[seen.ids])
 
 
+def test_pictures_for_people_are_not_larger_than_a_screen(tmp_path):
+    ids = np.repeat(np.arange(5, dtype=np.uint8), 1200)[None].repeat(600, axis=0)
+    seen = outputs.Predicted(np.zeros([600, 6000, 3], np.uint8), ids, None, ids)
+    for kind, width in (("legend", 2048), ("comparison", 2 * 1024 + 6)):
+        drawn = cv2.imread(outputs.save(kind, seen, STYLE, str(tmp_path), "x.png"))[..., ::-1]
+        assert drawn.shape[1] == width and {tuple(color) for color in STYLE.colors[:5]} <= {
+            tuple(color) for color in drawn.reshape(-1, 3)}
+
+
 # --- what is read ----------------------------------------------------------------------------------------------------
 
 def test_images_of_other_kinds_are_read_as_color(tmp_path):
