@@ -9,8 +9,9 @@ import paddle
 from paddleseg.utils import get_image_list, logger
 
 from paddleseg_encnet import checkpoint, cli, cpu
+from paddleseg_encnet.datasets import names_of_classes
 from paddleseg_encnet.export import OUTPUT_OPS, export, verify
-from paddleseg_encnet.palettes import PALETTES, class_names, color_table, fitting
+from paddleseg_encnet.palettes import PALETTES, color_table, fitting
 
 
 def flags():
@@ -58,8 +59,8 @@ def described(config) -> dict:
     classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
     palette = fitting(PALETTES.get(dataset.get("type")), classes)
     colors = color_table(palette, config.test_config.get("custom_color"), max(classes, 256))
-    return {"transforms": dataset["transforms"], "class_names": class_names(palette, classes),
-            "palette": colors[:classes].tolist()}
+    names = names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))
+    return {"transforms": dataset["transforms"], "class_names": names, "palette": colors[:classes].tolist()}
 
 
 if __name__ == "__main__":
