@@ -40,7 +40,7 @@ class Predicted:
     Args:
         image: uint8 [H, W, 3], RGB.
         ids: uint8 or uint16 [H, W]; the largest number of the type is "unknown".
-        confidence: uint8 [H, W], 0 to 255 for 0 to 100 %; None if it was not asked for.
+        confidence: uint8 [H, W], 0 to 255 for 0 to 100 %; None if nobody asked.
         label: uint8 [H, W], 255 where it has no class; None without one.
     """
     image: np.ndarray

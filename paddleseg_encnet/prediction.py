@@ -19,7 +19,6 @@ from paddleseg_encnet.reading import DataError, check_mask, read_image, read_lab
 
 # What a label file has for class 0 in the data sets where that is not 0, and 0 for pixels without a class.
 VALUE_OF_CLASS_0 = {"ADE20K": 1, "PascalContext59": 1}
-MANY_WINDOWS = 100      # of one image: from here on it has a progress line of its own
 
 
 class Predictor:
@@ -28,7 +27,7 @@ class Predictor:
     Args:
         model: its first output is logits [B, C, H, W].
         transforms: what PaddleSeg applies to a validation image.
-        confidence: whether to keep it; it takes time.
+        confidence: whether it is wanted; it takes time.
         min_conf: pixels whose confidence is below become "unknown", the largest number of the mask's type.
         aug_eval, inference: as in evaluation.evaluate.
 
@@ -42,25 +41,25 @@ class Predictor:
     def __init__(self, model: paddle.nn.Layer, transforms: Compose, confidence: bool = False, min_conf: float = 0.0,
                  aug_eval: bool = False, **inference):
         self.model, self.transforms, self.inference = model, transforms, inference
-        self.keep_confidence, self.min_conf = confidence, min_conf
+        self.judges, self.min_conf = confidence or min_conf > 0, min_conf
         self.infer = infer.aug_inference if aug_eval else infer.inference
         self.in_strips = bool(inference.get("is_slide")) and not aug_eval and \
             all(type(transform) is Normalize for transform in transforms.transforms)
-        self.shows_windows = Ranks.join().first
 
     def read(self, path: str) -> np.ndarray:
         """The image as the transforms take it: uint8 [H, W, 3], BGR, or [H, W] for a network of one channel."""
         return read_image(path, self.transforms.read_flag)
 
-    def predict(self, image: np.ndarray) -> Predicted:
-        """Prediction for an image as `read` returns it."""
+    def predict(self, image: np.ndarray, show_windows: bool = False) -> Predicted:
+        """Prediction for an image as `read` returns it; `show_windows`: with a line on how far its windows have come.
+        """
         if image.ndim == 2:
             color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
         else:
             color = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         self.model.eval()
         with paddle.no_grad():
-            ids, confidence = self.by_strips(image) if self.in_strips else self.at_once(image)
+            ids, confidence = self.by_strips(image, show_windows) if self.in_strips else self.at_once(image)
         return Predicted(color, ids, confidence)
 
     def at_once(self, image: np.ndarray):
@@ -68,29 +67,24 @@ class Predictor:
         ids, logits = self.infer(self.model, paddle.to_tensor(data["img"][np.newaxis]), trans_info=data["trans_info"],
                                  **self.inference)
         ids = ids.numpy().reshape(ids.shape[-2:]).astype(mask_type(logits.shape[1]))
-        return ids, self.judge(ids, logits[0].numpy()) if self.keep_confidence or self.min_conf else None
+        return ids, self.judge(ids, logits[0].numpy()) if self.judges else None
 
-    def by_strips(self, image: np.ndarray):
+    def by_strips(self, image: np.ndarray, show_windows: bool):
         size, crop_size, stride = image.shape[:2], self.inference["crop_size"], self.inference["stride"]
 
         def logits_of(top, bottom, left, right):
             data = self.transformed(image[top:bottom, left:right])
             return self.model(paddle.to_tensor(data["img"][np.newaxis]))[0][0].numpy()
 
-        rows, columns = (sliding.windows(side, crop, step)
-                         for side, crop, step in zip(size, crop_size[::-1], stride[::-1]))
-        progress = Progress(len(rows), "rows of windows",
-                            visible=self.shows_windows and len(rows) * len(columns) >= MANY_WINDOWS)
-        ids, confidence = None, np.empty(size, np.uint8) if self.keep_confidence else None
+        progress = Progress(len(sliding.windows(size[0], crop_size[1], stride[1])), "rows of windows", show_windows)
+        ids, confidence = None, np.empty(size, np.uint8) if self.judges else None
         for first, logits in sliding.strips(logits_of, size, crop_size, stride):
             if ids is None:
                 ids = np.empty(size, mask_type(len(logits)))
             strip = slice(first, first + logits.shape[1])
             ids[strip] = logits.argmax(axis=0)
-            if self.keep_confidence or self.min_conf:
-                judged = self.judge(ids[strip], logits)
-                if self.keep_confidence:
-                    confidence[strip] = judged
+            if self.judges:
+                confidence[strip] = self.judge(ids[strip], logits)
             progress.advance()
         progress.close()
         return ids, confidence
@@ -143,7 +137,7 @@ def predict(predictor: Predictor, images: List[str], root: Optional[str], save_d
     left_out = []
     for path in own:
         try:
-            seen = predictor.predict(predictor.read(path))
+            seen = predictor.predict(predictor.read(path), show_windows=len(names) == 1)
             if "comparison" in kinds and (labels or {}).get(path):
                 seen.label = label_of(labels[path], seen.ids.shape, len(style.names), first_value, ignore_index)
         except ValueError as error:
