@@ -52,9 +52,11 @@ def test_options(config: Config, args=None) -> dict:
         options.update(is_slide=True, crop_size=args.crop_size, stride=args.stride)
     if options.get("is_slide") and not (options.get("crop_size") and options.get("stride")):
         raise ValueError("sliding windows (--is_slide, or is_slide in test_config) need crop_size and stride, both W H")
-    if options.get("is_slide") and min(*options["crop_size"], *options["stride"]) < 1:
-        raise ValueError(f"crop_size {options['crop_size']} and stride {options['stride']} of sliding windows must be "
-                         "at least 1")
+    if options.get("is_slide"):
+        crop_size, stride = options["crop_size"], options["stride"]
+        if any(not 1 <= step <= side for step, side in zip(stride, crop_size)):
+            raise ValueError(f"stride {stride[0]} {stride[1]} of sliding windows must be at least 1, and at most their "
+                             f"crop_size {crop_size[0]} {crop_size[1]}, so that no pixel is left out")
     if not options.get("aug_eval"):     # PaddleSeg's plain inference does not know them
         for key in ("scales", "flip_horizontal", "flip_vertical"):
             options.pop(key, None)

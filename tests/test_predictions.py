@@ -390,6 +390,8 @@ def test_video_from_the_command_line(predict, film, tmp_path):
     (["--alpha", 2], "--alpha must be from 0 to 1, is 2.0"),
     (["--min_conf", -1], "--min_conf must be from 0 to 1, is -1.0"),
     (["--palette", "CamVid"], "--palette CamVid has 11 classes, the network 19"),
+    (["--is_slide", "--crop_size", 64, 64, "--stride", 64, 65], "stride 64 65 of sliding windows must be at least 1"),
+    (["--is_slide", "--crop_size", 64, 64, "--stride", 0, 8], "stride 0 8 of sliding windows must be at least 1"),
     (["--custom_color", 1, 2], "takes R G B from 0 to 255 for each class, got 2 numbers"),
     (["--custom_color", 1, 2, 256], "takes R G B from 0 to 255")])
 def test_flags_that_make_no_sense(predict, arguments, words, tmp_path):
