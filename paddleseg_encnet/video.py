@@ -65,8 +65,8 @@ def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, targ
         logger.warning(f"{path} should have {promised} frames, but only {written} can be read")
     # VideoWriter does not say when the disk is full.
     if count_frames(target) != written:
-        raise OSError(f"cannot write the video {target}: of {written} frames {count_frames(target)} are in it; is "
-                      "there room?")
+        raise OSError(f"cannot write the overlay of {path}: of {written} frames {count_frames(target)} are in the "
+                      "file; is there room?")
 
 
 def open_writer(target: str, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
@@ -77,7 +77,8 @@ def open_writer(target: str, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
     if not writer.isOpened():
         advice = "is there room, and the right to write?" if ending == ".avi" else \
             "convert the video to .avi, which needs no codec beyond OpenCV's own, or pip install opencv-python"
-        raise OSError(f"this OpenCV cannot write {CODECS[ending]} video into {target}: {advice}")
+        raise OSError(f"this OpenCV cannot write a video of codec {CODECS[ending]} to {os.path.dirname(target)}: "
+                      f"{advice}")
     return writer
 
 

@@ -1,6 +1,7 @@
 """tools/predict.py and what it is made of: inputs, kinds of pictures, sliding windows, videos."""
 
 import os
+import resource
 import subprocess
 import sys
 
@@ -285,8 +286,20 @@ def test_nothing_is_left_of_a_video_that_was_not_finished(film, error, tmp_path)
 def test_video_without_a_codec(film, tmp_path, monkeypatch):
     monkeypatch.setitem(video.CODECS, ".mp4", "none")
     os.rename(film, tmp_path / "film.mov")
-    with pytest.raises(OSError, match="cannot write none video into .*film.*mp4: convert the video to .avi"):
+    with pytest.raises(OSError, match="cannot write a video of codec none to .*added_prediction: convert the video"):
         video.predict_video(predictor(), str(tmp_path / "film.mov"), str(tmp_path / "out"), STYLE)
+    assert not os.listdir(tmp_path / "out" / "added_prediction")
+
+
+def test_video_on_a_full_disk(film, tmp_path):
+    """OpenCV says nothing of it; the limit on a file's size does the same to it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match="film.avi: of 7 frames . are in the file; is there room?"):
+            video.predict_video(predictor(), film, str(tmp_path / "out"), STYLE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not os.listdir(tmp_path / "out" / "added_prediction")
 
 
