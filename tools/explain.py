@@ -1,0 +1,126 @@
+"""Shows what context encoding does:
+
+python tools/explain.py --config CONFIG --model_path WEIGHTS --image_path IMAGE             a page of that image
+python tools/explain.py --config CONFIG --model_path WEIGHTS --image_path FOLDER_OR_LIST    what each codeword gathers
+"""
+
+import csv
+import os
+
+import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
+
+import cv2
+from paddleseg.transforms import Compose
+from paddleseg.utils import logger, utils
+
+from paddleseg_encnet import checkpoint, cli, explain, explain_page, inputs, page, prediction, writing
+from paddleseg_encnet.devices import select_device
+from paddleseg_encnet.palettes import PALETTES, class_names, color_table, fitting
+from paddleseg_encnet.progress import Progress
+
+
+def flags():
+    flags = cli.parser("Explains what an EncNet saw")
+    flags.add_argument("--model_path", required=True, help="weights to explain")
+    flags.add_argument("--image_path", required=True, help="an image; or a folder, or a text file with an image a line")
+    flags.add_argument("--save_dir", default="./output/explain", help="folder for the page")
+    flags.add_argument("--label", metavar="FILE", help="label of the image; found by itself where the image is one of "
+                       "the config's val_dataset")
+    flags.add_argument("--device_id", type=int, default=0, help="which device of that kind")
+    return flags
+
+
+def main(args):
+    builder = cli.build(args)
+    cli.leave_out_pretrained(builder.config)
+    config = builder.config
+    images, _, labels = inputs.find_images(args.image_path)
+    single = os.path.isfile(args.image_path) and inputs.is_image(args.image_path)
+    if args.label and not single:
+        raise ValueError("--label is the label of one image; --image_path is a folder or a list")
+    name = os.path.splitext(os.path.basename(args.image_path))[0] if single else "codewords"
+    paths = {ending: os.path.join(args.save_dir, f"{name}.{ending}")
+             for ending in ("png", "html", *([] if single else ["csv"]))}
+    for path in paths.values():
+        writing.check_place(path)
+
+    utils.show_env_info()
+    utils.show_cfg_info(config)
+    select_device(args.device if ":" in args.device or args.device == "cpu" else f"{args.device}:{args.device_id}")
+    model = builder.model
+    explain.check_explainable(model, codewords=not single)
+    checkpoint.load(model, args.model_path)
+    logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")
+    if config.test_config.get("is_slide"):
+        logger.info("The image goes through the network whole, not in the windows of test_config: each has a context "
+                    "of its own")
+    transforms = Compose(builder.val_transforms)
+    classes = model.head.weight.shape[0]
+    palette = fitting(PALETTES.get(config.val_dataset_cfg.get("type")), classes)
+    names = class_names(palette, classes)
+    if single:
+        made = page_of_image(builder, model, transforms, args, names, color_table(palette))
+    else:
+        gathered = gather(model, transforms, images, classes)
+        made = explain_page.set_page(gathered, os.path.basename(os.path.abspath(args.image_path)), names)
+        rows = explain.table(gathered, model.enc_module.encoding[0].scale.numpy(), names)
+        writing.write(paths["csv"], lambda to: write_csv(to, rows))
+    writing.write(paths["png"], lambda to: write_png(to, page.as_picture(made)))
+    writing.write(paths["html"], lambda to: write_text(to, page.as_html(made)))
+    logger.info(f"Written: {', '.join(paths.values())}")
+
+
+def page_of_image(builder, model, transforms, args, names, colors) -> page.Page:
+    explanation = explain.explain(model, transforms, args.image_path)
+    dataset, label = builder.config.val_dataset_cfg, None
+    path = args.label or label_in_dataset(builder, args.image_path)
+    if path:
+        logger.info(f"The label is {path}")
+        label = prediction.label_of(path, explanation.ids.shape, len(names),
+                                    prediction.VALUE_OF_CLASS_0.get(dataset.get("type"), 0),
+                                    dataset.get("ignore_index", 255))
+    weights = model.head.weight.numpy()[:, :, 0, 0]                                         # [num_classes, C]
+    return explain_page.image_page(explanation, os.path.basename(args.image_path), names, colors, label, weights)
+
+
+def label_in_dataset(builder, image: str):
+    """The label that the config's val_dataset has for the image; None where it has none, or its files are not there."""
+    try:
+        pairs = builder.val_dataset.file_list
+    except (ValueError, OSError, RuntimeError, AttributeError) as error:     # what PaddleSeg's data sets raise
+        logger.info(f"No label was looked for in val_dataset: {cli.one_line(error)}")
+        return None
+    wanted = os.path.realpath(image)
+    return next((pair[1] for pair in pairs if len(pair) > 1 and pair[1] and os.path.realpath(pair[0]) == wanted), None)
+
+
+def gather(model, transforms, images, classes) -> explain.Gathered:
+    gathered = explain.Gathered(model.enc_module.num_codes, classes)
+    progress = Progress(len(images), "images")
+    for path in images:
+        gathered.add(path, explain.explain(model, transforms, path))
+        progress.advance()
+    progress.close()
+    return gathered
+
+
+def write_csv(path: str, rows: list):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([explain.TABLE_HEADER, *rows])
+
+
+def write_text(path: str, text: str):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def write_png(path: str, picture):
+    done, data = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    if not done:
+        raise OSError(f"OpenCV can't make a PNG of {picture.shape[1]} x {picture.shape[0]}")
+    with open(path, "wb") as file:
+        file.write(data.tobytes())
+
+
+if __name__ == "__main__":
+    cli.run(main, flags())
