@@ -16,6 +16,7 @@ import paddle.nn.functional as F
 from paddleseg.core import infer
 from paddleseg.transforms import Compose
 
+from paddleseg_encnet import encoding
 from paddleseg_encnet.reading import read_image
 
 BEST_IMAGES = 3         # kept for each codeword
@@ -23,8 +24,8 @@ MAP_WIDTH = 240         # of what is kept of them, in pixels
 
 
 class Explanation(NamedTuple):
-    """What a network did with one image. Without codewords (num_codes: 0) `codes`, `scale` and `assignment` are None,
-    without an SE branch `presence` is.
+    """What a network did with one image. Without codewords (num_codes: 0) all about them is None, without an SE
+    branch `presence` is.
 
     image: uint8 [H, W, 3], RGB.
     ids: int32 [H, W], the class of each pixel.
@@ -32,6 +33,8 @@ class Explanation(NamedTuple):
     assignment: float32 [K, h, w], how much of each position each codeword takes; sums to 1 over K.
     codes: float32 [K, C], what each codeword hands on: ReLU(BN(e_k)). The context is their mean or sum.
     scale: float32 [K], the trained factors s_k.
+    moved: what share of the image would be assigned otherwise if all codewords were one vector, their mean, 0 to 1. What
+        is left is told apart by the factors alone, that is by the distance of a feature from that vector.
     gamma: float32 [C], the attention, in (0, 1). The network multiplies channel c by 1 + gamma_c.
     before, after: float32 [C, h, w], the channels that the attention was applied to, and what came of them.
     presence: float32 [num_classes], the probability that the SE branch gives each class to be in the image.
@@ -43,6 +46,7 @@ class Explanation(NamedTuple):
     assignment: Optional[np.ndarray]
     codes: Optional[np.ndarray]
     scale: Optional[np.ndarray]
+    moved: Optional[float]
     gamma: np.ndarray
     before: np.ndarray
     after: np.ndarray
@@ -97,18 +101,25 @@ def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanati
     model.eval()
     with paddle.no_grad(), watched(model) as seen:
         ids, _ = infer.inference(model, images, trans_info=data["trans_info"])
-        assignment = codes = scale = presence = None
+        assignment = codes = scale = moved = presence = None
         if has_codewords(model):
             layer = model.enc_module.encoding[0]
             assignment = layer.assign(seen["features"])                                     # [1, N, K]
+            moved = float((assignment - assign_to_mean(layer, seen["features"])).abs().sum(axis=2).mean()) / 2
             assignment = assignment.numpy()[0].T.reshape([layer.num_codes, *seen["features"].shape[2:]])
             codes, scale = seen["codes"].numpy()[0], layer.scale.numpy()
         if hasattr(model, "se_layer"):
             presence = F.sigmoid(model.se_layer(seen["context"])).numpy()[0]
     color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
     return Explanation(color, ids.numpy().reshape(ids.shape[-2:]), seen["features"].numpy()[0], assignment, codes, scale,
-                       seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
+                       moved, seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
                        tuple(images.shape[2:]), data["trans_info"], model.align_corners)
+
+
+def assign_to_mean(layer: encoding.Encoding, features: paddle.Tensor) -> paddle.Tensor:
+    """The layer's assignment [B, N, K] of [B, C, h, w] if all its codewords were their mean."""
+    offsets = layer.flatten(features) - layer.codewords.mean(axis=0).unsqueeze([0, 2])
+    return encoding.assign(offsets, encoding.powers(offsets), paddle.zeros_like(layer.codewords), layer.scale)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ def image_page(explanation: Explanation, name: str, names: List[str], colors: np
         classifier: float32 [num_classes, C], the weights that turn channels into logits.
     """
     sections = [scene(explanation, names, colors, label), codewords(explanation), presence(explanation, names, label),
-                attention(explanation, names, classifier)]
+                attention(explanation), *channels(explanation, names, classifier)]
     return Page(f"What EncNet saw in {name}", [INTRODUCTION], sections)
 
 
@@ -46,7 +46,7 @@ def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label:
     image, ids = explanation.image, explanation.ids
     shares = shares_of(ids, len(names))
     shown = [int(c) for c in np.argsort(-shares, kind="stable") if shares[c] > 0]
-    width = 372
+    width = 370
     seen = ", ".join(f"{names[c]} {percent(shares[c])}" for c in shown)
     pictures = [Picture(limited(image), width, "Image", "The image", photo=True),
                 Picture(limited(drawing.colorize(ids, colors)), width, "Prediction", f"The prediction: {seen}")]
@@ -55,7 +55,7 @@ def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label:
                                 "The label"))
         of_label = shares_of(label, len(names))
         shown += [int(c) for c in np.flatnonzero(of_label) if c not in shown]
-    legend_width = 1140 if label is not None else 372
+    legend_width = 1140 if label is not None else 370
     legend = drawing.legend(names, colors, shown, legend_width * SHARP, SHARP)
     pictures.append(Picture(legend, round(legend.shape[1] / SHARP), "", f"Legend: {', '.join(names[c] for c in shown)}"))
     return Section("Image and prediction", ["What came out: the class of each pixel."], pictures)
@@ -74,9 +74,10 @@ def codewords(explanation: Explanation) -> Section:
         f"Each map shows what share of each position one of the {count} codewords takes, from dark (none) to yellow (the "
         "largest share in that map, given below it: each map has a scale of its own). At every position the shares of all "
         "codewords add up to 1. Strongest first: by their share of all positions.",
-        f"Are they used? As much as {use.alike:.1f} evenly used codewords of {count}. Do they differ? One pattern, or "
-        f"its negative, is {percent(use.common)} of what the {count} maps show"
-        + (": they hardly differ." if use.common > 0.8 else "; the rest tells them apart.")]
+        f"How many are in use? As much is used as {use.alike:.1f} of {count} codewords, used evenly. Do they differ? One "
+        f"pattern, or its negative, is {percent(use.common)} of what the {count} maps show. Do the codewords decide it? "
+        f"If all were one vector, {percent(explanation.moved)} of the image would go to other codewords"
+        + ("; so it is their factors that do: they sort the features by length." if explanation.moved < 0.05 else ".")]
     pictures = []
     for place, k in enumerate(order):
         large = place < STRONGEST
@@ -115,24 +116,32 @@ def presence(explanation: Explanation, names: List[str], label: Optional[np.ndar
     return Section(title, text, [Picture(chart, chart.shape[1] // SHARP, "", f"Probability of presence: {said}")])
 
 
-def attention(explanation: Explanation, names: List[str], classifier: Optional[np.ndarray]) -> Section:
+def attention(explanation: Explanation) -> Section:
+    gamma = explanation.gamma
+    chart = gamma_chart(gamma)
+    text = [f"The context gives each of the {len(gamma)} channels a gamma from 0 to 1, and the channel is multiplied by 1 + "
+            "gamma: none falls below what it was, so that what is raised least is lowered against the rest."]
+    return Section("Attention: how much the context raises each channel", text,
+                   [Picture(chart, chart.shape[1] // SHARP, "", f"Gamma of the channels, sorted: from {gamma.max():.2f} to "
+                            f"{gamma.min():.2f}, mean {gamma.mean():.2f}")])
+
+
+def channels(explanation: Explanation, names: List[str], classifier: Optional[np.ndarray]) -> List[Section]:
     gamma = explanation.gamma
     order = np.argsort(-gamma, kind="stable")
     count = min(CHANNELS, len(gamma) // 2)
-    text = [f"The context gives each of the {len(gamma)} channels a gamma from 0 to 1, and the channel is multiplied by 1 + "
-            "gamma: none falls below what it was, so that what is raised least is lowered against the rest.",
-            "Each pair is a channel before and after, with one scale for both."
-            + ("" if classifier is None else " The class named is the one that the classifier takes the channel for most.")]
-    chart = gamma_chart(gamma)
-    pictures = [Picture(chart, chart.shape[1] // SHARP, "",
-                        f"Gamma of the channels, sorted: from {gamma.min():.2f} to {gamma.max():.2f}, mean "
-                        f"{gamma.mean():.2f}")]
-    for words, channels in (("raised most", order[:count]), ("raised least", order[::-1][:count])):
-        for c in channels:
+    text = "Each pair is a channel before and after, in one scale."
+    if classifier is not None:
+        text += " The class named is the one that the classifier takes the channel for most."
+    sections = []
+    for words, chosen in (("raised most", order[:count]), ("raised least", order[::-1][:count])):
+        pictures = []
+        for c in chosen:
             speaks = "" if classifier is None else f"; for {names[int(classifier[:, c].argmax())]}"
-            caption = f"Channel {c}, {words}: gamma {gamma[c]:.2f}{speaks}"
+            caption = f"Channel {c}: gamma {gamma[c]:.2f}{speaks}"
             pictures.append(Picture(before_and_after(explanation, c), LARGE, caption, f"{caption}. Before and after"))
-    return Section("Attention: which channels the context raises", text, pictures)
+        sections.append(Section(f"Channels {words}", [text], pictures))
+    return sections
 
 
 def before_and_after(explanation: Explanation, channel: int) -> np.ndarray:
@@ -141,7 +150,7 @@ def before_and_after(explanation: Explanation, channel: int) -> np.ndarray:
     most = float(np.percentile(after, 99))      # single positions, often at the border, would leave the rest dark
     half = (LARGE - 4) // 2
     maps = [map_picture(explanation, values, most, half) for values in (before, after)]
-    return np.concatenate([maps[0], drawing.paper(len(maps[0]), 4 * SHARP), maps[1]], axis=1)
+    return np.concatenate([maps[0], drawing.paper(len(maps[0]), 4), maps[1]], axis=1)
 
 
 # --- a set of images -------------------------------------------------------------------------------------------------
@@ -228,9 +237,9 @@ def map_picture(explanation: Explanation, values: np.ndarray, most: float, width
     """A map [h, w] of the feature map as a picture of the image's shape, for `width` pixels of the page."""
     whole = explanation.on_image(values)
     height = max(1, round(whole.shape[0] * width / whole.shape[1]))
-    size = (width * SHARP, height * SHARP)
-    shrinks = size[0] < whole.shape[1]
-    return viridis(cv2.resize(whole, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), most)
+    shrinks = width < whole.shape[1]
+    small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return viridis(small, most)
 
 
 def limited(picture: np.ndarray, width: int = 744) -> np.ndarray:
