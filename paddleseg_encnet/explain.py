@@ -33,8 +33,8 @@ class Explanation(NamedTuple):
     assignment: float32 [K, h, w], how much of each position each codeword takes; sums to 1 over K.
     codes: float32 [K, C], what each codeword hands on: ReLU(BN(e_k)). The context is their mean or sum.
     scale: float32 [K], the trained factors s_k.
-    moved: what share of the image would be assigned otherwise if all codewords were one vector, their mean, 0 to 1. What
-        is left is told apart by the factors alone, that is by the distance of a feature from that vector.
+    moved: what share of the image would be assigned otherwise if all codewords were one vector, their mean, 0 to 1.
+        What is left is told apart by the factors alone, that is by the distance of a feature from that vector.
     gamma: float32 [C], the attention, in (0, 1). The network multiplies channel c by 1 + gamma_c.
     before, after: float32 [C, h, w], the channels that the attention was applied to, and what came of them.
     presence: float32 [num_classes], the probability that the SE branch gives each class to be in the image.
@@ -67,8 +67,8 @@ class Explanation(NamedTuple):
 
 
 def check_explainable(model: paddle.nn.Layer, codewords: bool = False):
-    """Raises ValueError where there is nothing to explain: no context encoding, or no `codewords` where they are needed.
-    """
+    """Raises ValueError where there is nothing to explain: no context encoding, or no codewords where `codewords` asks
+    for them."""
     kind = type(model).__name__
     if not hasattr(model, "enc_module"):
         switched_off = " (use_encoding is False)" if hasattr(model, "use_encoding") else ""
@@ -111,9 +111,10 @@ def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanati
         if hasattr(model, "se_layer"):
             presence = F.sigmoid(model.se_layer(seen["context"])).numpy()[0]
     color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
-    return Explanation(color, ids.numpy().reshape(ids.shape[-2:]), seen["features"].numpy()[0], assignment, codes, scale,
-                       moved, seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
-                       tuple(images.shape[2:]), data["trans_info"], model.align_corners)
+    return Explanation(
+        color, ids.numpy().reshape(ids.shape[-2:]), seen["features"].numpy()[0], assignment, codes, scale, moved,
+        seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
+        tuple(images.shape[2:]), data["trans_info"], model.align_corners)
 
 
 def assign_to_mean(layer: encoding.Encoding, features: paddle.Tensor) -> paddle.Tensor:

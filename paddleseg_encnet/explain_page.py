@@ -10,7 +10,7 @@ from paddleseg_encnet.explain import Explanation, Gathered, use_of_codewords
 from paddleseg_encnet.page import Page, Picture, Section
 from paddleseg_encnet.reading import read_image
 
-LARGE, MIDDLE, SMALL = 274, 222, 130        # widths of pictures: 4, 5 and 8 in a row of the PNG
+LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
 STRONGEST = 4           # codewords that are drawn large
 CHANNELS = 4            # of those raised most, and of those raised least
 LISTED = 24             # classes in the presence panel
@@ -46,46 +46,47 @@ def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label:
     image, ids = explanation.image, explanation.ids
     shares = shares_of(ids, len(names))
     shown = [int(c) for c in np.argsort(-shares, kind="stable") if shares[c] > 0]
-    width = 370
+    width = 370 if label is None else LARGE
     seen = ", ".join(f"{names[c]} {percent(shares[c])}" for c in shown)
     pictures = [Picture(limited(image), width, "Image", "The image", photo=True),
                 Picture(limited(drawing.colorize(ids, colors)), width, "Prediction", f"The prediction: {seen}")]
     if label is not None:
-        pictures.append(Picture(limited(drawing.colorize(label, colors)), width, "Label (black: no class)",
-                                "The label"))
+        pictures.append(Picture(limited(drawing.colorize(label, colors)), width, "Label (black: none)", "The label"))
         of_label = shares_of(label, len(names))
         shown += [int(c) for c in np.flatnonzero(of_label) if c not in shown]
-    legend_width = 1140 if label is not None else 370
-    legend = drawing.legend(names, colors, shown, legend_width * SHARP, SHARP)
-    pictures.append(Picture(legend, round(legend.shape[1] / SHARP), "", f"Legend: {', '.join(names[c] for c in shown)}"))
+    legend = drawing.legend(names, colors, shown, width * SHARP, SHARP)
+    pictures.append(Picture(legend, legend.shape[1] // SHARP, "", f"Legend: {', '.join(names[c] for c in shown)}"))
     return Section("Image and prediction", ["What came out: the class of each pixel."], pictures)
 
 
 def codewords(explanation: Explanation) -> Section:
     title = "Codewords: how the image is shared out"
     if explanation.assignment is None:
-        return Section(title, ["This network has no codewords (num_codes is 0): its context is the mean of the features "
-                               "over the image."], [])
+        return Section(title, ["This network has no codewords (num_codes is 0): its context is the mean of the "
+                               "features over the image."], [])
     shares, use = explanation.shares(), use_of_codewords(explanation)
     count, order = len(shares), np.argsort(-shares, kind="stable")
     totals = explanation.codes.sum(axis=1)
     context = totals / totals.sum() if totals.sum() > 0 else np.zeros(count)
     text = [
-        f"Each map shows what share of each position one of the {count} codewords takes, from dark (none) to yellow (the "
-        "largest share in that map, given below it: each map has a scale of its own). At every position the shares of all "
-        "codewords add up to 1. Strongest first: by their share of all positions.",
-        f"How many are in use? As much is used as {use.alike:.1f} of {count} codewords, used evenly. Do they differ? One "
-        f"pattern, or its negative, is {percent(use.common)} of what the {count} maps show. Do the codewords decide it? "
-        f"If all were one vector, {percent(explanation.moved)} of the image would go to other codewords"
-        + ("; so it is their factors that do: they sort the features by length." if explanation.moved < 0.05 else ".")]
+        f"Each map shows what share of each position one of the {count} codewords takes, from dark (none) to yellow "
+        "(the largest share in that map, given below it: each map has a scale of its own). At every position the "
+        "shares of all codewords add up to 1. Strongest first: by their share of all positions.",
+        f"How many are in use? As much is used as {use.alike:.1f} of {count} codewords, used evenly. Do they differ? "
+        f"One pattern, or its negative, is {percent(use.common)} of what the {count} maps show. Do the codewords decide "
+        f"it? If all were one vector, {percent(explanation.moved)} of the image would go to other codewords"
+        + ("; so it is their factors that do, which sort the features by their distance from it."
+           if explanation.moved < 0.05 else ".")]
     pictures = []
     for place, k in enumerate(order):
         large = place < STRONGEST
         values, most = explanation.assignment[k], float(explanation.assignment[k].max())
         width = LARGE if large else SMALL
         said = f"{percent(shares[k])} of the image"
-        caption = f"Codeword {k}: {said}, {percent(context[k])} of the context; yellow is {number(most)}; factor " \
-                  f"{explanation.scale[k]:.2f}" if large else f"{k}: {said}; yellow {number(most)}"
+        caption = f"{k}: {said}; yellow {number(most)}"
+        if large:
+            caption = f"Codeword {k}: {said}, {percent(context[k])} of the context; yellow is {number(most)}; factor " \
+                      f"{explanation.scale[k]:.2f}"
         pictures.append(Picture(map_picture(explanation, values, most, width), width, caption,
                                 f"Map of codeword {k}: {said}, at most {number(most)} of a position"))
     return Section(title, text, pictures)
@@ -102,12 +103,12 @@ def presence(explanation: Explanation, names: List[str], label: Optional[np.ndar
     kept = sorted(order, key=lambda c: (shares[c] == 0 and not (labelled is not None and labelled[c]),
                                         -explanation.presence[c]))[:LISTED]
     kept = [c for c in order if c in kept]
-    text = ["From the context alone, without a look at single pixels, a trained branch gives each class a probability to "
-            "be in the image (blue). Beside it, what share of the pixels was then predicted as the class (orange)"
+    text = ["From the context alone, without a look at single pixels, a trained branch gives each class a probability "
+            "to be in the image (blue). Beside it, what share of the pixels was then predicted as the class (orange)"
             + (", and whether the label has it." if label is not None else ".")]
     if len(kept) < len(names):
-        text.append(f"{len(kept)} of {len(names)} classes: those predicted{' or in the label' if label is not None else ''}, "
-                    "then those believed most.")
+        seen = "predicted" if label is None else "predicted or in the label"
+        text.append(f"{len(kept)} of {len(names)} classes: those {seen}, then those believed most.")
     said = "; ".join(f"{names[c]} {explanation.presence[c]:.2f}, {percent(shares[c])} of the pixels"
                      + ("" if labelled is None else ", in the label" if labelled[c] else ", not in the label")
                      for c in kept)
@@ -119,28 +120,28 @@ def presence(explanation: Explanation, names: List[str], label: Optional[np.ndar
 def attention(explanation: Explanation) -> Section:
     gamma = explanation.gamma
     chart = gamma_chart(gamma)
-    text = [f"The context gives each of the {len(gamma)} channels a gamma from 0 to 1, and the channel is multiplied by 1 + "
-            "gamma: none falls below what it was, so that what is raised least is lowered against the rest."]
+    text = [f"The context gives each of the {len(gamma)} channels a gamma from 0 to 1, and the channel is multiplied "
+            "by 1 + gamma: none falls below what it was, so that what is raised least is lowered against the rest."]
     return Section("Attention: how much the context raises each channel", text,
-                   [Picture(chart, chart.shape[1] // SHARP, "", f"Gamma of the channels, sorted: from {gamma.max():.2f} to "
-                            f"{gamma.min():.2f}, mean {gamma.mean():.2f}")])
+                   [Picture(chart, chart.shape[1] // SHARP, "", f"Gamma of the channels, sorted: from "
+                            f"{gamma.max():.2f} to {gamma.min():.2f}, mean {gamma.mean():.2f}")])
 
 
 def channels(explanation: Explanation, names: List[str], classifier: Optional[np.ndarray]) -> List[Section]:
     gamma = explanation.gamma
     order = np.argsort(-gamma, kind="stable")
     count = min(CHANNELS, len(gamma) // 2)
-    text = "Each pair is a channel before and after, in one scale."
+    explained = "Each pair is a channel before and after, in one scale."
     if classifier is not None:
-        text += " The class named is the one that the classifier takes the channel for most."
+        explained += " The class named is the one that the classifier takes the channel for most."
     sections = []
-    for words, chosen in (("raised most", order[:count]), ("raised least", order[::-1][:count])):
+    for words, chosen, text in (("raised most", order[:count], [explained]), ("raised least", order[::-1][:count], [])):
         pictures = []
         for c in chosen:
             speaks = "" if classifier is None else f"; for {names[int(classifier[:, c].argmax())]}"
             caption = f"Channel {c}: gamma {gamma[c]:.2f}{speaks}"
             pictures.append(Picture(before_and_after(explanation, c), LARGE, caption, f"{caption}. Before and after"))
-        sections.append(Section(f"Channels {words}", [text], pictures))
+        sections.append(Section(f"Channels {words}", text, pictures))
     return sections
 
 
@@ -171,10 +172,10 @@ def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
     rows = np.argsort(-shares, kind="stable")[:MAP_CODES]
     columns = np.argsort(-of_all, kind="stable")[:MAP_CLASSES]
     columns = columns[of_all[columns] > 0]
-    text = ["A number says how many times as much the codeword takes of the pixels predicted as the class as it takes of "
-            "all pixels: 1 is as much as anywhere, 2 twice as much, 0.5 half. So neither a common class nor a strong "
-            "codeword stands out by that alone. Rows: the strongest codeword first, with its share of all pixels. "
-            "Columns: the most frequent class first, with its share."]
+    text = ["A number says how many times as much the codeword takes of the pixels predicted as the class as it takes "
+            "of all pixels: 1 is as much as anywhere, 2 twice as much, 0.5 half. So neither a common class nor a strong "
+            "codeword stands out by that alone. Rows that look alike gather the same. Rows: the strongest codeword "
+            "first, with its share of all pixels. Columns: the most frequent class first, with its share."]
     if len(rows) < len(shares) or len(columns) < len(names):
         text.append(f"{len(rows)} of {len(shares)} codewords and {len(columns)} of {len(names)} classes are drawn: the "
                     "strongest, and the most frequent that were predicted; the CSV file has all.")
@@ -187,15 +188,15 @@ def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
 
 
 def images_of_codewords(gathered: Gathered) -> List[Section]:
-    text = ["For each, the images that it takes the largest share of, and its map there, from dark (none) to yellow (the "
-            "largest share in that map)."]
+    text = ["For each, the images that it takes the largest share of, and its map there, from dark (none) to yellow "
+            "(the largest share in that map)."]
     pictures = []
     for k in np.argsort(-gathered.shares(), kind="stable")[:STRONGEST]:
         for best in gathered.best[k]:
             most = float(best.map.max())
             pair = [thumbnail(best.path, best.map.shape), viridis(best.map, most)]
-            pictures.append(Picture(np.concatenate(pair, axis=1), 370,
-                                    f"Codeword {k}: {percent(best.share)} of this image; yellow is {number(most)}",
+            caption = f"Codeword {k}: {percent(best.share)} of this image; yellow is {number(most)}"
+            pictures.append(Picture(np.concatenate(pair, axis=1), 370, caption,
                                     f"An image and the map of codeword {k} in it", photo=True))
     return [Section("Where the strongest codewords are strongest", text, pictures)]
 
@@ -206,9 +207,9 @@ def attention_over_set(gathered: Gathered) -> Section:
     if len(gammas) < 2:
         return Section(title, ["One image has nothing to be compared with."], [])
     deviation = gammas.std(axis=0)
-    text = [f"Over the {len(gammas)} images the gamma of a channel has a standard deviation of {deviation.mean():.3f} in "
-            f"the mean over the channels; the channels' own means differ by {gammas.mean(axis=0).std():.3f}. The channels "
-            "that change most, with the image where the network raises each most and the one where least:"]
+    text = [f"From image to image, gamma has a standard deviation of {deviation.mean():.3f} in the mean over the "
+            f"channels; from channel to channel, its mean over the images has one of {gammas.mean(axis=0).std():.3f}. The "
+            "channels that change most, with the image where the network raises each most and the one where least:"]
     pictures = []
     for c in np.argsort(-deviation, kind="stable")[:3]:
         for word, i in (("most", int(gammas[:, c].argmax())), ("least", int(gammas[:, c].argmin()))):

@@ -18,11 +18,12 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #191919; background: #fff; m
        max-width: 1200px; }
 h1 { font-size: 1.6em; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.2em; margin: 1.6em 0 .2em; border-top: 1px solid #ccc; padding-top: .8em; }
-p { margin: .3em 0 .8em; max-width: 75ch; }
+p { margin: .3em 0 .8em; max-width: 100ch; }
 .pictures { display: flex; flex-wrap: wrap; gap: 14px; align-items: flex-start; }
 figure { margin: 0; max-width: 100%; }
 img { width: 100%; height: auto; display: block; }
 figcaption { font-size: 13px; line-height: 1.35; color: #5f5f5f; margin-top: 3px; }
+@media screen and (max-width: 600px) { figure.wide { width: 100% !important; } }
 @media print { body { font-size: 11pt; padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 
@@ -75,7 +76,9 @@ def figure(picture: Picture) -> str:
         raise OSError(f"OpenCV can't make a {kind} of a picture of {picture.pixels.shape}")
     source = f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
     caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>" if picture.caption else ""
-    return f'<figure style="width:{picture.width}px"><img alt="{html.escape(picture.alt)}" src="{source}">{caption}</figure>'
+    size = "wide" if picture.width > 200 else "narrow"
+    image = f'<img alt="{html.escape(picture.alt)}" src="{source}">'
+    return f'<figure class="{size}" style="width:{picture.width}px">{image}{caption}</figure>'
 
 
 # --- PNG -------------------------------------------------------------------------------------------------------------
@@ -124,7 +127,8 @@ class Canvas:
 
     def rule(self):
         self.room_for(30)
-        ImageDraw.Draw(self.paper).line([(MARGIN, self.bottom + 12), (WIDTH - MARGIN, self.bottom + 12)], (200, 200, 200))
+        y = self.bottom + 12
+        ImageDraw.Draw(self.paper).line([(MARGIN, y), (WIDTH - MARGIN, y)], (200, 200, 200))
         self.bottom += 24
 
     def write(self, text: str, font, color):
