@@ -73,8 +73,8 @@ def codewords(explanation: Explanation) -> Section:
         "(the largest share in that map, given below it: each map has a scale of its own). At every position the "
         "shares of all codewords add up to 1. Strongest first: by their share of all positions.",
         f"How many are in use? As much is used as {use.alike:.1f} of {count} codewords, used evenly. Do they differ? "
-        f"One pattern, or its negative, is {percent(use.common)} of what the {count} maps show. Do the codewords decide "
-        f"it? If all were one vector, {percent(explanation.moved)} of the image would go to other codewords"
+        f"One pattern, or its negative, is {percent(use.common)} of what the {count} maps show. Do the codewords "
+        f"decide it? If all were one vector, {percent(explanation.moved)} of the image would go to other codewords"
         + ("; so it is their factors that do, which sort the features by their distance from it."
            if explanation.moved < 0.05 else ".")]
     pictures = []
@@ -173,9 +173,9 @@ def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
     columns = np.argsort(-of_all, kind="stable")[:MAP_CLASSES]
     columns = columns[of_all[columns] > 0]
     text = ["A number says how many times as much the codeword takes of the pixels predicted as the class as it takes "
-            "of all pixels: 1 is as much as anywhere, 2 twice as much, 0.5 half. So neither a common class nor a strong "
-            "codeword stands out by that alone. Rows that look alike gather the same. Rows: the strongest codeword "
-            "first, with its share of all pixels. Columns: the most frequent class first, with its share."]
+            "of all pixels: 1 is as much as anywhere, 2 twice as much, 0.5 half. So neither a common class nor a "
+            "strong codeword stands out by that alone. Rows that look alike gather the same. Rows: the strongest "
+            "codeword first, with its share of all pixels. Columns: the most frequent class first, with its share."]
     if len(rows) < len(shares) or len(columns) < len(names):
         text.append(f"{len(rows)} of {len(shares)} codewords and {len(columns)} of {len(names)} classes are drawn: the "
                     "strongest, and the most frequent that were predicted; the CSV file has all.")
@@ -208,8 +208,8 @@ def attention_over_set(gathered: Gathered) -> Section:
         return Section(title, ["One image has nothing to be compared with."], [])
     deviation = gammas.std(axis=0)
     text = [f"From image to image, gamma has a standard deviation of {deviation.mean():.3f} in the mean over the "
-            f"channels; from channel to channel, its mean over the images has one of {gammas.mean(axis=0).std():.3f}. The "
-            "channels that change most, with the image where the network raises each most and the one where least:"]
+            f"channels; from channel to channel, its mean over the images has one of {gammas.mean(axis=0).std():.3f}. "
+            "The channels that change most, with the image where the network raises each most and the one where least:"]
     pictures = []
     for c in np.argsort(-deviation, kind="stable")[:3]:
         for word, i in (("most", int(gammas[:, c].argmax())), ("least", int(gammas[:, c].argmin()))):
