@@ -13,6 +13,7 @@ from paddleseg_encnet.reading import read_image
 LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
 STRONGEST = 4           # codewords that are drawn large
 CHANNELS = 4            # of those raised most, and of those raised least
+FACTORS_ALONE = 0.05    # codewords that move less of the image than this don't decide where it goes
 LISTED = 24             # classes in the presence panel
 MAP_CODES, MAP_CLASSES = 64, 40     # rows and columns of the heat map; the CSV has all
 SHARP = 2               # pixels of a chart for each of the page
@@ -71,12 +72,14 @@ def codewords(explanation: Explanation) -> Section:
     text = [
         f"Each map shows what share of each position one of the {count} codewords takes, from dark (none) to yellow "
         "(the largest share in that map, given below it: each map has a scale of its own). At every position the "
-        "shares of all codewords add up to 1. Strongest first: by their share of all positions.",
-        f"How many are in use? As much is used as {use.alike:.1f} of {count} codewords, used evenly. Do they differ? "
-        f"One pattern, or its negative, is {percent(use.common)} of what the {count} maps show. Do the codewords "
-        f"decide it? If all were one vector, {percent(explanation.moved)} of the image would go to other codewords"
-        + ("; so it is their factors that do, which sort the features by their distance from it."
-           if explanation.moved < 0.05 else ".")]
+        "shares of all codewords add up to 1. Strongest first: by their share of all positions. A codeword's factor, "
+        "times its squared distance from a feature, is what the softmax is taken of.",
+        f"How many are used? The shares are as uneven as if {use.alike:.1f} of {count} codewords were used evenly. Do "
+        f"they differ? {percent(use.common)} of what the {count} maps show is one pattern, or its negative. Do the "
+        f"codewords decide? If all were one vector, {percent(explanation.moved)} of the image would go to another "
+        "codeword"
+        + (": so here the trained factors decide, by how far a feature lies from that vector."
+           if explanation.moved < FACTORS_ALONE else ".")]
     pictures = []
     for place, k in enumerate(order):
         large = place < STRONGEST
