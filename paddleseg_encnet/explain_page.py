@@ -52,11 +52,10 @@ def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label:
     pictures = [Picture(limited(image), width, "Image", "The image", photo=True),
                 Picture(limited(drawing.colorize(ids, colors)), width, "Prediction", f"The prediction: {seen}")]
     if label is not None:
-        pictures.append(Picture(limited(drawing.colorize(label, colors)), width, "Label (black: none)", "The label"))
-        of_label = shares_of(label, len(names))
-        shown += [int(c) for c in np.flatnonzero(of_label) if c not in shown]
+        pictures.append(Picture(limited(drawing.colorize(label, colors)), width, "Label", "The label"))
+        shown += [int(c) for c in np.unique(label) if c not in shown]       # 255, no class, is called unknown
     legend = drawing.legend(names, colors, shown, width * SHARP, SHARP)
-    pictures.append(Picture(legend, legend.shape[1] // SHARP, "", f"Legend: {', '.join(names[c] for c in shown)}"))
+    pictures.append(Picture(legend, legend.shape[1] // SHARP, "", f"Legend: {', '.join(names[c] for c in shown if c < len(names))}"))
     return Section("Image and prediction", ["What came out: the class of each pixel."], pictures)
 
 
@@ -274,10 +273,7 @@ def number(value: float) -> str:
 
 def new_figure(width: int, height: int):
     """A matplotlib figure of so many pixels of the page."""
-    try:
-        from matplotlib.figure import Figure        # comes with PaddleSeg, through VisualDL; its import takes a second
-    except ImportError as error:
-        raise ImportError(f"the charts are drawn with matplotlib ({error}); pip install matplotlib") from error
+    from matplotlib.figure import Figure        # not above: its import takes a second
     return Figure((width / 100, height / 100), dpi=100 * SHARP, layout="constrained")
 
 

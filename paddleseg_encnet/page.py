@@ -102,16 +102,20 @@ def as_picture(page: Page) -> np.ndarray:
     return canvas.cut()
 
 
+def fonts() -> str:
+    """The folder of the fonts that pages are written in; ImportError without matplotlib, which brings them."""
+    try:
+        import matplotlib       # comes with PaddleSeg, through VisualDL; its import takes a second
+    except ImportError as error:
+        raise ImportError(f"pages are drawn with matplotlib ({error}); pip install matplotlib") from error
+    return os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
+
+
 class Canvas:
     """Paper that grows while it is written on from the top."""
 
     def __init__(self):
-        try:
-            import matplotlib       # comes with PaddleSeg, through VisualDL
-        except ImportError as error:
-            raise ImportError(f"the page is written with matplotlib's fonts ({error}); pip install matplotlib") \
-                from error
-        self.fonts = os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
+        self.fonts = fonts()
         self.paper = Image.new("RGB", (WIDTH, 1000), PAPER)
         self.bottom = MARGIN
 

@@ -14,9 +14,11 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import checkpoint, cli, explain, explain_page, inputs, page, prediction, writing
+from paddleseg_encnet.datasets import names_of_classes
 from paddleseg_encnet.devices import select_device
-from paddleseg_encnet.palettes import PALETTES, class_names, color_table, fitting
+from paddleseg_encnet.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.progress import Progress
+from paddleseg_encnet.reading import DataError
 
 
 def flags():
@@ -43,6 +45,7 @@ def main(args):
              for ending in ("png", "html", *([] if single else ["csv"]))}
     for path in paths.values():
         writing.check_place(path)
+    page.fonts()        # is what draws there, before the network runs?
 
     utils.show_env_info()
     utils.show_cfg_info(config)
@@ -56,18 +59,21 @@ def main(args):
                     "of its own")
     transforms = Compose(builder.val_transforms)
     classes = model.head.weight.shape[0]
-    palette = fitting(PALETTES.get(config.val_dataset_cfg.get("type")), classes)
-    names = class_names(palette, classes)
+    dataset, left_out = config.val_dataset_cfg, []
+    names = names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))
     if single:
-        made = page_of_image(builder, model, transforms, args, names, color_table(palette))
+        colors = color_table(fitting(PALETTES.get(dataset.get("type")), classes), size=max(256, classes))
+        made = page_of_image(builder, model, transforms, args, names, colors)
     else:
-        gathered = gather(model, transforms, images, classes)
+        gathered, left_out = gather(model, transforms, images, classes)
         made = explain_page.set_page(gathered, os.path.basename(os.path.abspath(args.image_path)), names)
         rows = explain.table(gathered, model.enc_module.encoding[0].scale.numpy(), names)
         writing.write(paths["csv"], lambda to: write_csv(to, rows))
     writing.write(paths["png"], lambda to: write_png(to, page.as_picture(made)))
     writing.write(paths["html"], lambda to: write_text(to, page.as_html(made)))
     logger.info(f"Written: {', '.join(paths.values())}")
+    if left_out:
+        raise DataError(f"{len(left_out)} of {len(images)} images left out: {left_out[0]}")
 
 
 def page_of_image(builder, model, transforms, args, names, colors) -> page.Page:
@@ -94,14 +100,22 @@ def label_in_dataset(builder, image: str):
     return next((pair[1] for pair in pairs if len(pair) > 1 and pair[1] and os.path.realpath(pair[0]) == wanted), None)
 
 
-def gather(model, transforms, images, classes) -> explain.Gathered:
-    gathered = explain.Gathered(model.enc_module.num_codes, classes)
+def gather(model, transforms, images, classes):
+    """What the codewords gather, and what was wrong with images that can't be read: they are left out, with a warning.
+    """
+    gathered, left_out = explain.Gathered(model.enc_module.num_codes, classes), []
     progress = Progress(len(images), "images")
     for path in images:
-        gathered.add(path, explain.explain(model, transforms, path))
+        try:
+            gathered.add(path, explain.explain(model, transforms, path))
+        except DataError as error:
+            logger.warning(f"left out: {error}")
+            left_out.append(str(error))
         progress.advance()
     progress.close()
-    return gathered
+    if len(left_out) == len(images):
+        raise DataError(f"no image could be read: {left_out[0]}")
+    return gathered, left_out
 
 
 def write_csv(path: str, rows: list):
