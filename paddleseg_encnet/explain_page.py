@@ -55,7 +55,8 @@ def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label:
         pictures.append(Picture(limited(drawing.colorize(label, colors)), width, "Label", "The label"))
         shown += [int(c) for c in np.unique(label) if c not in shown]       # 255, no class, is called unknown
     legend = drawing.legend(names, colors, shown, width * SHARP, SHARP)
-    pictures.append(Picture(legend, legend.shape[1] // SHARP, "", f"Legend: {', '.join(names[c] for c in shown if c < len(names))}"))
+    named = ", ".join(names[c] for c in shown if c < len(names))
+    pictures.append(Picture(legend, legend.shape[1] // SHARP, "", f"Legend: {named}"))
     return Section("Image and prediction", ["What came out: the class of each pixel."], pictures)
 
 
