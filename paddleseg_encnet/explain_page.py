@@ -11,6 +11,7 @@ from paddleseg_encnet.page import Page, Picture, Section
 from paddleseg_encnet.reading import read_image
 
 LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
+CHART = 540             # width of a chart, whose letters can still be read when a phone shrinks it
 STRONGEST = 4           # codewords that are drawn large
 CHANNELS = 4            # of those raised most, and of those raised least
 FACTORS_ALONE = 0.05    # codewords that move less of the image than this don't decide where it goes
@@ -185,7 +186,7 @@ def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
     chart = lift_chart(lift[np.ix_(rows, columns)], [f"{k}   {percent(shares[k])}" for k in rows],
                        [f"{names[c]}   {percent(of_all[c])}" for c in columns])
     most = "; ".join(f"codeword {k} most of {names[int(np.nanargmax(lift[k]))]} ({number(np.nanmax(lift[k]))} times)"
-                     for k in rows[:STRONGEST])
+                     for k in rows[:STRONGEST] if shares[k] > 0)
     width = min(1140, chart.shape[1] // SHARP)
     return Section("Classes that each codeword gathers", text, [Picture(chart, width, "", f"Heat map: {most}")])
 
@@ -193,9 +194,9 @@ def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
 def images_of_codewords(gathered: Gathered) -> List[Section]:
     text = ["For each, the images that it takes the largest share of, and its map there, from dark (none) to yellow "
             "(the largest share in that map)."]
-    pictures = []
-    for k in np.argsort(-gathered.shares(), kind="stable")[:STRONGEST]:
-        for best in gathered.best[k]:
+    pictures, shares = [], gathered.shares()
+    for k in np.argsort(-shares, kind="stable")[:STRONGEST]:
+        for best in gathered.best[k] if shares[k] > 0 else []:
             most = float(best.map.max())
             pair = [thumbnail(best.path, best.map.shape), viridis(best.map, most)]
             caption = f"Codeword {k}: {percent(best.share)} of this image; yellow is {number(most)}"
@@ -287,10 +288,10 @@ def pixels_of(figure) -> np.ndarray:
 
 def presence_chart(probabilities, shares, names: List[str], labelled) -> np.ndarray:
     places = range(len(names))
-    figure = new_figure(700, 60 + 24 * len(names))
+    figure = new_figure(CHART, 70 + 24 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
-    for axes, values, color, title in ((left, probabilities, BLUE, "believed present, probability"),
-                                       (right, shares, ORANGE, "predicted, share of pixels")):
+    for axes, values, color, title in ((left, probabilities, BLUE, "believed present,\nprobability"),
+                                       (right, shares, ORANGE, "predicted,\nshare of pixels")):
         axes.barh(places, values, 0.7, color=color)
         axes.set_title(title, fontsize=10)
         axes.set_xlim(0, 1.25 * max(1e-9, max(values)) if axes is right else 1.2)
@@ -309,9 +310,9 @@ def presence_chart(probabilities, shares, names: List[str], labelled) -> np.ndar
 
 
 def gamma_chart(gamma: np.ndarray) -> np.ndarray:
-    figure = new_figure(700, 190)
+    figure = new_figure(CHART, 190)
     axes = figure.add_subplot(xlim=(0, len(gamma)), ylim=(0, 1), ylabel="gamma",
-                              xlabel=f"the {len(gamma)} channels, from the one raised most to the one raised least")
+                              xlabel=f"the {len(gamma)} channels, raised most to raised least")
     ordered = np.sort(gamma)[::-1]
     axes.fill_between(np.arange(len(gamma)) + 0.5, ordered, color=BLUE, alpha=0.3)
     axes.plot(np.arange(len(gamma)) + 0.5, ordered, color=BLUE)

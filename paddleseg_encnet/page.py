@@ -23,7 +23,10 @@ p { margin: .3em 0 .8em; max-width: 100ch; }
 figure { margin: 0; max-width: 100%; }
 img { width: 100%; height: auto; display: block; }
 figcaption { font-size: 13px; line-height: 1.35; color: #5f5f5f; margin-top: 3px; }
-@media screen and (max-width: 600px) { figure.wide { width: 100% !important; } }
+@media screen and (max-width: 600px) {
+  figure.wide { width: 100% !important; }
+  figure.huge { overflow-x: auto; } figure.huge img { width: 640px; }
+}
 @media print { body { font-size: 11pt; padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 
@@ -76,7 +79,7 @@ def figure(picture: Picture) -> str:
         raise OSError(f"OpenCV can't make a {kind} of a picture of {picture.pixels.shape}")
     source = f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
     caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>" if picture.caption else ""
-    size = "wide" if picture.width > 200 else "narrow"
+    size = "huge" if picture.width > 600 else "wide" if picture.width > 200 else "narrow"
     image = f'<img alt="{html.escape(picture.alt)}" src="{source}">'
     return f'<figure class="{size}" style="width:{picture.width}px">{image}{caption}</figure>'
 

@@ -156,6 +156,20 @@ def test_lift_by_hand():
     assert rows[1] == [0, -1.0, 0.8, "b", 0.25, 0.5, 0.625] and rows[5][-1] is None
 
 
+def test_codeword_that_nothing_goes_to(explanation, image):
+    """Far away, its share underflows to 0; the pages still say what there is to say."""
+    maps = np.zeros_like(explanation.assignment)
+    maps[2] = 1
+    alone = explanation._replace(assignment=maps, codes=np.zeros_like(explanation.codes))
+    gathered = explain.Gathered(5, 11)
+    gathered.add(str(image), alone)
+    assert gathered.shares().tolist() == [0, 0, 1, 0, 0] and np.isnan(gathered.lift()[0]).all()
+    text = page.as_html(explain_page.set_page(gathered, "x", NAMES))
+    assert "Codeword 2: 100 % of this image" in text and "Codeword 0" not in text
+    text = page.as_html(explain_page.image_page(alone, "x", NAMES, color_table(CAMVID)))
+    assert "Codeword 0: 0 % of the image, 0 % of the context; yellow is 0;" in text and "as if 1.0 of 5" in text
+
+
 @pytest.mark.parametrize("maps, alike, common", [
     ([[1, 1, 0, 0], [0, 0, 1, 1]], 2, 1),                                           # each the other's negative
     ([[0.25, 0.25, 0.25, 0.25], [0.75, 0.75, 0.75, 0.75]], 0.25 ** -0.25 * 0.75 ** -0.75, 1),   # no pattern at all
