@@ -9,6 +9,7 @@ scene, which take the place of the cities, are `highway`, `city`, `residential` 
 
 import contextlib
 import functools
+import gc
 import json
 import multiprocessing
 import os
@@ -129,8 +130,10 @@ def _processes(jobs):
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    # What they inherited is not theirs to clear up: collecting a loader that
+    # the parent has given up would wait for threads that are not here.
     pool = multiprocessing.get_context(method).Pool(
-        max(1, min(cpu_count(), jobs // 8)))
+        max(1, min(cpu_count(), jobs // 8)), initializer=gc.freeze)
     try:
         yield pool
         # They end by themselves: on a signal Paddle's handler, which they
