@@ -43,7 +43,7 @@ class Schedule(NamedTuple):
 def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, save_dir: str, batch_size: int = 2,
           val_dataset=None, test_config: dict = None, precision: Precision = None, num_workers: int = 0,
           resume_model: str = None, use_ema: bool = False, use_vdl: bool = False,
-          profiler_options: str = None) -> saving.Best:
+          profiler_options: str = None, hyper_parameters: dict = None) -> saving.Best:
     """Trains `model` in place, leaves checkpoints in `save_dir` and returns the best score.
 
     Its random numbers are those of a seed that Python's generator gives, or the checkpoint; so seed before, with
@@ -58,6 +58,7 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
             newest whole checkpoint is taken; or "auto", which is `save_dir` if it holds one.
         use_ema: also evaluate and save an exponential moving average of the weights.
         use_vdl: write a VisualDL log into `save_dir`.
+        hyper_parameters: {name: number or text} for that log.
 
     Raises:
         DataError: a sample can't be read or its label doesn't fit.
@@ -77,18 +78,21 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         tracked["ema_model"] = moving_average(model, found)
     network = ranks.distribute(model)
     saver = saving.Saver(save_dir, schedule.keep_checkpoint_max, found and found.folder, writes=ranks.first)
+    board = Dashboard(save_dir if use_vdl and ranks.first else None, schedule, state, found and found.folder,
+                      hyper_parameters)
     del found       # as large as model and optimiser
-    board = Dashboard(save_dir if use_vdl and ranks.first else None)
     meter = Meter(batches)
 
-    def score(name: str) -> float:
+    def score(name: str):
         ranks.share(tracked[name])
-        result = evaluate(tracked[name], val_dataset, precision, num_workers, **(test_config or {}))
+        options = test_config or {}
+        result = evaluate(tracked[name], val_dataset, precision, num_workers, losses=losses if use_vdl else None,
+                          **options)
+        state.scored(name, result.mean_iou)
         if name == "model":
-            board.evaluated(state.step, result)
-        return result.mean_iou
+            board.evaluated(state, result, tracked[name], val_dataset, precision, **options)
 
-    with Stop() as stop:
+    with board, Stop() as stop:
         if not state.evaluated and val_dataset is not None:     # the run was ended in this evaluation
             save_and_evaluate(state, saver, tracked, optimizer, score, stop, ranks)
         network.train()
@@ -117,7 +121,8 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
             if state.step % schedule.log_iters == 0:
                 pace = meter.read()
                 log(state.step, schedule.iters, pace, lr, batches.epoch, batch_size)
-                board.stepped(state.step, dict(zip(loss_names(model, len(terms)), pace.losses)), lr, pace)
+                board.stepped(state.step, dict(zip(loss_names(model, len(terms)), pace.losses)), lr, pace,
+                              batch_size * ranks.count)
 
             due = schedule.saves_at(state.step)
             if due or stopping:
@@ -126,9 +131,8 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
                 save_and_evaluate(state, saver, tracked, optimizer, score, stop, ranks, stopping)
                 network.train()
                 meter.restart()
-    if state.evaluations_since_best == schedule.early_stop_intervals:
-        logger.info(f"Early stopping: {state.evaluations_since_best} evaluations without a better mIoU")
-    board.close()
+        if state.evaluations_since_best == schedule.early_stop_intervals:
+            logger.info(f"Early stopping: {state.evaluations_since_best} evaluations without a better mIoU")
     return state.best.get("model", saving.Best())
 
 
@@ -154,7 +158,7 @@ def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, o
     """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.
 
     Args:
-        score: takes the name of a tracked network and returns its mean IoU.
+        score: takes the name of a tracked network and gives its score to the state.
         stopping: end the run, with Stopped, when the checkpoint is written.
     """
     stop.saved = folder = saver.save(state, tracked, optimizer)
@@ -164,7 +168,7 @@ def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, o
     if not state.evaluated:
         with stop.at_once():
             for name in tracked:
-                state.scored(name, score(name))
+                score(name)
         state.evaluated = True
         saver.evaluated(folder, state)
         ranks.meet()

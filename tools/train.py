@@ -7,7 +7,7 @@ import random
 import paddle
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, data_checks, download, recipe
+from paddleseg_encnet import checkpoint, cli, dashboard, data_checks, download, recipe
 from paddleseg_encnet.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import Schedule, train
 
@@ -73,7 +73,8 @@ def main(args):
                    args.early_stop_intervals),
           args.save_dir, config.batch_size, val_dataset, cli.test_options(config),
           Precision(args.precision, args.amp_level), args.num_workers, args.resume_model, args.use_ema, args.use_vdl,
-          args.profiler_options)
+          args.profiler_options,
+          dashboard.hyper_parameters(config.dic, model, config.batch_size * ranks.count, seed))
 
 
 if __name__ == "__main__":
