@@ -1,5 +1,6 @@
 """A training run of milliseconds a step, for tests of what happens around the steps. As a script it is one process of
 its own, or one of several ranks:  tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume] [--workers N]
+[--use_vdl]
 """
 
 import os
@@ -70,7 +71,7 @@ def parts(scenes, width: int = 8, iters: int = 40):
 
 
 def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = None, loss=None, evaluate: bool = True,
-        width: int = 8, save_interval: int = 10, keep: int = 5, **options) -> Run:
+        width: int = 8, save_interval: int = 10, keep: int = 5, log_iters: int = 1000, **options) -> Run:
     """Trains; `before_step(n)` is called in the n-th step that this call takes, after its batch was read."""
     model, data, val, optimizer = parts(scenes, width)
     images = []
@@ -84,7 +85,7 @@ def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = 
     model.register_forward_pre_hook(see)
     best = training.train(
         model, data, optimizer, {"types": [loss or CrossEntropyLoss(ignore_index=255)], "coef": [1]},
-        training.Schedule(iters, save_interval, log_iters=1000, keep_checkpoint_max=keep), str(save_dir), batch_size=2,
+        training.Schedule(iters, save_interval, log_iters, keep_checkpoint_max=keep), str(save_dir), batch_size=2,
         val_dataset=val if evaluate else None, **options)
     return Run(model, optimizer, images, best)
 
@@ -114,7 +115,8 @@ if __name__ == "__main__":
         hook = stop_at(int(more[more.index("--term") + 1]))
     try:
         done = run(scenes, save_dir, int(iters), hook, resume_model="auto" if "--resume" in more else None,
-                   num_workers=int(more[more.index("--workers") + 1]) if "--workers" in more else 0)
+                   num_workers=int(more[more.index("--workers") + 1]) if "--workers" in more else 0,
+                   use_vdl="--use_vdl" in more, log_iters=1 if "--use_vdl" in more else 1000)
     except Stopped as stopped:
         print(stopped)
         sys.exit(128 + stopped.signum)
