@@ -64,8 +64,8 @@ class Dashboard:
         try:
             from visualdl.component import base_component
         except Exception as error:      # it is there but doesn't fit its protobuf, for instance
-            logger.warning(f"--use_vdl: no log is written, visualdl can't be imported ({type(error).__name__}: {error});"
-                           " pip install visualdl")
+            logger.warning("--use_vdl: no log is written, visualdl can't be imported "
+                           f"({type(error).__name__}: {error}); pip install visualdl")
             self.folder = None
             return
         self.make = base_component
@@ -104,17 +104,18 @@ class Dashboard:
             "Evaluate/best_mIoU": best.mean_iou, "Evaluate/best_iter": best.step,
             **{f"Evaluate/loss_{name}": value for name, value in scores.losses.items()}}
         if best.step == state.step:
-            values["Evaluate/best_FWIoU"], values["Evaluate/best_Acc"] = values["Evaluate/FWIoU"], values["Evaluate/Acc"]
+            values["Evaluate/best_FWIoU"], values["Evaluate/best_Acc"] = scores.frequency_weighted_iou, scores.accuracy
         if scores.presence is not None:
             values["Evaluate/presence_AP"] = scores.presence.mean_average_precision
         names = class_names(dataset)
         self.write(state.step, values, {f"IoU/{name}": value for name, value in zip(names, scores.class_iou)
                                         if not math.isnan(value)})      # nan: absent, so there is nothing to tell
         if self.shows(state.step):
-            with self.careful("draw the validation images"), paddle.no_grad(), attention(model) as gamma:
+            panels = {}
+            with attention(model) as gamma, self.careful("draw the validation images"), paddle.no_grad():
                 panels = look(model, dataset, precision, **inference)
-                self.write(state.step, images=panels, histograms={**codebook(model), "Encoding/gamma": gamma})
-        if self.log is not None:
+            self.write(state.step, images=panels, histograms={**codebook(model), "Encoding/gamma": gamma})
+        with self.careful("write its log"):
             os.fsync(self.log.file.fileno())        # the checkpoint is about to say that this evaluation is done
 
     def shows(self, step: int) -> bool:
@@ -125,28 +126,28 @@ class Dashboard:
         return math.ceil(step / interval) % spacing == 0 or step >= self.schedule.iters
 
     def write(self, step: int, *scalars: Dict[str, float], images: Dict[str, np.ndarray] = None,
-              histograms: Dict[str, np.ndarray] = None):
+              histograms: Dict[str, List[np.ndarray]] = None):
         """Appends records by tag, without what is not finite: the page can't show that."""
         if self.folder is None:
             return
         now = round(time.time() * 1000)
         records, left_out = [], []
-        for tag, value in ((tag, value) for group in scalars for tag, value in group.items()):
-            if math.isfinite(value):
-                records.append(self.make.scalar(legal(tag), value, step, now))
-            else:
-                left_out.append(tag)
-        for tag, image in (images or {}).items():
-            records.append(self.make.image(legal(tag), image, step, now))
-        for tag, values in (histograms or {}).items():
-            values = np.concatenate([np.ravel(part) for part in values]) if len(values) else np.zeros(0)
-            finite = values[np.isfinite(values)]
-            if finite.size < values.size:
-                left_out.append(tag)
-            if finite.size:
-                records.append(self.make.histogram(tag, *np.histogram(finite, BINS), step, now))
-        self.say_once(left_out, step)
         with self.careful("write its log"):
+            for tag, value in ((tag, value) for group in scalars for tag, value in group.items()):
+                if math.isfinite(value):
+                    records.append(self.make.scalar(legal(tag), value, step, now))
+                else:
+                    left_out.append(tag)
+            for tag, image in (images or {}).items():
+                records.append(self.make.image(legal(tag), image, step, now))
+            for tag, parts in (histograms or {}).items():
+                values = np.concatenate([np.zeros(0), *map(np.ravel, parts)])
+                finite = values[np.isfinite(values)]
+                if finite.size < values.size:
+                    left_out.append(tag)
+                if finite.size:
+                    records.append(self.make.histogram(tag, *np.histogram(finite, BINS), step, now))
+            self.say_once(left_out, step)
             if self.log is None:
                 self.log = Log.new(self.folder)
             if self.log.is_empty():
@@ -250,7 +251,8 @@ def comes_after(value, state: State) -> bool:
     """Whether a record was written after the checkpoint with this state; its evaluation may still be due."""
     if value.WhichOneof("one_value") in ("meta_data", "hparam"):
         return False
-    return value.id > state.step or value.id == state.step and not state.evaluated and not value.tag.startswith("Train/")
+    of_evaluation = not value.tag.startswith("Train/")
+    return value.id > state.step or value.id == state.step and of_evaluation and not state.evaluated
 
 
 def legal(tag: str) -> str:
@@ -267,7 +269,7 @@ def command(folder: str) -> str:
 
 def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool = False,
          **inference) -> Dict[str, np.ndarray]:
-    """A panel for each of a handful of images, evenly spaced over the set, by tag. Arguments are those of evaluate()."""
+    """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes."""
     predict = infer.aug_inference if aug_eval else infer.inference
     colors = color_table(PALETTES.get(type(dataset).__name__))
     indices = np.unique(np.linspace(0, len(dataset) - 1, IMAGES).round().astype(int)).tolist()
@@ -338,18 +340,18 @@ def hyper_parameters(config: dict, model: paddle.nn.Layer, batch: int, seed: int
         config: PaddleSeg's, as it is used.
         batch: samples a step, over all devices.
     """
-    network = config["model"]
-    coefficients = config["loss"]["coef"]
-    crops = [transform["crop_size"] for transform in config["train_dataset"].get("transforms", [])
+    network, rate = config["model"], config.get("lr_scheduler", {}).get("learning_rate")
+    coefficients = config.get("loss", {}).get("coef", [])
+    crops = [transform["crop_size"] for transform in config.get("train_dataset", {}).get("transforms", [])
              if "crop_size" in transform]
     values = {
-        "lr": config.get("lr_scheduler", {}).get("learning_rate"), "batch": batch, "iters": config["iters"],
-        "crop": "x".join(map(str, crops[0])) if crops else None,
+        "lr": rate and float(rate), "batch": batch, "iters": config["iters"],
+        "crop": "x".join(map(str, np.ravel(crops[0]))) if crops else None,
         "model": network["type"], "backbone": network.get("backbone", {}).get("type"),
         **{key: value for key, value in network.items()
            if isinstance(value, (bool, int, float, str)) and key not in ("type", "num_classes")},
         **{f"coef_{name}": float(value) for name, value in
            zip(loss_names(model, len(coefficients)), coefficients)},
         "seed": seed}
-    # A column has one type: VisualDL would show truth values as 0 and 1, and takes no other types.
+    # VisualDL would show truth values as 0 and 1.
     return {key: str(value) if isinstance(value, bool) else value for key, value in values.items() if value is not None}

@@ -19,6 +19,7 @@ from paddleseg.models.losses import CrossEntropyLoss
 
 from paddleseg_encnet import checkpoint, data_order, resuming, saving
 from paddleseg_encnet.checkpoint import CheckpointError
+from paddleseg_encnet.dashboard import whole_records
 from paddleseg_encnet.devices import Precision
 from paddleseg_encnet.finite import NotFinite
 from paddleseg_encnet.saving import SaveError
@@ -82,16 +83,18 @@ def test_order_and_augmentation_do_not_depend_on_workers(whole, scenes, tmp_path
 def test_killed_process_ends_as_in_one_go(whole, scenes, tmp_path):
     """In another process, whose parameters have other names, and ended by SIGKILL. Its workers end with it."""
     script = ROOT / "tests" / "tiny_run.py"
-    process = subprocess.Popen([sys.executable, script, scenes, tmp_path, "40", "--workers", "2"],
+    process = subprocess.Popen([sys.executable, script, scenes, tmp_path, "40", "--workers", "2", "--use_vdl"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (tmp_path / "iter_10").exists() and process.poll() is None:
         time.sleep(0.01)
     workers = children_of(process.pid)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    second = tiny_run.run(scenes, tmp_path, resume_model="auto")
+    second = tiny_run.run(scenes, tmp_path, resume_model="auto", use_vdl=True, log_iters=1)
     assert len(second.images) <= 30 and second.images == whole[1].images[-len(second.images):]
     assert differing(second, whole[1]) == [] and second.best == whole[1].best
+    log, = tmp_path.glob("vdlrecords*")
+    assert [value.id for _, value in whole_records(log) if value.tag == "Train/loss"] == list(range(1, 41))
     deadline = time.monotonic() + 20
     while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -318,9 +321,11 @@ def test_full_disk_leaves_the_last_checkpoint(whole, scenes, tmp_path, monkeypat
 
 def test_two_ranks_stop_at_the_same_step(scenes, tmp_path):
     """Over gloo, where only the second rank gets the signal. How they go on: tests/stress_resume.py."""
-    code, logs = tiny_run.launch(scenes, tmp_path / "run", "--term", "7", "1")
+    code, logs = tiny_run.launch(scenes, tmp_path / "run", "--term", "7", "1", "--use_vdl")
     assert code != 0 and all("stopped by SIGTERM; go on with --resume_model" in log for log in logs), logs
     assert saving.iteration_folders(str(tmp_path / "run")) == ["iter_7"]
+    log, = (tmp_path / "run").glob("vdlrecords*")       # the first one writes it
+    assert [value.id for _, value in whole_records(log) if value.tag == "Train/loss"] == list(range(1, 8))
 
 
 # --- numbers that go wrong -------------------------------------------------------------------------------------------
