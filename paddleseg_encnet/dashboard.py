@@ -37,7 +37,7 @@ from paddleseg_encnet.saving import Best, State
 # PNG a photograph takes up to 3 bytes a pixel and the three others together a tenth of that, so a panel stays below
 # 384 x 384 x 3.3 bytes, about half a megabyte, and all of them below 200 MB; typical ones take a third of it.
 SHOWN, IMAGES, SIDE = 100, 4, 384
-BINS = 40       # of a histogram
+BINS = (10, 40)         # fewest and most of a histogram
 # What the table of hyper-parameters shows beside them: the last value of each.
 METRICS = ["Evaluate/best_mIoU", "Evaluate/best_iter", "Evaluate/best_FWIoU", "Evaluate/best_Acc", "Train/loss"]
 
@@ -101,15 +101,15 @@ class Dashboard:
         values = {
             "Evaluate/mIoU": scores.mean_iou, "Evaluate/FWIoU": scores.frequency_weighted_iou,
             "Evaluate/Acc": scores.accuracy, "Evaluate/mAcc": scores.mean_accuracy,
-            "Evaluate/best_mIoU": best.mean_iou, "Evaluate/best_iter": best.step,
             **{f"Evaluate/loss_{name}": value for name, value in scores.losses.items()}}
-        if best.step == state.step:
-            values["Evaluate/best_FWIoU"], values["Evaluate/best_Acc"] = scores.frequency_weighted_iou, scores.accuracy
         if scores.presence is not None:
             values["Evaluate/presence_AP"] = scores.presence.mean_average_precision
-        names = class_names(dataset)
-        self.write(state.step, values, {f"IoU/{name}": value for name, value in zip(names, scores.class_iou)
-                                        if not math.isnan(value)})      # nan: absent, so there is nothing to tell
+        values.update({"Evaluate/best_mIoU": best.mean_iou, "Evaluate/best_iter": best.step})
+        if best.step == state.step:
+            values.update({"Evaluate/best_FWIoU": scores.frequency_weighted_iou, "Evaluate/best_Acc": scores.accuracy})
+        values.update({f"IoU/{name}": value for name, value in zip(class_names(dataset), scores.class_iou)
+                       if not math.isnan(value)})       # nan: the class is absent, which is nothing to warn of
+        self.write(state.step, values)
         if self.shows(state.step):
             panels = {}
             with attention(model) as gamma, self.careful("draw the validation images"), paddle.no_grad():
@@ -125,39 +125,31 @@ class Dashboard:
         spacing = math.ceil(self.schedule.iters / interval / SHOWN)
         return math.ceil(step / interval) % spacing == 0 or step >= self.schedule.iters
 
-    def write(self, step: int, *scalars: Dict[str, float], images: Dict[str, np.ndarray] = None,
+    def write(self, step: int, scalars: Dict[str, float] = None, images: Dict[str, np.ndarray] = None,
               histograms: Dict[str, List[np.ndarray]] = None):
         """Appends records by tag, without what is not finite: the page can't show that."""
         if self.folder is None:
             return
-        now = round(time.time() * 1000)
-        records, left_out = [], []
         with self.careful("write its log"):
-            for tag, value in ((tag, value) for group in scalars for tag, value in group.items()):
-                if math.isfinite(value):
-                    records.append(self.make.scalar(legal(tag), value, step, now))
-                else:
-                    left_out.append(tag)
-            for tag, image in (images or {}).items():
-                records.append(self.make.image(legal(tag), image, step, now))
-            for tag, parts in (histograms or {}).items():
-                values = np.concatenate([np.zeros(0), *map(np.ravel, parts)])
-                finite = values[np.isfinite(values)]
-                if finite.size < values.size:
-                    left_out.append(tag)
-                if finite.size:
-                    records.append(self.make.histogram(tag, *np.histogram(finite, BINS), step, now))
-            self.say_once(left_out, step)
+            make, now = self.make, round(time.time() * 1000)
+            scalars, images = scalars or {}, images or {}
+            values = {tag: np.concatenate([np.zeros(0), *map(np.ravel, parts)])
+                      for tag, parts in (histograms or {}).items()}
+            self.say_what_is_left_out(step, {**scalars, **values})
+            records = [make.scalar(legal(tag), value, step, now)
+                       for tag, value in scalars.items() if math.isfinite(value)]
+            records += [make.image(legal(tag), image, step, now) for tag, image in images.items()]
+            records += [make.histogram(tag, *histogram(numbers), step, now)
+                        for tag, numbers in values.items() if np.isfinite(numbers).any()]
             if self.log is None:
                 self.log = Log.new(self.folder)
             if self.log.is_empty():
-                name = os.path.basename(self.log.path)
-                records = [self.make.meta_data(walltime=now),
-                           self.make.hparam(name, self.hyper_parameters, METRICS, now), *records]
+                table = make.hparam(os.path.basename(self.log.path), self.hyper_parameters, METRICS, now)
+                records = [make.meta_data(walltime=now), table, *records]
             self.log.append(records)
 
-    def say_once(self, left_out: List[str], step: int):
-        news = [tag for tag in left_out if tag not in self.said]
+    def say_what_is_left_out(self, step: int, values: dict):
+        news = [tag for tag, value in values.items() if not np.isfinite(value).all() and tag not in self.said]
         self.said.update(news)
         if news:
             logger.warning(f"Dashboard: not finite at step {step} and left out: {', '.join(news)}. Said once for each")
@@ -260,6 +252,12 @@ def legal(tag: str) -> str:
     return tag.replace("%", "_")
 
 
+def histogram(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Counts and edges of the finite ones."""
+    values = values[np.isfinite(values)]
+    return np.histogram(values, int(np.clip(2 * values.size ** (1 / 3), *BINS)))        # Rice's rule
+
+
 def command(folder: str) -> str:
     """What opens the dashboard, from any folder, and where no virtual environment is active."""
     beside = os.path.join(os.path.dirname(sys.executable), "visualdl")
@@ -280,7 +278,7 @@ def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool =
         path = dataset.file_list[index][0]
         label, ids = (tensor.numpy().reshape(tensor.shape[-2:]) for tensor in (data["label"], ids))
         name = os.path.splitext(os.path.basename(path))[0]
-        panels[f"Validation images/{number} {name}"] = panel(read_image(path)[..., ::-1], label, ids, colors,
+        panels[f"Images/{number} {name}"] = panel(read_image(path)[..., ::-1], label, ids, colors,
                                                              dataset.ignore_index)
     return panels
 

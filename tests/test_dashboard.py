@@ -20,6 +20,7 @@ from conftest import ROOT, tool
 
 from paddleseg_encnet import cli, dashboard, drawing, saving
 from paddleseg_encnet.dashboard import Dashboard, Log
+from paddleseg_encnet.encnet import EncModule
 from paddleseg_encnet.finite import NotFinite
 from paddleseg_encnet.palettes import CITYSCAPES, color_table
 from paddleseg_encnet.reading import read_image, read_label
@@ -96,8 +97,8 @@ def test_curves(shown):
 
 def test_pictures_show_the_same_images_at_each_evaluation(shown, scenes):
     images = read(shown)["image"]
-    assert [(tag[:19], steps(records)) for tag, records in images.items()] == [
-        (f"Validation images/{number}", [2, 4]) for number in (1, 2, 3, 4)]
+    assert [(tag.split(" ")[0], steps(records)) for tag, records in images.items()] == [
+        (f"Images/{number}", [2, 4]) for number in (1, 2, 3, 4)]
     colors = color_table(CITYSCAPES)
     for tag, records in images.items():
         path, = scenes.glob(f"leftImg8bit/val/*/{tag.split(' ')[-1]}.png")
@@ -130,6 +131,21 @@ def test_histograms_of_the_codebook_and_the_attention(shown):
         "Encoding/codewords": ([2, 4], 4 * 16), "Encoding/scales": ([2, 4], 4), "Encoding/gamma": ([2, 4], 4 * 16)}
     edges = histograms["Encoding/gamma"][0].histogram.bin_edges
     assert 0 <= edges[0] < edges[-1] <= 1, "a sigmoid"
+
+
+@pytest.mark.parametrize("module, expected", [
+    (EncModule(16, 0), (0, 2)), (EncModule(16, 4), (1, 2)), (None, (0, 0))], ids=["K = 0", "K = 4", "no encoding"])
+def test_what_a_network_does_not_have_has_no_histogram(module, expected):
+    network = paddle.nn.Layer()
+    if module is not None:
+        network.enc_module = module
+        module.eval()
+    with dashboard.attention(network) as gamma:
+        for _ in range(2):
+            module and module(paddle.randn([1, 16, 4, 4]))
+    module and module(paddle.randn([1, 16, 4, 4]))          # not seen any more
+    counts = {tag: len(parts) for tag, parts in dashboard.codebook(network).items()}
+    assert counts == {"Encoding/codewords": expected[0], "Encoding/scales": expected[0]} and len(gamma) == expected[1]
 
 
 def test_hyper_parameters_with_best_scores(shown):

@@ -1,0 +1,66 @@
+"""What the dashboard costs: its share of the time of a training.
+
+python benchmarks/dashboard.py
+
+Trains the quick start on drawn scenes with --use_vdl and a point at every step, which is ten times the default, and
+takes the time inside the dashboard and in all.
+"""
+
+import os
+import tempfile
+import time
+from collections import defaultdict
+
+import measuring
+from measuring import Row
+
+CONFIG = os.path.join(os.path.dirname(measuring.HERE), "configs", "encnet_quick_start.yml")
+STEPS, IMAGES, LOG_ITERS = 12, 24, 10       # LOG_ITERS is the default of --log_iters
+
+
+def measure(_: str) -> dict:
+    import paddleseg_encnet  # noqa: F401
+    import paddle
+    from paddleseg.cvlibs import Config, SegBuilder
+    from paddleseg_encnet import scenes, training
+    from paddleseg_encnet.dashboard import Dashboard
+    paddle.set_device("cpu")
+    seconds = defaultdict(list)
+
+    def timed(place, name):
+        function = getattr(place, name)
+
+        def call(*arguments, **options):
+            start = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                seconds[name].append(time.perf_counter() - start)
+
+        setattr(place, name, call)
+
+    for place, name in ((Dashboard, "stepped"), (Dashboard, "evaluated"), (training, "evaluate")):
+        timed(place, name)
+    with tempfile.TemporaryDirectory() as folder:
+        scenes.generate(folder, train=16, val=IMAGES, size=(512, 256))
+        builder = SegBuilder(Config(CONFIG, opts=[f"train_dataset.dataset_root={folder}",
+                                                  f"val_dataset.dataset_root={folder}"]))
+        start = time.perf_counter()
+        training.train(builder.model, builder.train_dataset, builder.optimizer, builder.loss,
+                       training.Schedule(STEPS, STEPS, log_iters=1), os.path.join(folder, "run"),
+                       builder.config.batch_size, builder.val_dataset, use_vdl=True)
+        total = time.perf_counter() - start
+    steps = total - sum(seconds["evaluate"]) - sum(seconds["evaluated"]) - sum(seconds["stepped"])
+    return {"total": total, "steps": steps, **{name: sum(values) for name, values in seconds.items()}}
+
+
+def rows():
+    took = measuring.child("dashboard.py", "run")
+    yield Row("Curves", "% of the steps", 100 * took["stepped"] / LOG_ITERS / took["steps"],
+              note=f"a point each {LOG_ITERS} steps")
+    yield Row("Scores, pictures, histograms", "% of an evaluation", 100 * took["evaluated"] / took["evaluate"],
+              note=f"{IMAGES} images of 512 x 256; four of them are predicted again")
+
+
+if __name__ == "__main__":
+    measuring.main(__doc__, rows, measure)
