@@ -33,9 +33,9 @@ from paddleseg_encnet.palettes import PALETTES, color_table
 from paddleseg_encnet.reading import read_image
 from paddleseg_encnet.saving import Best, State
 
-# Pictures of a long run: at most SHOWN evaluations x IMAGES panels of four pictures, none longer than SIDE pixels. As
-# PNG a photograph takes up to 3 bytes a pixel and the three others together a tenth of that, so a panel stays below
-# 384 x 384 x 3.3 bytes, about half a megabyte, and all of them below 200 MB; typical ones take a third of it.
+# Pictures of a long run: at most SHOWN evaluations x IMAGES panels of four pictures, none longer than SIDE pixels. A
+# panel of CamVid takes 0.25 MB as PNG, one with a square photograph of pure noise 0.46 MB, so that all of them together
+# stay below 200 MB.
 SHOWN, IMAGES, SIDE = 100, 4, 384
 BINS = (10, 40)         # fewest and most of a histogram
 # What the table of hyper-parameters shows beside them: the last value of each.
