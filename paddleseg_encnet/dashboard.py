@@ -10,6 +10,7 @@ behind which nothing can be read. It shows of each folder the file whose name co
 import contextlib
 import math
 import os
+import re
 import shlex
 import shutil
 import struct
@@ -38,6 +39,7 @@ from paddleseg_encnet.saving import Best, State
 # stay below 200 MB.
 SHOWN, IMAGES, SIDE = 100, 4, 384
 BINS = (10, 40)         # fewest and most of a histogram
+RANGES = {"Encoding/gamma": (0, 1)}     # a sigmoid's
 # What the table of hyper-parameters shows beside them: the last value of each.
 METRICS = ["Evaluate/best_mIoU", "Evaluate/best_iter", "Evaluate/best_FWIoU", "Evaluate/best_Acc", "Train/loss"]
 
@@ -139,7 +141,7 @@ class Dashboard:
             records = [make.scalar(legal(tag), value, step, now)
                        for tag, value in scalars.items() if math.isfinite(value)]
             records += [make.image(legal(tag), image, step, now) for tag, image in images.items()]
-            records += [make.histogram(tag, *histogram(numbers), step, now)
+            records += [make.histogram(tag, *histogram(numbers, RANGES.get(tag)), step, now)
                         for tag, numbers in values.items() if np.isfinite(numbers).any()]
             if self.log is None:
                 self.log = Log.new(self.folder)
@@ -174,11 +176,10 @@ class Log:
 
     @classmethod
     def new(cls, folder: str) -> "Log":
-        """A log whose name comes after those of all others in the folder."""
+        """A log whose name comes after those of the others in the folder, also where a clock was set back."""
         os.makedirs(folder, exist_ok=True)
-        number = int(time.time())
-        while max(logs_in(folder), default="") >= f"vdlrecords.{number:010d}.log":
-            number += 1
+        taken = [int(number) for number in re.findall(r"vdlrecords\.(\d{10})\.log", " ".join(logs_in(folder)))]
+        number = max([int(time.time()), *(other + 1 for other in taken)])
         return cls(os.path.join(folder, f"vdlrecords.{number:010d}.log"))
 
     @classmethod
@@ -252,10 +253,10 @@ def legal(tag: str) -> str:
     return tag.replace("%", "_")
 
 
-def histogram(values: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """Counts and edges of the finite ones."""
+def histogram(values: np.ndarray, limits: Optional[Tuple[float, float]] = None) -> Tuple[np.ndarray, np.ndarray]:
+    """Counts and edges of the finite ones, between their own limits if none are given."""
     values = values[np.isfinite(values)]
-    return np.histogram(values, int(np.clip(2 * values.size ** (1 / 3), *BINS)))        # Rice's rule
+    return np.histogram(values, int(np.clip(2 * values.size ** (1 / 3), *BINS)), limits)        # Rice's rule
 
 
 def command(folder: str) -> str:

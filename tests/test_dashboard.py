@@ -130,7 +130,7 @@ def test_histograms_of_the_codebook_and_the_attention(shown):
     assert {tag: (steps(records), sum(records[0].histogram.hist)) for tag, records in histograms.items()} == {
         "Encoding/codewords": ([2, 4], 4 * 16), "Encoding/scales": ([2, 4], 4), "Encoding/gamma": ([2, 4], 4 * 16)}
     edges = histograms["Encoding/gamma"][0].histogram.bin_edges
-    assert 0 <= edges[0] < edges[-1] <= 1, "a sigmoid"
+    assert (edges[0], edges[-1]) == (0, 1)
 
 
 @pytest.mark.parametrize("module, expected", [
@@ -157,6 +157,14 @@ def test_hyper_parameters_with_best_scores(shown):
         "coef_segmentation": 1.0, "coef_auxiliary": 0.4, "coef_SE": 0.2, "seed": 7}
     assert [info.name for info in record.hparam.metricInfos] == dashboard.METRICS
     assert set(dashboard.METRICS) <= set(read(shown)["scalar"])
+
+
+def test_hyper_parameters_of_a_bare_config():
+    config = {"model": {"type": "Tiny"}, "iters": 5, "lr_scheduler": {"type": "PiecewiseDecay", "values": [0.1, 0.01]}}
+    assert dashboard.hyper_parameters(config, tiny_run.Tiny(), 8, 1) == {
+        "batch": 8, "iters": 5, "model": "Tiny", "seed": 1}
+    config["lr_scheduler"] = {"learning_rate": "1e-3"}      # what YAML takes for a text
+    assert dashboard.hyper_parameters(config, tiny_run.Tiny(), 8, 1)["lr"] == 0.001
 
 
 def test_pictures_of_a_long_run_are_few():
