@@ -30,7 +30,7 @@ from paddleseg_encnet.devices import Precision
 from paddleseg_encnet.encoding import Encoding
 from paddleseg_encnet.losses import loss_names
 from paddleseg_encnet.metrics import Scores
-from paddleseg_encnet.palettes import PALETTES, color_table
+from paddleseg_encnet.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.reading import read_image
 from paddleseg_encnet.saving import Best, State
 
@@ -38,6 +38,7 @@ from paddleseg_encnet.saving import Best, State
 # panel of CamVid takes 0.25 MB as PNG, one with a square photograph of pure noise 0.46 MB, so that all of them together
 # stay below 200 MB.
 SHOWN, IMAGES, SIDE = 100, 4, 384
+UNLABELLED = 255        # its colour in color_table() is no class's
 BINS = (10, 40)         # fewest and most of a histogram
 RANGES = {"Encoding/gamma": (0, 1)}     # a sigmoid's
 # What the table of hyper-parameters shows beside them: the last value of each.
@@ -270,7 +271,7 @@ def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool =
          **inference) -> Dict[str, np.ndarray]:
     """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes."""
     predict = infer.aug_inference if aug_eval else infer.inference
-    colors = color_table(PALETTES.get(type(dataset).__name__))
+    colors = color_table(fitting(PALETTES.get(type(dataset).__name__), dataset.num_classes))
     indices = np.unique(np.linspace(0, len(dataset) - 1, IMAGES).round().astype(int)).tolist()
     panels = {}
     for number, (index, data) in enumerate(zip(indices, Loader(dataset, batch_sampler=[[i] for i in indices])), 1):
@@ -294,6 +295,7 @@ def panel(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, colors: 
         label, prediction: ids [H, W].
         colors: as color_table() gives them.
     """
+    label = np.where(label == ignore_index, UNLABELLED, label)
     scale = min(1.0, SIDE / max(label.shape))
     size = tuple(max(1, round(side * scale)) for side in label.shape[::-1])         # (width, height), as OpenCV wants
     image = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
@@ -301,7 +303,7 @@ def panel(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, colors: 
                          for ids in (label, prediction))
     return drawing.stacked([
         drawing.side_by_side([image, drawing.colorize(label, colors)], ["image", "label"]),
-        drawing.side_by_side([drawing.colorize(prediction, colors), drawing.error_map(label, prediction, ignore_index)],
+        drawing.side_by_side([drawing.colorize(prediction, colors), drawing.error_map(label, prediction, UNLABELLED)],
                              ["prediction", "errors in red"])])
 
 

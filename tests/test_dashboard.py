@@ -115,13 +115,14 @@ def test_pictures_show_the_same_images_at_each_evaluation(shown, scenes):
 def test_panel_by_hand():
     """Wrong where the prediction differs, unlabelled where there is no label; larger ones are shrunk."""
     colors = color_table({"a": (255, 0, 0), "b": (0, 255, 0)})
-    label, prediction = np.full((600, 800), 255), np.zeros((600, 800), int)
+    label, prediction = np.full((600, 800), 9), np.zeros((600, 800), int)
     label[:300] = 0
     label[:150] = 1
-    picture = dashboard.panel(np.full((600, 800, 3), 128, np.uint8), label, prediction, colors, 255)
+    picture = dashboard.panel(np.full((600, 800, 3), 128, np.uint8), label, prediction, colors, ignore_index=9)
     height, width = 288, 384                # 800 x 600 with its longer side as 384
     errors = picture[-height:, -width:]
     assert [tuple(errors[row, 5]) for row in (30, 100, 250)] == [drawing.WRONG, drawing.RIGHT, drawing.UNLABELLED]
+    assert tuple(picture[26 + height - 5, -5]) == tuple(colors[255])
     assert tuple(picture[-height // 2, 5]) == (255, 0, 0) and picture.shape[1] == 2 * width + 6
 
 
