@@ -39,7 +39,7 @@ from paddleseg_encnet.saving import Best, State
 # stay below 200 MB.
 SHOWN, IMAGES, SIDE = 100, 4, 384
 UNLABELLED = 255        # its colour in color_table() is no class's
-BINS = (10, 40)         # fewest and most of a histogram
+BINS = 40       # of a histogram; the page spreads wide bins over its own narrower ones, where counts of 1 or 2 vanish
 RANGES = {"Encoding/gamma": (0, 1)}     # a sigmoid's
 # What the table of hyper-parameters shows beside them: the last value of each.
 METRICS = ["Evaluate/best_mIoU", "Evaluate/best_iter", "Evaluate/best_FWIoU", "Evaluate/best_Acc", "Train/loss"]
@@ -256,8 +256,7 @@ def legal(tag: str) -> str:
 
 def histogram(values: np.ndarray, limits: Optional[Tuple[float, float]] = None) -> Tuple[np.ndarray, np.ndarray]:
     """Counts and edges of the finite ones, between their own limits if none are given."""
-    values = values[np.isfinite(values)]
-    return np.histogram(values, int(np.clip(2 * values.size ** (1 / 3), *BINS)), limits)        # Rice's rule
+    return np.histogram(values[np.isfinite(values)], BINS, limits)
 
 
 def command(folder: str) -> str:
