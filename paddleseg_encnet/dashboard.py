@@ -266,9 +266,10 @@ def command(folder: str) -> str:
     return f"{shlex.quote(program)} --logdir {shlex.quote(os.path.abspath(folder))}"
 
 
-def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool = False,
+def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool = False, batch_size: int = 1,
          **inference) -> Dict[str, np.ndarray]:
-    """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes."""
+    """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes, but
+    always one image at a time."""
     predict = infer.aug_inference if aug_eval else infer.inference
     colors = color_table(fitting(PALETTES.get(type(dataset).__name__), dataset.num_classes))
     indices = np.unique(np.linspace(0, len(dataset) - 1, IMAGES).round().astype(int)).tolist()
