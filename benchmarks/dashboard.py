@@ -2,8 +2,8 @@
 
 python benchmarks/dashboard.py
 
-Trains the quick start on drawn scenes with --use_vdl and a point at every step, which is ten times the default, and
-takes the time inside the dashboard and in all.
+Trains the quick start on drawn scenes with --use_vdl and takes the time inside the dashboard and outside; then it
+evaluates with and without the losses, in turns.
 """
 
 import os
@@ -24,6 +24,7 @@ def measure(_: str) -> dict:
     from paddleseg.cvlibs import Config, SegBuilder
     from paddleseg_encnet import scenes, training
     from paddleseg_encnet.dashboard import Dashboard
+    from paddleseg_encnet.evaluation import evaluate
     paddle.set_device("cpu")
     seconds = defaultdict(list)
 
@@ -50,8 +51,12 @@ def measure(_: str) -> dict:
                        training.Schedule(STEPS, STEPS, log_iters=1), os.path.join(folder, "run"),
                        builder.config.batch_size, builder.val_dataset, use_vdl=True)
         total = time.perf_counter() - start
+        losses = measuring.interleaved({
+            "with": lambda: evaluate(builder.model, builder.val_dataset, losses=builder.loss),
+            "without": lambda: evaluate(builder.model, builder.val_dataset)}, rounds=3, in_a_row=1)
     steps = total - sum(seconds["evaluate"]) - sum(seconds["evaluated"]) - sum(seconds["stepped"])
-    return {"total": total, "steps": steps, **{name: sum(values) for name, values in seconds.items()}}
+    return {"steps": steps, "losses": losses["with"] / losses["without"] - 1,
+            **{name: sum(values) for name, values in seconds.items()}}
 
 
 def rows():
@@ -60,6 +65,7 @@ def rows():
               note=f"a point each {LOG_ITERS} steps")
     yield Row("Scores, pictures, histograms", "% of an evaluation", 100 * took["evaluated"] / took["evaluate"],
               note=f"{IMAGES} images of 512 x 256; four of them are predicted again")
+    yield Row("Validation losses", "% of an evaluation", 100 * took["losses"], note="the same images")
 
 
 if __name__ == "__main__":
