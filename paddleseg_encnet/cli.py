@@ -44,7 +44,8 @@ def add_inference_flags(flags: argparse.ArgumentParser, augment: str):
 
 def test_options(config: Config, args=None) -> dict:
     """Arguments of evaluate() and predict(): `test_config` of the config, overruled by the inference flags."""
-    options = config.test_config
+    options = dict(config.test_config)
+    options.pop("custom_color", None)       # of tools/predict.py's pictures
     if args is not None and (vars(args).get("aug_eval") or vars(args).get("aug_pred")):
         options.update(aug_eval=True, scales=args.scales, flip_horizontal=args.flip_horizontal,
                        flip_vertical=args.flip_vertical)

@@ -270,6 +270,8 @@ def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool =
          **inference) -> Dict[str, np.ndarray]:
     """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes, but
     always one image at a time."""
+    if not all(isinstance(files[0], str) for files in dataset.file_list):
+        return {}       # CIFAR-10: no files, and labels of one pixel
     predict = infer.aug_inference if aug_eval else infer.inference
     colors = color_table(fitting(PALETTES.get(type(dataset).__name__), dataset.num_classes))
     indices = np.unique(np.linspace(0, len(dataset) - 1, IMAGES).round().astype(int)).tolist()
@@ -281,7 +283,7 @@ def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool =
         label, ids = (tensor.numpy().reshape(tensor.shape[-2:]) for tensor in (data["label"], ids))
         name = os.path.splitext(os.path.basename(path))[0]
         panels[f"Images/{number} {name}"] = panel(read_image(path)[..., ::-1], label, ids, colors,
-                                                             dataset.ignore_index)
+                                                  dataset.ignore_index)
     return panels
 
 

@@ -84,6 +84,17 @@ def test_predict_with_custom_colors(trained, small_config, scenes, run_tool, tmp
     assert (mask == [3, 2, 1]).all()
 
 
+def test_custom_colors_in_the_config_are_for_predictions(trained, small_config, scenes, run_tool, tmp_path, capsys):
+    config = tmp_path / "config.yml"
+    config.write_text(f"_base_: {small_config}\ntest_config:\n  custom_color: {[1, 2, 3] * 19}\n")
+    weights = trained[0] / "best_model" / "model.pdparams"
+    run_tool("val", "--config", config, "--model_path", weights)
+    assert printed_miou(capsys.readouterr().out)
+    image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+    run_tool("predict", "--config", config, "--model_path", weights, "--image_path", image, "--save_dir", tmp_path)
+    assert (cv2.imread(str(tmp_path / "pseudo_color_prediction" / image.name)) == [3, 2, 1]).all()
+
+
 def test_resume_goes_on_from_step_and_best_score(trained, small_config, run_tool, tmp_path, capsys):
     run_tool("train", "--config", small_config, "--resume_model", trained[0] / "iter_4", "--iters", 6, "--save_dir",
              tmp_path, "--log_iters", 1)

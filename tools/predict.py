@@ -45,7 +45,7 @@ def main(args):
     cli.leave_out_pretrained(builder.config)
     config = builder.config
     options = cli.test_options(config, args)
-    style = style_of(config, args, options.pop("custom_color", None))
+    style = style_of(config, args, config.test_config.get("custom_color"))
     video = os.path.isfile(args.image_path) and inputs.is_video(args.image_path)
     if video and set(args.save or ["overlay"]) != {"overlay"}:
         raise ValueError("of a video only the overlay is saved; leave --save out")

@@ -7,7 +7,7 @@ import random
 
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, recipe
+from paddleseg_encnet import checkpoint, cli, dashboard, recipe
 from paddleseg_encnet.devices import Precision, Ranks, select_device
 from paddleseg_encnet.evaluation import evaluate
 from paddleseg_encnet.training import Schedule, train
@@ -62,7 +62,8 @@ def main(args):
         train(model, builder.train_dataset, builder.optimizer, builder.loss,
               Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max), args.save_dir,
               config.batch_size, test_images, {"batch_size": TEST_BATCH}, Precision(args.precision), args.num_workers,
-              args.resume_model, use_vdl=args.use_vdl)
+              args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
+                  config.dic, model, config.batch_size * ranks.count, seed))
     result = evaluate(model, test_images, num_workers=args.num_workers, batch_size=TEST_BATCH)
     print(f"error on {len(test_images)} test images, {'these' if args.model_path else 'last'} weights: "
           f"{100 * (1 - result.accuracy):.2f} %")
