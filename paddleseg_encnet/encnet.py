@@ -188,12 +188,11 @@ class ENCNet(nn.Layer):
 
     def fuse(self, maps):
         """The backbone's maps -> one [B, mid_channels, h, w], at the last map's size."""
-        *earlier, last = [maps[i] for i in self.backbone_indices]
-        feature = self.bottleneck(last)
+        feature = self.bottleneck(maps[self.backbone_indices[-1]])
         if not self.add_lateral:
             return feature
         size = paddle.shape(feature)[2:]
-        laterals = [self.resize(conv(x), size) for conv, x in zip(self.lateral_convs, earlier)]
+        laterals = [self.resize(conv(maps[i]), size) for conv, i in zip(self.lateral_convs, self.backbone_indices)]
         return self.fusion(paddle.concat([feature, *laterals], axis=1))
 
     def resize(self, x: paddle.Tensor, size) -> paddle.Tensor:

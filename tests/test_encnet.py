@@ -84,6 +84,22 @@ def test_gradients_equal_the_stock_models():
         assert difference <= 1e-3 * np.linalg.norm(b.grad.numpy()) + 1e-6, name
 
 
+def test_trains_as_a_static_graph():
+    """tools/train.py --to_static_training. Without the auxiliary head, whose dropout draws other numbers there."""
+    network = ENCNet(5, ResNet18_vd(output_stride=16), mid_channels=8, num_codes=4, add_lateral=True,
+                     use_aux_loss=False)
+    images = paddle.to_tensor(np.random.default_rng(1).normal(size=(2, 3, 40, 48)).astype("float32"))
+    found = []
+    for as_static in (False, True):
+        outputs = (paddle.jit.to_static(network) if as_static else network)(images)
+        sum((output ** 2).mean() for output in outputs).backward()
+        parts = (network.head, network.lateral_convs[0]._conv, network.lateral_convs[1]._conv, network.se_layer)
+        found.append([output.numpy() for output in outputs] + [part.weight.grad.numpy() for part in parts])
+        network.clear_gradients()
+    for dynamic, static in zip(*found):
+        assert relative_difference(static, dynamic) < TOLERANCE
+
+
 def test_registered_under_paddlesegs_name():
     from paddleseg.cvlibs import manager
     assert manager.MODELS["ENCNet"] is ENCNet
