@@ -1,4 +1,4 @@
-# make demo             install, draw street scenes, train, evaluate, predict: about ten minutes on two cores
+# make demo             install, draw street scenes, train, evaluate, predict, explain: ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
 # make stress           what takes too long for make test: runs and ranks killed at random moments, full disks; 15 minutes
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/benchmarks.md; half an hour
@@ -43,10 +43,14 @@ bench: install
 demo: install
 	$(RUN) tools/make_scenes.py --save_dir data/scenes
 	$(RUN) tools/train.py --config $(CONFIG) --iters $(DEMO_ITERS) --save_interval $(DEMO_ITERS) --do_eval --use_vdl --device cpu --seed 1 --save_dir $(DEMO)
-	$(RUN) tools/val.py --config $(CONFIG) --model_path $(DEMO)/best_model/model.pdparams --device cpu
+	$(RUN) tools/val.py --config $(CONFIG) --model_path $(DEMO)/best_model/model.pdparams --device cpu \
+		--save_confusion $(DEMO)/confusion.png
 	$(RUN) tools/predict.py --config $(CONFIG) --model_path $(DEMO)/best_model/model.pdparams --device cpu \
-		--image_path data/scenes/leftImg8bit/val --save_dir $(DEMO)/pictures
-	@echo "Pictures: $(DEMO)/pictures/added_prediction   Dashboard: $(VENV)/bin/visualdl --logdir $(DEMO)"
+		--image_path data/scenes/leftImg8bit/val --save_dir $(DEMO)/pictures --save legend
+	$(RUN) tools/explain.py --config $(CONFIG) --model_path $(DEMO)/best_model/model.pdparams --device cpu \
+		--image_path "$$(ls data/scenes/leftImg8bit/val/*/*.png | head -n 1)" --save_dir $(DEMO)/explain
+	@echo "Pictures: $(DEMO)/pictures/legend, $(DEMO)/confusion.png   What the network saw: $(DEMO)/explain"
+	@echo "Dashboard: $(VENV)/bin/visualdl --logdir $(DEMO)"
 
 clean:
 	rm -rf .venv-paddle-* output data/scenes

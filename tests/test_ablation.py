@@ -89,6 +89,16 @@ def test_table_by_hand(config, tmp_path):
     assert (tmp_path / "codewords.png").stat().st_size > 10000
 
 
+def test_folder_of_another_config_is_refused(config, tmp_path):
+    def first_run(config):
+        return ablation.runs_of(studies.cells("codewords", config), [1], str(tmp_path))[0]
+    ablation.prepare(first_run(config))
+    ablation.prepare(first_run(config))
+    with pytest.raises(ablation.AblationError) as error:
+        ablation.prepare(first_run(studies.changed(config, model={"mid_channels": 8})))
+    assert "model.mid_channels 16 instead of 8; take another --save_dir" in str(error.value)
+
+
 def start(small_config, folder, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
@@ -125,11 +135,6 @@ def test_killed_half_way_and_started_again(small_config, tmp_path):
     steps = [line for line in log.splitlines() if "[TRAIN]" in line and "iter: " in line]
     assert len(steps) == len(set(line.split("iter: ")[1].split("/")[0] for line in steps))      # none is logged twice
 
-    process = start(small_config, tmp_path, "--opts", "model.mid_channels=8")
-    said, _ = process.communicate()
-    assert process.returncode == 1
-    assert "model.mid_channels 16 instead of 8; take another --save_dir" in said.splitlines()[-1]
-
 
 def test_sigterm_saves_and_the_same_command_goes_on(small_config, tmp_path):
     folder = tmp_path / "components" / "fcn" / "seed_1"
@@ -143,8 +148,9 @@ def test_sigterm_saves_and_the_same_command_goes_on(small_config, tmp_path):
 
 
 def test_failed_runs_are_named(small_config, tmp_path):
-    process = start(small_config, tmp_path, "--opts", f"train_dataset.dataset_root={tmp_path}/nowhere")
+    process = start(small_config, tmp_path, "--cells", "fcn",
+                    "--opts", f"train_dataset.dataset_root={tmp_path}/nowhere")
     said, _ = process.communicate()
     assert process.returncode == 1
     last = said.splitlines()[-1]
-    assert last.startswith("error: 2 of 2 runs failed: FCN, seed 1: error: ") and "nowhere" in last
+    assert last.startswith("error: 1 of 1 runs failed: FCN, seed 1: error: ") and "nowhere" in last
