@@ -11,7 +11,7 @@ from paddleseg.core import infer
 from paddleseg.transforms import Compose, Normalize
 from paddleseg.utils import logger
 
-from paddleseg_encnet import outputs, sliding
+from paddleseg_encnet import cli, outputs, sliding
 from paddleseg_encnet.devices import Ranks
 from paddleseg_encnet.outputs import Predicted, Style
 from paddleseg_encnet.progress import Progress
@@ -157,6 +157,22 @@ def predict(predictor: Predictor, images: List[str], root: Optional[str], save_d
         first = left_out[0] if left_out else "another rank says which"
         raise DataError(f"{count} of {len(names)} images left out: {first}"
                         f"{'; the others stand in the warnings above' if len(left_out) > 1 else ''}")
+
+
+def labels_in_dataset(builder, images: List[str]) -> Dict[str, str]:
+    """{image: label} of those images that the config's val_dataset has with a label; none if its files are not there.
+
+    Args:
+        builder: PaddleSeg's, of the config.
+    """
+    try:
+        pairs = builder.val_dataset.file_list
+    except (ValueError, OSError, RuntimeError, AttributeError) as error:     # what PaddleSeg's data sets raise
+        logger.info(f"No label was looked for in val_dataset: {cli.one_line(error)}")
+        return {}
+    label_of = {os.path.realpath(pair[0]): pair[1] for pair in pairs if len(pair) > 1 and pair[1]}
+    found = {image: label_of.get(os.path.realpath(image)) for image in images}
+    return {image: label for image, label in found.items() if label}
 
 
 def label_of(path: str, size, num_classes: int, first_value: int, ignore_index: int) -> np.ndarray:

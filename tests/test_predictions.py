@@ -368,6 +368,20 @@ def test_every_kind_of_picture(predict, scenes, tmp_path):
     assert {tuple(colors[i]) for i in np.unique(cv2.imread(str(label), 0))} <= shown
 
 
+def test_labels_of_the_configs_images_are_found(predict, scenes, tmp_path):
+    image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+    elsewhere = tmp_path / "in" / "copy.png"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(image.read_bytes())
+    heights = [cv2.imread(str(predict(path, "--save", "comparison") / "comparison" / path.name)).shape[0]
+               for path in (image, elsewhere)]
+    assert heights[0] > heights[1] + image_height(image)        # label and errors stand in a second row
+
+
+def image_height(path) -> int:
+    return cv2.imread(str(path)).shape[0]
+
+
 def test_folders_keep_their_structure_and_a_bad_image_does_not_stop_the_rest(predict, tmp_path, monkeypatch):
     for folder in ("a", "b/c"):
         (tmp_path / "in" / folder).mkdir(parents=True)

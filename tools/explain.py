@@ -79,7 +79,7 @@ def main(args):
 def page_of_image(builder, model, transforms, args, names, colors) -> page.Page:
     explanation = explain.explain(model, transforms, args.image_path)
     dataset, label = builder.config.val_dataset_cfg, None
-    path = args.label or label_in_dataset(builder, args.image_path)
+    path = args.label or prediction.labels_in_dataset(builder, [args.image_path]).get(args.image_path)
     if path:
         logger.info(f"The label is {path}")
         label = prediction.label_of(path, explanation.ids.shape, len(names),
@@ -87,17 +87,6 @@ def page_of_image(builder, model, transforms, args, names, colors) -> page.Page:
                                     dataset.get("ignore_index", 255))
     weights = model.head.weight.numpy()[:, :, 0, 0]                                         # [num_classes, C]
     return explain_page.image_page(explanation, os.path.basename(args.image_path), names, colors, label, weights)
-
-
-def label_in_dataset(builder, image: str):
-    """The label that the config's val_dataset has for the image; None where it has none, or its files are not there."""
-    try:
-        pairs = builder.val_dataset.file_list
-    except (ValueError, OSError, RuntimeError, AttributeError) as error:     # what PaddleSeg's data sets raise
-        logger.info(f"No label was looked for in val_dataset: {cli.one_line(error)}")
-        return None
-    wanted = os.path.realpath(image)
-    return next((pair[1] for pair in pairs if len(pair) > 1 and pair[1] and os.path.realpath(pair[0]) == wanted), None)
 
 
 def gather(model, transforms, images, classes):

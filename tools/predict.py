@@ -69,6 +69,8 @@ def main(args):
         ranks.meet()
         return
     logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")
+    if "comparison" in kinds:
+        labels = {**prediction.labels_in_dataset(builder, images), **labels}
     dataset = config.val_dataset_cfg
     prediction.predict(predictor, images, root, args.save_dir, style, kinds, labels,
                        prediction.VALUE_OF_CLASS_0.get(dataset.get("type"), 0), dataset.get("ignore_index", 255))
