@@ -1,6 +1,7 @@
 """PASCAL-Context's published labels, a MATLAB file for each image, become the masks that PascalContext reads."""
 
 import os
+import pathlib
 from typing import Callable, List
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 from paddleseg_encnet.datasets import need_folder
 from paddleseg_encnet.pascal import need_file
 from paddleseg_encnet.reading import DataError
+from paddleseg_encnet.writing import write
 
 # The 59 classes that are scored, as numbers in labels.txt of the published labels, which has 459. Their order, which is
 # that of their names, gives the ids 1 to 59, as in PyTorch-Encoding, mmsegmentation and PaddleSeg.
@@ -52,12 +54,14 @@ def convert(label_folder: str, dataset_root: str, progress: Callable[[int], None
     splits["trainval"] = sorted(splits["train"] + splits["val"])
     for name in splits["trainval"]:
         mask = read(os.path.join(label_folder, f"{name}.mat"))
-        write(os.path.join(dataset_root, "Context", f"{name}.png"), cv2.imencode(".png", mask)[1].tobytes())
+        png = cv2.imencode(".png", mask)[1].tobytes()
+        write(os.path.join(dataset_root, "Context", f"{name}.png"), lambda path: pathlib.Path(path).write_bytes(png))
         if progress is not None:
             progress(len(splits["trainval"]))
     for split, names in splits.items():
+        text = "".join(f"{name}\n" for name in names)
         write(os.path.join(dataset_root, "ImageSets", "Segmentation", f"{split}_context.txt"),
-              "".join(f"{name}\n" for name in names).encode())
+              lambda path: pathlib.Path(path).write_text(text))
 
 
 def read_names(path: str) -> List[str]:
@@ -74,11 +78,3 @@ def read(path: str) -> np.ndarray:
         return class_ids(loadmat(path)["LabelMap"])
     except Exception as error:          # SciPy raises whatever its parser does
         raise DataError(f"cannot read the label {path}: {type(error).__name__}: {error}") from error
-
-
-def write(path: str, data: bytes):
-    """The whole file, or none."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(f"{path}.part", "wb") as file:
-        file.write(data)
-    os.replace(f"{path}.part", path)

@@ -89,6 +89,12 @@ def test_table_by_hand(config, tmp_path):
     assert (tmp_path / "codewords.png").stat().st_size > 10000
 
 
+def test_cells_are_named(small_config, run_tool, capsys):
+    run_tool("ablation", "--config", small_config, "--study", "components", "--list")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-6:]] == [
+        "fcn", "encoding", "se_loss", "both_stages", "deeper", "multi_scale"]
+
+
 def test_folder_of_another_config_is_refused(config, tmp_path):
     def first_run(config):
         return ablation.runs_of(studies.cells("codewords", config), [1], str(tmp_path))[0]
@@ -104,6 +110,7 @@ def start(small_config, folder, *arguments):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tools/ablation.py"), "--config", str(small_config), "--devices", "cpu", "--study",
          "components", "--cells", "fcn", "encoding", "--seeds", "1", "--iters", "20", "--save_interval", "10",
+         "--batch_size", "2", "--learning_rate", "0.04", "--num_workers", "1",
          "--save_dir", str(folder), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 

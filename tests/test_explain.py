@@ -256,8 +256,7 @@ def weights(small_config, tmp_path_factory) -> pathlib.Path:
 
 
 def test_tool_with_an_image_finds_its_label(run_tool, small_config, weights, scenes, image, tmp_path):
-    run_tool("explain", "--config", small_config, "--model_path", weights, "--image_path", image, "--save_dir",
-             tmp_path)
+    run_tool("explain", image, "--config", small_config, "--model_path", weights, "--save_dir", tmp_path)
     assert sorted(os.listdir(tmp_path)) == [f"{image.stem}.html", f"{image.stem}.png"]
     text = (tmp_path / f"{image.stem}.html").read_text()
     said = re.findall(r"([a-z ]+) [\d.]+, [\d.e-]+ % of the pixels, (not )?in the label", text)
@@ -317,6 +316,8 @@ def test_mistakes_are_said_before_the_network_runs(run_tool, small_config, weigh
     (tmp_path / "file").write_text("")
     assert "cannot write" in error("--image_path", image, "--save_dir", tmp_path / "file" / "below")
     assert "no image" in error("--image_path", tmp_path / "nothing.png")
+    assert error() == error(image, "--image_path", image) == (
+        "error: give one image, folder or list: tools/explain.py IMAGE, or --image_path IMAGE")
     assert "--label" in error("--image_path", folder, "--label", image, "--save_dir", tmp_path)
     assert "no codewords" in error("--image_path", folder, "--save_dir", tmp_path, "--opts", "model.num_codes=0")
     assert os.listdir(tmp_path) == ["file"]

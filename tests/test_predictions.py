@@ -400,7 +400,7 @@ def test_folders_keep_their_structure_and_a_bad_image_does_not_stop_the_rest(pre
 
 def test_flips_and_custom_colors(predict, scenes):
     image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
-    out = predict(image, "--save", "palette", "--aug_pred", "--scales", 0.5, 1.0, "--flip_horizontal",
+    out = predict(image, "--device_id", 0, "--save", "palette", "--aug_pred", "--scales", 0.5, 1.0, "--flip_horizontal",
                   "--flip_vertical", "--custom_color", *([1, 2, 3] * 19))
     assert (cv2.imread(str(out / "pseudo_color_prediction" / image.name)) == [3, 2, 1]).all()
 

@@ -1,7 +1,7 @@
 """Shows what context encoding does:
 
-python tools/explain.py --config CONFIG --model_path WEIGHTS --image_path IMAGE             a page of that image
-python tools/explain.py --config CONFIG --model_path WEIGHTS --image_path FOLDER_OR_LIST    what each codeword gathers
+python tools/explain.py IMAGE --config CONFIG --model_path WEIGHTS              a page of that image
+python tools/explain.py FOLDER_OR_LIST --config CONFIG --model_path WEIGHTS     what each codeword gathers
 """
 
 import csv
@@ -24,7 +24,8 @@ from paddleseg_encnet.reading import DataError
 def flags():
     flags = cli.parser("Explains what an EncNet saw")
     flags.add_argument("--model_path", required=True, help="weights to explain")
-    flags.add_argument("--image_path", required=True, help="an image; or a folder, or a text file with an image a line")
+    flags.add_argument("image", nargs="?", help="an image; or a folder, or a text file with an image a line")
+    flags.add_argument("--image_path", help="the same, as tools/predict.py has it")
     flags.add_argument("--save_dir", default="./output/explain", help="folder for the page")
     flags.add_argument("--label", metavar="FILE", help="label of the image; found by itself where the image is one of "
                        "the config's val_dataset")
@@ -33,6 +34,9 @@ def flags():
 
 
 def main(args):
+    if bool(args.image) == bool(args.image_path):
+        raise ValueError("give one image, folder or list: tools/explain.py IMAGE, or --image_path IMAGE")
+    args.image_path = args.image_path or args.image
     builder = cli.build(args)
     cli.leave_out_pretrained(builder.config)
     config = builder.config
