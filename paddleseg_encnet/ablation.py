@@ -143,6 +143,8 @@ class Ablation:
 
     def _run(self, runs: List[Run], stop: Stop):
         """Shares the runs among the devices."""
+        if not runs:
+            return
         waiting = collections.deque(runs)
 
         def work(device: str):

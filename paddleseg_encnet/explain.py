@@ -164,8 +164,8 @@ def use_of_codewords(explanation: Explanation) -> Use:
     used = shares[shares > 0]
     maps = explanation.assignment.reshape(len(shares), -1).astype("float64")
     maps = maps - maps.mean(axis=1, keepdims=True)
-    deviations = maps.std(axis=1, keepdims=True)
-    maps = maps[deviations[:, 0] > 0] / deviations[deviations[:, 0] > 0, None][:, 0]
+    deviations = maps.std(axis=1)
+    maps = maps[deviations > 0] / deviations[deviations > 0, None]
     common = 1.0
     if len(maps):
         strengths = np.linalg.svd(maps, compute_uv=False) ** 2

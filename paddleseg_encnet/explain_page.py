@@ -7,7 +7,7 @@ import numpy as np
 
 from paddleseg_encnet import drawing
 from paddleseg_encnet.explain import Explanation, Gathered, use_of_codewords
-from paddleseg_encnet.page import Page, Picture, Section
+from paddleseg_encnet.page import Page, Picture, Section, fitted
 from paddleseg_encnet.reading import read_image
 
 LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
@@ -240,19 +240,12 @@ def viridis(values: np.ndarray, most: float) -> np.ndarray:
 
 def map_picture(explanation: Explanation, values: np.ndarray, most: float, width: int) -> np.ndarray:
     """A map [h, w] of the feature map as a picture of the image's shape, for `width` pixels of the page."""
-    whole = explanation.on_image(values)
-    height = max(1, round(whole.shape[0] * width / whole.shape[1]))
-    shrinks = width < whole.shape[1]
-    small = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return viridis(small, most)
+    return viridis(fitted(explanation.on_image(values), width), most)
 
 
 def limited(picture: np.ndarray, width: int = 744) -> np.ndarray:
     """The picture, shrunk where it is wider."""
-    if picture.shape[1] <= width:
-        return picture
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return fitted(picture, min(width, picture.shape[1]))
 
 
 def shares_of(ids: np.ndarray, classes: int) -> np.ndarray:

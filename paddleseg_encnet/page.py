@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from paddleseg_encnet.outputs import encoded
+
 WIDTH, MARGIN, GAP = 1200, 30, 14           # of the PNG, in pixels
 INK, GREY, PAPER = (25, 25, 25), (95, 95, 95), (255, 255, 255)
 
@@ -74,10 +76,7 @@ def paragraphs(text: List[str]) -> List[str]:
 
 def figure(picture: Picture) -> str:
     kind = "jpeg" if picture.photo else "png"
-    done, data = cv2.imencode(f".{kind}", picture.pixels[..., ::-1])
-    if not done:
-        raise OSError(f"OpenCV can't make a {kind} of a picture of {picture.pixels.shape}")
-    source = f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
+    source = f"data:image/{kind};base64,{base64.b64encode(encoded(picture.pixels, f'.{kind}')).decode()}"
     caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>" if picture.caption else ""
     size = "huge" if picture.width > 600 else "wide" if picture.width > 200 else "narrow"
     image = f'<img alt="{html.escape(picture.alt)}" src="{source}">'
@@ -190,7 +189,7 @@ def wrapped(text: str, font, width: int) -> List[str]:
 
 
 def fitted(pixels: np.ndarray, width: int) -> np.ndarray:
-    """The picture at this width."""
+    """A picture, or a map [H, W], at this width."""
     if pixels.shape[1] == width:
         return pixels
     height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))

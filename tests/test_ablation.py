@@ -68,6 +68,16 @@ def test_what_is_no_study(changes, only, words, config):
     assert words in str(error.value)
 
 
+def test_a_grid_that_is_finished_runs_nothing(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation.subprocess, "Popen", lambda *arguments, **options: pytest.fail("something was run"))
+    runs = ablation.runs_of(studies.cells("codewords", config), [1], str(tmp_path))
+    for run in runs:
+        os.makedirs(run.folder)
+        (tmp_path / run.cell.folder / "seed_1" / "scores.json").write_text('{"mean_iou": 0.5}')
+    ablation.Ablation(runs, str(tmp_path), ["cpu"]).run()
+    assert all((tmp_path / run.cell.folder / "seed_1" / "config.yml").exists() for run in runs)
+
+
 def test_table_by_hand(config, tmp_path):
     cells = studies.cells("codewords", config, ["codewords_0", "codewords_8"])
     runs = ablation.runs_of(cells, [1, 2, 3], str(tmp_path))
