@@ -44,13 +44,17 @@ def convert(label_folder: str, dataset_root: str, progress: Callable[[int], None
         progress: called with the number of images after each.
 
     Raises:
-        DataError: a folder, a list or a label is missing or wrong.
+        DataError: a folder, a list or a label is missing or wrong; a list is empty, or both have an image.
     """
     need_folder(dataset_root)
     if not os.path.isdir(label_folder):
         raise DataError(f"there is no folder {label_folder}; it is the published trainval.tar.gz, unpacked")
     splits = {split: read_names(os.path.join(dataset_root, "ImageSets", "Main", f"{split}.txt"))
               for split in ("train", "val")}
+    twice = sorted(set(splits["train"]) & set(splits["val"]))
+    if twice:
+        raise DataError(f"{twice[0]} is in train.txt and in val.txt of {dataset_root}/ImageSets/Main; unpack them "
+                        "again")
     splits["trainval"] = sorted(splits["train"] + splits["val"])
     for name in splits["trainval"]:
         mask = read(os.path.join(label_folder, f"{name}.mat"))
@@ -67,7 +71,10 @@ def convert(label_folder: str, dataset_root: str, progress: Callable[[int], None
 def read_names(path: str) -> List[str]:
     need_file(path, "dataset_root is VOC2010 of the published VOCtrainval_03-May-2010.tar")
     with open(path) as file:
-        return file.read().split()
+        names = file.read().split()
+    if not names:
+        raise DataError(f"{path} is empty; unpack it again")
+    return names
 
 
 def read(path: str) -> np.ndarray:

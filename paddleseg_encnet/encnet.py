@@ -31,12 +31,15 @@ class ContextEncoder(nn.Layer):
         random_scale: see Encoding.
 
     Raises:
-        ValueError: K is negative, or there is no such reduction.
+        ValueError: K is negative or no whole number, or there is no such reduction.
     """
 
     def __init__(self, in_channels: int, channels: int, num_codes: int, reduction: str = "mean",
                  random_scale: bool = False):
         super().__init__()
+        if not isinstance(num_codes, int) or num_codes < 0:
+            raise ValueError("num_codes is a whole number of codewords, or 0 for global average pooling, got "
+                             f"{num_codes!r}")
         if reduction not in ("mean", "sum"):
             raise ValueError(f'reduction over the codewords is "mean" or "sum", got {reduction!r}')
         self.num_codes, self.reduction = num_codes, reduction
@@ -112,7 +115,8 @@ class ENCNet(nn.Layer):
         use_se_loss_stage3: predict presence from stage 3 too, by an encoder of its own; the last output while training.
         use_encoding: False leaves the context encoding module out, and with it all that predicts presence.
         reduction: "mean" over the codewords' vectors, or "sum", as in the paper.
-        dropout: share of the features before the classifier that are zeroed while training; 0.1 in PyTorch-Encoding.
+        dropout: share of the channels before the classifier that are zeroed while training; 0.1 in the PyTorch
+            implementations.
         random_scale: PyTorch-Encoding's EncodingDrop, see Encoding.
 
     Returns from forward, for images [B, 3, H, W]: while training what `output_names` says, which is [logits, auxiliary
@@ -130,6 +134,14 @@ class ENCNet(nn.Layer):
         super().__init__()
         if use_se_loss and not use_encoding:
             raise ValueError("use_se_loss needs the context that use_encoding: False leaves out; set both to False")
+        maps = len(backbone.feat_channels)
+        beyond = [i for i in backbone_indices if i not in range(-maps, maps)]
+        if beyond:
+            raise ValueError(f"backbone_indices {list(backbone_indices)}: the backbone has the feature maps 0 to "
+                             f"{maps - 1}, not {beyond[0]}")
+        if aux_channels is not None and aux_channels < 1:
+            raise ValueError(f"aux_channels is the width of the auxiliary head, at least 1, got {aux_channels}; for "
+                             "none set use_aux_loss: False")
         widths = [backbone.feat_channels[i] for i in backbone_indices]
         self.backbone = backbone
         self.backbone_indices = list(backbone_indices)
@@ -146,15 +158,15 @@ class ENCNet(nn.Layer):
             self.fusion = layers.ConvBNReLU(len(widths) * mid_channels, mid_channels, 3, padding=1)
         if use_encoding:
             self.enc_module = EncModule(mid_channels, num_codes, reduction, random_scale)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout2D(dropout)
         self.head = nn.Conv2D(mid_channels, num_classes, 1)
-        stage3 = backbone.feat_channels[2]
         if use_aux_loss:
-            self.fcn_head = layers.AuxLayer(stage3, aux_channels or mid_channels, num_classes)
+            self.fcn_head = layers.AuxLayer(backbone.feat_channels[2], aux_channels or mid_channels, num_classes)
         if use_se_loss:
             self.se_layer = nn.Linear(mid_channels, num_classes)
         if use_se_loss_stage3:
-            self.se_stage3 = PresenceBranch(stage3, mid_channels, num_classes, num_codes, reduction, random_scale)
+            self.se_stage3 = PresenceBranch(backbone.feat_channels[2], mid_channels, num_classes, num_codes, reduction,
+                                            random_scale)
 
         if pretrained is not None:
             utils.load_entire_model(self, pretrained)

@@ -49,7 +49,7 @@ def parts(config: dict) -> Iterator[Tuple[str, dict, type]]:
         named.append((name, dataset, manager.DATASETS))
         named += [(f"{name}.transforms[{i}]", transform, manager.TRANSFORMS)
                   for i, transform in enumerate(dataset.get("transforms") or [])]
-    for i, loss in enumerate(config["loss"]["types"]):
+    for i, loss in enumerate((config.get("loss") or {}).get("types", [])):
         named.append((f"loss.types[{i}]", loss, manager.LOSSES))
         named += [(f"loss.types[{i}].losses[{j}]", inner, manager.LOSSES)
                   for j, inner in enumerate(loss.get("losses") or [])]       # of a MixedLoss

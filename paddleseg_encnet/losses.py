@@ -9,7 +9,7 @@ import importlib
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
-from paddleseg.models.losses import CrossEntropyLoss
+from paddleseg.models.losses import MixedLoss
 
 from paddleseg_encnet.registry import register
 
@@ -55,7 +55,7 @@ class SELoss(nn.Layer):
             logit = logit.flatten(1)
         if logit.ndim != 2:
             raise ValueError(f"SELoss takes presence logits [B, num_classes], got shape {list(logit.shape)}; in a "
-                             "config it must stand at the place of the network's presence output, the last one")
+                             "config it must stand at the place of a presence output, which come last")
         num_classes = logit.shape[1]
         if self.weight is not None and len(self.weight) != num_classes:
             raise ValueError(f"SELoss has {len(self.weight)} weights for {num_classes} classes")
@@ -90,8 +90,8 @@ def check_losses(names: list, losses: dict):
         names: the network's outputs while training; those that predict presence begin with "SE".
 
     Raises:
-        ValueError: an output has no loss or a loss no output; SELoss stands elsewhere than at presence logits, or cross
-            entropy there; there are more or fewer coefs than losses.
+        ValueError: an output has no loss or a loss no output; SELoss stands elsewhere than at presence logits, or
+            another of PaddleSeg's losses there; there are more or fewer coefs than losses.
     """
     kinds = [type(loss).__name__ for loss in losses["types"]]
     said = (f"while training the network has the outputs {', '.join(names)}, and loss.types in the config is "
@@ -102,13 +102,23 @@ def check_losses(names: list, losses: dict):
         raise ValueError(f"{said}: output {names[len(kinds)]} has no loss; {advice}")
     if len(kinds) > len(names):
         raise ValueError(f"{said}: there is no output for loss {len(names) + 1}, {kinds[len(names)]}; {advice}")
-    for name, kind, loss in zip(names, kinds, losses["types"]):
+    for name, loss in zip(names, losses["types"]):
         presence = name.startswith("SE")
-        if presence and isinstance(loss, CrossEntropyLoss) or isinstance(loss, SELoss) and not presence:
-            raise ValueError(f"{said}: {kind} does not fit output {name}, which holds "
-                             f"{'one number for each class' if presence else 'a map for each class'}; {advice}")
+        for part in loss.losses if isinstance(loss, MixedLoss) else [loss]:
+            if not fits(part, presence):
+                raise ValueError(f"{said}: {type(part).__name__} does not fit output {name}, which holds "
+                                 f"{'one number for each class' if presence else 'a map for each class'}; {advice}")
     if len(losses["coef"]) != len(kinds):
         raise ValueError(f"{said}, but loss.coef has {len(losses['coef'])} factors: {losses['coef']}")
+
+
+def fits(loss: nn.Layer, presence: bool) -> bool:
+    """Whether a loss is for presence logits, or for maps. PaddleSeg's own are for maps, except its EncNet's; of others
+    nothing is known."""
+    if isinstance(loss, SELoss):
+        return presence
+    kind = type(loss)
+    return not (presence and kind.__module__.startswith("paddleseg.") and kind.__name__ != "SECrossEntropyLoss")
 
 
 def loss_names(model: nn.Layer, count: int) -> list:

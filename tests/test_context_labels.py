@@ -69,3 +69,13 @@ def test_damaged_label_is_named(published, run_tool):
     (published / "trainval" / "2008_000003.mat").write_bytes(b"MATLAB 5.0 MAT-file, or not")
     with pytest.raises(SystemExit, match="cannot read the label .*2008_000003.mat"):
         run_tool("convert_pascal_context", "--labels", published / "trainval", "--dataset_root", published / "VOC2010")
+
+
+@pytest.mark.parametrize("train, words", [
+    ("", "ImageSets/Main/train.txt is empty"),
+    ("2008_000003\n", "2008_000003 is in train.txt and in val.txt of .*VOC2010/ImageSets/Main")])
+def test_lists_without_sense_are_refused_before_a_mask_is_written(published, run_tool, train, words):
+    (published / "VOC2010" / "ImageSets" / "Main" / "train.txt").write_text(train)
+    with pytest.raises(SystemExit, match=words):
+        run_tool("convert_pascal_context", "--labels", published / "trainval", "--dataset_root", published / "VOC2010")
+    assert not list(published.rglob("*.png"))

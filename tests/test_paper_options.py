@@ -8,11 +8,12 @@ from conftest import relative_difference
 from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.models.backbones import ResNet18_vd
-from paddleseg.models.losses import CrossEntropyLoss
+from paddleseg.models.losses import CrossEntropyLoss, DiceLoss, KLLoss, MixedLoss
 from paddleseg.utils import utils
 
 from paddleseg_encnet import DilatedFCN, ENCNet, Encoding, SELoss, training
 from paddleseg_encnet.encnet import EncModule, PresenceBranch
+from paddleseg_encnet.losses import check_losses
 
 TOLERANCE = 1e-5        # float32 against float64 over sums of some hundred terms
 
@@ -138,13 +139,16 @@ def test_baseline_is_encnet_without_its_module():
 
 
 def test_dropout_before_the_classifier():
+    """Of whole channels, as in both PyTorch implementations."""
     network = network_of(dropout=0.5)
-    features = paddle.ones([1, 8, 50, 50])
+    features = paddle.ones([1000, 8, 2, 3])
     network.train()
     kept = network.dropout(features).numpy()
-    assert set(np.unique(kept)) == {0, 2} and abs((kept == 0).mean() - 0.5) < 0.02     # 20,000 draws: 5 deviations
+    assert set(np.unique(kept)) == {0, 2} and abs((kept == 0).mean() - 0.5) < 0.03      # 8000 draws: 5 deviations
+    assert (kept == kept[:, :, :1, :1]).all()
     network.eval()
     assert (network.dropout(features).numpy() == 1).all()
+    paddle.seed(0)
     seen = []
     network.head.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].numpy()))
     network.train()
@@ -181,7 +185,10 @@ def test_random_scale():
 
 @pytest.mark.parametrize("options, words", [
     (dict(reduction="max"), 'reduction over the codewords is "mean" or "sum", got \'max\''),
-    (dict(num_codes=-1), "num_codes >= 1"),
+    (dict(num_codes=-1), "num_codes is a whole number of codewords, or 0 for global average pooling, got -1"),
+    (dict(num_codes="8"), "num_codes is a whole number of codewords, or 0 for global average pooling, got '8'"),
+    (dict(backbone_indices=[1, 2, 5]), "[1, 2, 5]: the backbone has the feature maps 0 to 3, not 5"),
+    (dict(aux_channels=0), "aux_channels is the width of the auxiliary head, at least 1, got 0"),
     (dict(use_encoding=False), "use_se_loss needs the context that use_encoding: False leaves out")])
 def test_options_without_sense(options, words):
     with pytest.raises(ValueError) as error:
@@ -212,6 +219,18 @@ def test_outputs_and_losses_that_do_not_match(options, losses, coef, words, loop
         else:
             core.train(network, parts.train_dataset, optimizer=optimizer, losses=losses, iters=1,
                        save_dir=str(tmp_path))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("losses, words", [
+    ([CE, CE, DiceLoss()], "DiceLoss does not fit output SE"), ([CE, CE, KLLoss()], "KLLoss does not fit output SE"),
+    ([CE, CE, MixedLoss([SE, CE], [1, 1])], "CrossEntropyLoss does not fit output SE"),
+    ([MixedLoss([CE, SE], [1, 1]), CE, SE], "SELoss does not fit output segmentation")])
+def test_losses_of_another_kind_than_the_output(losses, words):
+    names = network_of().output_names
+    check_losses(names, {"types": [CE, CE, MixedLoss([SE, SE], [0.5, 0.5])], "coef": [1, 0.4, 0.2]})
+    with pytest.raises(ValueError) as error:
+        check_losses(names, {"types": losses, "coef": [1, 0.4, 0.2]})
     assert words in str(error.value)
 
 
