@@ -1,5 +1,6 @@
 """The classifiers for CIFAR-10: parameters, attention against NumPy, the archive's reader, and the tool."""
 
+import gzip
 import io
 import os
 import pickle
@@ -86,7 +87,8 @@ BLACK = np.zeros((2, 3072), "uint8")
 
 
 @pytest.mark.parametrize("content, words", [
-    (pickle.dumps({"data": Payload(), "labels": [1]}, protocol=2), "asks for os.system"),
+    (pickle.dumps({"data": Payload(), "labels": [1]}, protocol=2),
+     "test_batch asks for os.system (written posix.system); get it from cs.toronto.edu"),
     (batch_of(BLACK, [1]), "has 1 labels for data of shape [2, 3072]"),
     (batch_of(BLACK, [1, 10]), "no list of classes from 0 to 9"),
     (batch_of(BLACK.astype("float32"), [1, 2]), "no array of bytes"),
@@ -102,9 +104,11 @@ def test_batches_that_are_refused(content, words, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("make, words", [
-    (lambda path: None, "No such file"),
+    (lambda path: None, "No such file or directory); dataset_root must be the path of cifar-10-python.tar.gz, which is "
+     "to be had at cs.toronto.edu"),
     (lambda path: path.mkdir(), "Is a directory"),
     (lambda path: path.write_bytes(b"no tar at all"), "is no cifar-10-python.tar.gz, or damaged"),
+    (lambda path: path.write_bytes(b"\xfd7zXZ\x00 and no more"), "is no cifar-10-python.tar.gz, or damaged"),
     (lambda path: write_archive(path, {"data_batch_1": batch_of(BLACK, [0, 1])}), "no cifar-10-batches-py/test")])
 def test_archives_that_are_refused(make, words, tmp_path):
     make(tmp_path / "a.tar.gz")
@@ -118,6 +122,16 @@ def test_a_cut_archive_is_refused(archive, tmp_path):
     cut.write_bytes(archive.read_bytes()[:-2000])
     with pytest.raises(DataError, match="damaged"):
         Cifar10([], str(cut), "val")
+
+
+def test_an_archive_with_another_byte_is_refused(archive, tmp_path):
+    """In the pixels it changes no size and no structure: only the checksum at the end of the file tells."""
+    content = bytearray(gzip.decompress(archive.read_bytes()))
+    content[content.index(b"test_batch") + 2000] ^= 1
+    damaged = tmp_path / "damaged.tar.gz"
+    damaged.write_bytes(gzip.compress(content)[:-8] + archive.read_bytes()[-8:])
+    with pytest.raises(DataError, match="or damaged: CRC check failed"):
+        Cifar10([], str(damaged), "val")
 
 
 def test_shift():
