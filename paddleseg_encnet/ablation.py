@@ -5,7 +5,6 @@
 """
 
 import collections
-import contextlib
 import io
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Callable, Iterator, List, NamedTuple, Optional
 import yaml
 from paddleseg.utils import logger
 
+from paddleseg_encnet.cli import one_line
 from paddleseg_encnet.progress import Progress
 from paddleseg_encnet.stopping import Stop, Stopped
 from paddleseg_encnet.studies import Cell
@@ -148,9 +148,15 @@ class Ablation:
         waiting = collections.deque(runs)
 
         def work(device: str):
-            while waiting and stop.signum is None:
-                with contextlib.suppress(IndexError):       # another device took the last one
-                    self._do(waiting.popleft(), device, stop)
+            while stop.signum is None:
+                try:
+                    run = waiting.popleft()
+                except IndexError:      # another device took the last one
+                    return
+                try:
+                    self._do(run, device, stop)
+                except Exception as error:      # its folder can't be written, ...: other runs may do better
+                    self._failed(run, one_line(error))
 
         def steps() -> int:
             return sum(run.steps() for run in runs)
@@ -187,13 +193,24 @@ class Ablation:
                 self.processes.append(process)
                 if process.wait() != 0:
                     break
-        with self.telling:
-            if run.scores() is not None:
+        if run.scores() is not None:
+            with self.telling:
                 logger.info(f"{run}: mIoU {run.scores()['mean_iou']:.4f}")
-                self.finished()
-            elif not stop.signum:
-                self.failures.append(f"{run}: {last_line(run.log_file)} ({run.log_file})")
-                logger.error(self.failures[-1])
+                self._report()
+        elif not stop.signum:
+            self._failed(run, f"{last_line(run.log_file)} ({run.log_file})")
+
+    def _failed(self, run: Run, why: str):
+        with self.telling:
+            self.failures.append(f"{run}: {why}")
+            logger.error(self.failures[-1])
+
+    def _report(self):
+        """What is finished so far. Without it the runs are no worse, and there will be another."""
+        try:
+            self.finished()
+        except Exception as error:
+            logger.warning(f"no report of what is finished so far: {one_line(error)}")
 
     def _commands(self, run: Run, device: str) -> Iterator[List[str]]:
         """A training that goes on where it was, and the evaluation of its last weights: the best of several evaluations

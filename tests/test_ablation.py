@@ -78,6 +78,35 @@ def test_a_grid_that_is_finished_runs_nothing(config, tmp_path, monkeypatch):
     assert all((tmp_path / run.cell.folder / "seed_1" / "config.yml").exists() for run in runs)
 
 
+class Scripted(ablation.Ablation):
+    """An ablation whose trainings and evaluations are lines of Python."""
+    script = "import json, sys; json.dump({'mean_iou': 0.5}, open(sys.argv[1], 'w'))"
+
+    def _commands(self, run, device):
+        yield [sys.executable, "-c", self.script, run.scores_file]
+
+
+def prepared(config, tmp_path, *cells, study="codewords", seeds=(1,)):
+    return ablation.runs_of(studies.cells(study, config, list(cells)), list(seeds), str(tmp_path))
+
+
+def test_a_report_that_cannot_be_written_costs_no_run(config, tmp_path):
+    def full():
+        raise OSError(28, "No space left on device")
+    runs = prepared(config, tmp_path, "codewords_0", "codewords_8")
+    Scripted(runs, "", ["cpu"], finished=full).run()
+    assert [run.scores() for run in runs] == [{"mean_iou": 0.5}] * 2
+
+
+def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_path):
+    broken, whole = prepared(config, tmp_path, "codewords_0", "codewords_8")
+    os.makedirs(os.path.join(broken.folder, "lock"))
+    with pytest.raises(ablation.AblationError) as error:
+        Scripted([broken, whole], "", ["cpu"]).run()
+    assert "1 of 2 runs failed: K = 0, seed 1: " in str(error.value) and "Is a directory" in str(error.value)
+    assert whole.scores() is not None
+
+
 def test_table_by_hand(config, tmp_path):
     cells = studies.cells("codewords", config, ["codewords_0", "codewords_8"])
     runs = ablation.runs_of(cells, [1, 2, 3], str(tmp_path))
