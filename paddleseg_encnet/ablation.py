@@ -64,6 +64,11 @@ class Run(NamedTuple):
         with open(self.scores_file) as file:
             return json.load(file)
 
+    def differences(self) -> List[str]:
+        """Where the config in its folder is another than its cell's."""
+        with open(self.config_file) as file:
+            return differences(yaml.safe_load(file), self.cell.config)
+
     def steps(self) -> int:
         """How far its training has come, from the last line of its log that says so."""
         if not os.path.exists(self.log_file):
@@ -76,7 +81,25 @@ class Run(NamedTuple):
 
 def runs_of(cells: List[Cell], seeds: List[int], save_dir: str) -> List[Run]:
     """All runs, the first seed of every cell before the second of any, so that there is soon a whole table."""
-    return [Run(cell, seed, os.path.join(save_dir, cell.folder, f"seed_{seed}")) for seed in seeds for cell in cells]
+    return [Run(cell, seed, os.path.join(save_dir, cell.folder, f"seed_{seed}"))
+            for seed in dict.fromkeys(seeds) for cell in cells]
+
+
+def with_finished(runs: List[Run], study: List[Cell], save_dir: str) -> List[Run]:
+    """These runs and, in the order of the study, what else of it is finished in the folder, by earlier commands with
+    other cells or seeds. Runs of another config than these cells' are left out."""
+    found = {run.folder: run for run in runs}
+    for cell in study:
+        place = os.path.join(save_dir, cell.folder)
+        for name in os.listdir(place) if os.path.isdir(place) else []:
+            seed = re.fullmatch(r"seed_(-?\d+)", name)
+            if seed is None or os.path.join(place, name) in found:
+                continue
+            run = Run(cell, int(seed[1]), os.path.join(place, name))
+            if run.scores() is not None and os.path.exists(run.config_file) and not run.differences():
+                found[run.folder] = run
+    order = [cell.folder for cell in study]
+    return sorted(found.values(), key=lambda run: (order.index(run.cell.folder), run.seed))
 
 
 def prepare(run: Run):
@@ -86,8 +109,7 @@ def prepare(run: Run):
         AblationError: the folder is that of another config.
     """
     if os.path.exists(run.config_file):
-        with open(run.config_file) as file:
-            others = differences(yaml.safe_load(file), run.cell.config)
+        others = run.differences()
         if others:
             raise AblationError(f"{run.config_file} is of a run with {others[0]}; take another --save_dir, or move "
                                 f"{run.folder} away")

@@ -74,5 +74,5 @@ def write_all(runs: List[Run], study: str, folder: str):
     finished = sum(run.scores() is not None for run in runs)
     for name, text in (("results.csv", as_csv(runs)), ("results.md", as_table(runs))):
         write(os.path.join(folder, name), lambda path: pathlib.Path(path).write_text(text, encoding="utf-8"))
-    title = f"{study}, {finished} of {len(runs)} runs"
+    title = f"{study}, {finished} {'run' if finished == 1 else 'runs'}"
     write(os.path.join(folder, f"{study}.png"), lambda path: draw(runs, title, path))

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -126,6 +127,20 @@ def test_table_by_hand(config, tmp_path):
     with open(tmp_path / "results.csv") as file:
         assert [row["mean_iou"] for row in csv.DictReader(file)] == ["0.41", "0.5", "0.42", "0.46"]
     assert (tmp_path / "codewords.png").stat().st_size > 10000
+
+
+def test_report_has_the_runs_of_earlier_commands(config, tmp_path):
+    """Those of other cells and seeds, but none of another config, and none that is not finished."""
+    asked = prepared(config, tmp_path, "codewords_8", seeds=[3, 3])
+    earlier = prepared(config, tmp_path, "codewords_8", "codewords_0", seeds=[2, 10])
+    other = prepared(studies.changed(config, model={"mid_channels": 8}), tmp_path, "codewords_16")
+    for run in asked + earlier + other:
+        ablation.prepare(run)
+        if run != earlier[-1]:
+            pathlib.Path(run.scores_file).write_text('{"mean_iou": 0.5}')
+    found = ablation.with_finished(asked, studies.cells("codewords", config), str(tmp_path))
+    assert [(run.cell.folder, run.seed) for run in found] == [("codewords_0", 2), ("codewords_0", 10),
+                                                              ("codewords_8", 2), ("codewords_8", 3)]
 
 
 def test_cells_are_named(small_config, run_tool, capsys):

@@ -34,20 +34,23 @@ def flags():
 
 def main(args):
     config = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size).config.dic
-    cells = studies.cells(args.study, config, args.cells)
+    study, cells = studies.cells(args.study, config), studies.cells(args.study, config, args.cells)
     if args.list:
         print("\n".join(f"{cell.folder:16} {cell.name}" for cell in cells))
         return
     folder = os.path.join(args.save_dir, args.study)
     runs = ablation.runs_of(cells, args.seeds, folder)
+
+    def report() -> str:
+        found = ablation.with_finished(runs, study, folder)
+        ablation_report.write_all(found, args.study, folder)
+        return ablation_report.as_table(found)
     interval = args.save_interval or max(1, config["iters"] // 5)
     ablation.Ablation(
         runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
-        ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers,
-        finished=lambda: ablation_report.write_all(runs, args.study, folder)).run()
-    ablation_report.write_all(runs, args.study, folder)
+        ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers, finished=report).run()
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
-          f"{ablation_report.as_table(runs)}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
+          f"{report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
           f"All runs with their hyper-parameters: visualdl --logdir {folder}")
 
 
