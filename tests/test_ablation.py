@@ -1,6 +1,7 @@
 """The paper's studies: which configs they make, and that a grid is finished without doing anything twice."""
 
 import csv
+import inspect
 import os
 import pathlib
 import signal
@@ -13,7 +14,7 @@ import yaml
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet import ablation, ablation_report, studies
+from paddleseg_encnet import ENCNet, ablation, ablation_report, studies
 
 
 @pytest.fixture
@@ -47,12 +48,31 @@ def test_each_component_is_added_to_those_before(config):
     assert cells["multi_scale"].weights_of == "deeper" and "--flip_horizontal" in cells["multi_scale"].evaluation
 
 
+def test_the_deeper_backbone_is_not_added_twice(config):
+    config["model"]["backbone"]["type"] = "ResNet101_vd"
+    cells = {cell.folder: cell for cell in studies.cells("components", config)}
+    assert list(cells) == ["fcn", "encoding", "se_loss", "both_stages", "multi_scale"]
+    assert cells["multi_scale"].weights_of == "both_stages"
+    assert cells["multi_scale"].config == cells["both_stages"].config
+
+
+DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(ENCNet).parameters.items()
+            if parameter.default is not inspect.Parameter.empty and name not in ("num_codes", "mid_channels")}
+SE = {"type": "SELoss"}
+
+
+@pytest.mark.parametrize("base", [
+    {}, {"model": DEFAULTS}, {"model": {"use_se_loss_stage3": True}, "loss": {
+        "types": [{"type": "CrossEntropyLoss"}] * 2 + [SE, SE], "coef": [1, 0.4, 0.2, 0.1]}}],
+    ids=["short", "defaults spelled out", "both stages"])
 @pytest.mark.parametrize("folder, names", [
     ("fcn", ["segmentation", "auxiliary"]), ("encoding", ["segmentation", "auxiliary"]),
     ("se_loss", ["segmentation", "auxiliary", "SE"]),
     ("both_stages", ["segmentation", "auxiliary", "SE", "SE_stage3"])])
-def test_cells_build_with_a_loss_for_each_output(folder, names, config, tmp_path):
+def test_cells_build_with_a_loss_for_each_output(folder, names, base, config, tmp_path):
+    config = studies.changed(config, **base)
     [cell] = studies.cells("components", config, [folder])
+    assert cell.config["loss"]["coef"][:3] == [1, 0.4, 0.2][:len(names)]
     path = tmp_path / "config.yml"
     path.write_text(yaml.safe_dump(cell.config))
     builder = SegBuilder(Config(str(path)))
