@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 
 import yaml
 from paddleseg.utils import logger
@@ -57,6 +57,16 @@ class Run(NamedTuple):
     def scores_file(self) -> str:
         return os.path.join(self.folder, "scores.json")
 
+    @property
+    def weights_folder(self) -> str:
+        """Of the run that trains its weights: its own, or that of another cell with the same seed."""
+        study = os.path.dirname(os.path.dirname(self.folder))
+        return os.path.join(study, self.cell.weights_of or self.cell.folder, f"seed_{self.seed}")
+
+    @property
+    def weights(self) -> str:
+        return os.path.join(self.weights_folder, f"iter_{self.cell.config['iters']}", "model.pdparams")
+
     def scores(self) -> Optional[dict]:
         """What tools/val.py has said, None before that."""
         if not os.path.exists(self.scores_file):
@@ -64,9 +74,9 @@ class Run(NamedTuple):
         with open(self.scores_file) as file:
             return json.load(file)
 
-    def differences(self) -> List[str]:
-        """Where the config in its folder is another than its cell's."""
-        with open(self.config_file) as file:
+    def differences(self, config_file: str = None) -> List[str]:
+        """Where the config in its folder, or in another file, is another than its cell's."""
+        with open(config_file or self.config_file) as file:
             return differences(yaml.safe_load(file), self.cell.config)
 
     def steps(self) -> int:
@@ -106,13 +116,15 @@ def prepare(run: Run):
     """Writes the run's config into its folder, or finds it there.
 
     Raises:
-        AblationError: the folder is that of another config.
+        AblationError: the folder is that of another config, or the one that its weights come from is.
     """
-    if os.path.exists(run.config_file):
-        others = run.differences()
+    for folder in (run.weights_folder, run.folder):
+        config_file = os.path.join(folder, "config.yml")
+        others = run.differences(config_file) if os.path.exists(config_file) else []
         if others:
-            raise AblationError(f"{run.config_file} is of a run with {others[0]}; take another --save_dir, or move "
-                                f"{run.folder} away")
+            raise AblationError(f"{config_file} is of a run with {others[0]}; take another --save_dir, or move "
+                                f"{folder} away")
+    if os.path.exists(run.config_file):
         return
     text = yaml.safe_dump(run.cell.config, sort_keys=False)
     write(run.config_file, lambda path: pathlib.Path(path).write_text(text))
@@ -143,25 +155,38 @@ class Ablation:
         self.runs, self.tools, self.devices = runs, tools, devices
         self.train_flags, self.num_workers, self.finished = list(train_flags), num_workers, finished
         self.processes: List[subprocess.Popen] = []
-        self.failures: List[str] = []
+        self.failures: Dict[str, str] = {}      # what went wrong, by the run's folder
         self.telling = threading.Lock()
 
     def run(self):
         """Does what is not finished.
 
         Raises:
-            AblationError: a folder is that of another config, at once; runs have failed, when the others are finished.
+            AblationError: a folder is that of another config, or weights are neither there nor to be trained, at once;
+                runs have failed, when the others are finished.
             Stopped: a signal came, and the trainings that were under way have saved.
         """
+        folders = {run.folder for run in self.runs}
         for run in self.runs:
+            if run.weights_folder not in folders and run.scores() is None and not os.path.exists(run.weights):
+                source, cell = run.cell.weights_of, run.cell.folder
+                raise AblationError(f"{run} evaluates the weights of cell {source}, and there is no {run.weights}; "
+                                    f"train cell {source} first (--cells {source} {cell})")
             prepare(run)
         to_do = [run for run in self.runs if run.scores() is None]
         logger.info(f"{len(self.runs) - len(to_do)} of {len(self.runs)} runs are finished, {len(to_do)} are to do")
         with Stop() as stop:
             self._run([run for run in to_do if run.cell.weights_of is None], stop)
-            self._run([run for run in to_do if run.cell.weights_of is not None], stop)
+            self._run([run for run in to_do if run.cell.weights_of is not None and self._has_weights(run)], stop)
         if self.failures:
-            raise AblationError(f"{len(self.failures)} of {len(self.runs)} runs failed: {'; '.join(self.failures)}")
+            raise AblationError(f"{len(self.failures)} of {len(self.runs)} runs failed: "
+                                f"{'; '.join(self.failures.values())}")
+
+    def _has_weights(self, run: Run) -> bool:
+        """False where the run that was to train them has failed, which is one failure and not two."""
+        if run.weights_folder in self.failures:
+            logger.warning(f"{run}: not run, as cell {run.cell.weights_of} has failed")
+        return run.weights_folder not in self.failures
 
     def _run(self, runs: List[Run], stop: Stop):
         """Shares the runs among the devices."""
@@ -224,8 +249,8 @@ class Ablation:
 
     def _failed(self, run: Run, why: str):
         with self.telling:
-            self.failures.append(f"{run}: {why}")
-            logger.error(self.failures[-1])
+            self.failures[run.folder] = f"{run}: {why}"
+            logger.error(self.failures[run.folder])
 
     def _report(self):
         """What is finished so far. Without it the runs are no worse, and there will be another."""
@@ -238,14 +263,10 @@ class Ablation:
         """A training that goes on where it was, and the evaluation of its last weights: the best of several evaluations
         would have been chosen by the images that score it."""
         common = ["--config", run.config_file, "--device", device, "--num_workers", str(self.num_workers)]
-        folder = run.folder
         if run.cell.weights_of is None:
             yield [sys.executable, os.path.join(self.tools, "train.py"), *common, "--seed", str(run.seed), "--do_eval",
-                   "--use_vdl", "--resume_model", "auto", "--save_dir", folder, *self.train_flags]
-        else:
-            folder = os.path.join(os.path.dirname(os.path.dirname(folder)), run.cell.weights_of, f"seed_{run.seed}")
-        weights = os.path.join(folder, f"iter_{run.cell.config['iters']}", "model.pdparams")
-        yield [sys.executable, os.path.join(self.tools, "val.py"), *common, "--model_path", weights,
+                   "--use_vdl", "--resume_model", "auto", "--save_dir", run.folder, *self.train_flags]
+        yield [sys.executable, os.path.join(self.tools, "val.py"), *common, "--model_path", run.weights,
                *run.cell.evaluation, "--save_json", run.scores_file]
 
 

@@ -4,6 +4,7 @@ import csv
 import inspect
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,29 @@ def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_p
         Scripted([broken, whole], "", ["cpu"]).run()
     assert "1 of 2 runs failed: K = 0, seed 1: " in str(error.value) and "Is a directory" in str(error.value)
     assert whole.scores() is not None
+
+
+def test_weights_of_another_cell(config, tmp_path):
+    """They are trained first, with the same config; where that fails there is one failure."""
+    [multi_scale] = prepared(config, tmp_path, "multi_scale", study="components")
+    with pytest.raises(ablation.AblationError, match="train cell deeper first .--cells deeper multi_scale"):
+        Scripted([multi_scale], "", ["cpu"]).run()
+
+    both = prepared(config, tmp_path, "deeper", "multi_scale", study="components")
+    failing = Scripted(both, "", ["cpu"])
+    failing.script = "raise SystemExit('the cause')"
+    with pytest.raises(ablation.AblationError) as error:
+        failing.run()
+    assert "1 of 2 runs failed: + ResNet101_vd, seed 1: the cause (" in str(error.value)
+
+    Scripted(both, "", ["cpu"]).run()
+    assert all(run.scores() for run in both)
+    others = prepared(studies.changed(config, model={"mid_channels": 8}), tmp_path, "multi_scale", study="components")
+    shutil.rmtree(multi_scale.folder)
+    os.makedirs(os.path.dirname(multi_scale.weights))
+    pathlib.Path(multi_scale.weights).touch()
+    with pytest.raises(ablation.AblationError, match="deeper/seed_1/config.yml is of a run with model.mid_channels 16"):
+        Scripted(others, "", ["cpu"]).run()
 
 
 def test_table_by_hand(config, tmp_path):
