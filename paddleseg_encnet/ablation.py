@@ -79,6 +79,9 @@ class Run(NamedTuple):
         with open(config_file or self.config_file) as file:
             return differences(yaml.safe_load(file), self.cell.config)
 
+    def log_size(self) -> int:
+        return os.path.getsize(self.log_file) if os.path.exists(self.log_file) else 0
+
     def steps(self) -> int:
         """How far its training has come, from the last line of its log that says so."""
         if not os.path.exists(self.log_file):
@@ -229,6 +232,7 @@ class Ablation:
         with open(os.path.join(run.folder, "lock"), "w") as lock, open(run.log_file, "ab") as log:
             if not locked(lock, run, stop) or run.scores() is not None:
                 return
+            said_before = run.log_size()
             logger.info(f"{run}: started on {device}, {run.log_file}")
             for command in self._commands(run, device):
                 if stop.signum:
@@ -238,14 +242,15 @@ class Ablation:
                 process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
                                            pass_fds=[lock.fileno()] if fcntl else [])
                 self.processes.append(process)
-                if process.wait() != 0:
+                code = process.wait()
+                if code != 0:
                     break
         if run.scores() is not None:
             with self.telling:
                 logger.info(f"{run}: mIoU {run.scores()['mean_iou']:.4f}")
                 self._report()
         elif not stop.signum:
-            self._failed(run, f"{last_line(run.log_file)} ({run.log_file})")
+            self._failed(run, f"{cause(code, run.log_file, said_before)} ({run.log_file})")
 
     def _failed(self, run: Run, why: str):
         with self.telling:
@@ -295,8 +300,17 @@ def locked(file, run: Run, stop: Stop) -> bool:
     return False
 
 
-def last_line(path: str) -> str:
-    """Where our tools say what went wrong."""
-    with open(path, errors="replace") as file:
+def cause(code: int, log_file: str, start: int) -> str:
+    """Why a process has failed: the signal that killed it, or its last line, in which our tools say what went wrong.
+
+    Args:
+        code: as subprocess has it, the signal's number negated.
+        start: size of the log when the process began.
+    """
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    with open(log_file, errors="replace") as file:
+        file.seek(start)
         said = [line.strip() for line in file if line.strip()]
-    return said[-1] if said else "it said nothing"
+    return said[-1] if said else f"it ended with code {code} and said nothing"

@@ -129,6 +129,22 @@ def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_p
     assert whole.scores() is not None
 
 
+@pytest.mark.parametrize("script, told", [
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
+    ("raise SystemExit(3)", "it ended with code 3 and said nothing"),
+    ("print('first'); raise SystemExit('the cause')", "the cause")])
+def test_cause_of_a_failure(script, told, config, tmp_path):
+    runs = prepared(config, tmp_path, "codewords_0")
+    os.makedirs(runs[0].folder)
+    pathlib.Path(runs[0].log_file).write_text("what an earlier attempt said\n")
+    failing = Scripted(runs, "", ["cpu"])
+    failing.script = script
+    with pytest.raises(ablation.AblationError) as error:
+        failing.run()
+    assert f"K = 0, seed 1: {told} ({runs[0].log_file})" in str(error.value)
+
+
 def test_weights_of_another_cell(config, tmp_path):
     """They are trained first, with the same config; where that fails there is one failure."""
     [multi_scale] = prepared(config, tmp_path, "multi_scale", study="components")
