@@ -5,7 +5,6 @@
 """
 
 import collections
-import io
 import json
 import os
 import pathlib
@@ -82,12 +81,17 @@ class Run(NamedTuple):
     def log_size(self) -> int:
         return os.path.getsize(self.log_file) if os.path.exists(self.log_file) else 0
 
-    def steps(self) -> int:
-        """How far its training has come, from the last line of its log that says so."""
-        if not os.path.exists(self.log_file):
+    def saved_steps(self) -> int:
+        """Where its training goes on: the step of its newest checkpoint."""
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        return max([int(name[5:]) for name in names if re.fullmatch(r"iter_\d+", name)], default=0)
+
+    def logged_steps(self, start: int) -> int:
+        """The last step in the end of its log, behind the place `start`; 0 if there is none."""
+        if self.log_size() <= start:
             return 0
         with open(self.log_file, "rb") as file:
-            file.seek(max(0, file.seek(0, io.SEEK_END) - 20000))
+            file.seek(max(start, self.log_size() - 20000))
             said = re.findall(rb"iter: (\d+)/", file.read())
         return int(said[-1]) if said else 0
 
@@ -139,6 +143,22 @@ def differences(there, here, key: str = "") -> List[str]:
         return [found for name in {**there, **here}
                 for found in differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)]
     return [] if there == here else [f"{key} {there} instead of {here}"]
+
+
+class Steps:
+    """How far runs have come: what they had saved when this began, and what they have logged since. What they had
+    logged before goes further than their checkpoints, and is done again."""
+
+    def __init__(self, runs: List[Run]):
+        self.runs, self.logs = runs, [run.log_size() for run in runs]
+        self.done = [run.saved_steps() for run in runs]
+
+    def count(self) -> int:
+        for i, run in enumerate(self.runs):
+            # A finished run has done all; of the others the tables of an evaluation may have hidden the last step.
+            finished = run.cell.config["iters"] if os.path.exists(run.scores_file) else 0
+            self.done[i] = max(self.done[i], finished, run.logged_steps(self.logs[i]))
+        return sum(self.done)
 
 
 class Ablation:
@@ -208,21 +228,20 @@ class Ablation:
                 except Exception as error:      # its folder can't be written, ...: other runs may do better
                     self._failed(run, one_line(error))
 
-        def steps() -> int:
-            return sum(run.steps() for run in runs)
-
-        progress = Progress(sum(run.cell.config["iters"] for run in runs), "steps", done=steps())
+        steps = Steps(runs)
+        progress = Progress(sum(run.cell.config["iters"] for run in runs), "steps", done=steps.count())
         threads = [threading.Thread(target=work, args=[device]) for device in self.devices]
         for thread in threads:
             thread.start()
         told = set()
         while any(thread.is_alive() for thread in threads):
             time.sleep(0.5)
-            progress.reach(steps())
+            progress.reach(steps.count())
             # Once: a second signal would end a training before it has saved.
             for process in set(self.processes) - told if stop.signum else ():
                 process.send_signal(signal.SIGTERM)
                 told.add(process)
+        progress.reach(steps.count())
         progress.close()
         if stop.signum:
             raise Interrupted(stop.signum)

@@ -145,6 +145,21 @@ def test_cause_of_a_failure(script, told, config, tmp_path):
     assert f"K = 0, seed 1: {told} ({runs[0].log_file})" in str(error.value)
 
 
+def test_steps_for_the_progress_line(config, tmp_path):
+    """A run killed at step 90 goes on at its checkpoint of 60, and that is where its count begins."""
+    [run] = prepared(studies.changed({**config, "iters": 100}), tmp_path, "codewords_0")
+    os.makedirs(os.path.join(run.folder, "iter_60"))
+    log = pathlib.Path(run.log_file)
+    log.write_text("iter: 90/100\n")
+    steps = ablation.Steps([run])
+    counts = [steps.count()]
+    for said in ("iter: 70/100\n", "a table" * 5000, "iter: 80/100\n"):
+        log.write_text(log.read_text() + said)
+        counts.append(steps.count())
+    pathlib.Path(run.scores_file).write_text("{}")
+    assert counts + [steps.count()] == [60, 70, 70, 80, 100]
+
+
 def test_weights_of_another_cell(config, tmp_path):
     """They are trained first, with the same config; where that fails there is one failure."""
     [multi_scale] = prepared(config, tmp_path, "multi_scale", study="components")
