@@ -19,6 +19,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
 import yaml
 from paddleseg.utils import logger
 
+from paddleseg_encnet import cpu
 from paddleseg_encnet.cli import one_line
 from paddleseg_encnet.progress import Progress
 from paddleseg_encnet.stopping import Stop, Stopped
@@ -251,6 +252,8 @@ class Ablation:
         with open(os.path.join(run.folder, "lock"), "w") as lock, open(run.log_file, "ab") as log:
             if not locked(lock, run, stop) or run.scores() is not None:
                 return
+            # As many trainings as there are CPUs in the list share its cores.
+            environment = cpu.shared(self.devices.count("cpu")) if device == "cpu" else None
             said_before = run.log_size()
             logger.info(f"{run}: started on {device}, {run.log_file}")
             for command in self._commands(run, device):
@@ -259,7 +262,7 @@ class Ablation:
                 # In a session of its own: Ctrl-C at a terminal is for us alone, who hand it on. And it keeps the lock:
                 # when an ablation is killed its trainings go on, and the next one waits for them.
                 process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True,
-                                           pass_fds=[lock.fileno()] if fcntl else [])
+                                           env=environment, pass_fds=[lock.fileno()] if fcntl else [])
                 self.processes.append(process)
                 code = process.wait()
                 if code != 0:

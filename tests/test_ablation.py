@@ -129,6 +129,15 @@ def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_p
     assert whole.scores() is not None
 
 
+def test_cpus_share_the_cores(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation.cpu, "shared", lambda processes: {**os.environ, "SHARED_BY": str(processes)})
+    [run] = prepared(config, tmp_path, "codewords_0")
+    telling = Scripted([run], "", ["cpu", "cpu"])
+    telling.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"
+    with pytest.raises(ablation.AblationError, match="shared by 2"):
+        telling.run()
+
+
 @pytest.mark.parametrize("script, told", [
     ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
     ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),

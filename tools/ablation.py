@@ -19,7 +19,8 @@ def flags():
     flags.add_argument("--list", action="store_true", help="name the cells and end")
     flags.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="seeds of each cell's trainings")
     flags.add_argument("--devices", nargs="+", default=["gpu"], metavar="DEVICE",
-                       help="each trains one cell at a time, for instance gpu:0 gpu:1; the CPU if there is none")
+                       help="each trains one cell at a time, for instance gpu:0 gpu:1; the CPU if there is none. "
+                       "cpu cpu: two at a time, each with half of the cores")
     flags.add_argument("--save_dir", default="./output/ablation", help="folder of all studies")
     flags.add_argument("--iters", type=int, help="steps of each training")
     flags.add_argument("--batch_size", type=int, help="samples a step")
