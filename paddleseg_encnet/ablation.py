@@ -33,7 +33,11 @@ except ImportError:     # Windows: nothing keeps two ablations from training in 
 
 
 class AblationError(ValueError):
-    """Runs have failed, or a folder is that of another config."""
+    """A folder is that of another config, or weights are missing."""
+
+
+class RunsFailed(AblationError):
+    """Some have, and the others are finished."""
 
 
 class Run(NamedTuple):
@@ -186,8 +190,8 @@ class Ablation:
         """Does what is not finished.
 
         Raises:
-            AblationError: a folder is that of another config, or weights are neither there nor to be trained, at once;
-                runs have failed, when the others are finished.
+            AblationError: a folder is that of another config, or weights are neither there nor to be trained; at once.
+            RunsFailed: runs have failed; when the others are finished.
             Stopped: a signal came, and the trainings that were under way have saved.
         """
         folders = {run.folder for run in self.runs}
@@ -203,8 +207,8 @@ class Ablation:
             self._run([run for run in to_do if run.cell.weights_of is None], stop)
             self._run([run for run in to_do if run.cell.weights_of is not None and self._has_weights(run)], stop)
         if self.failures:
-            raise AblationError(f"{len(self.failures)} of {len(self.runs)} runs failed: "
-                                f"{'; '.join(self.failures.values())}")
+            raise RunsFailed(f"{len(self.failures)} of {len(self.runs)} runs failed: "
+                             f"{'; '.join(self.failures.values())}")
 
     def _has_weights(self, run: Run) -> bool:
         """False where the run that was to train them has failed, which is one failure and not two."""

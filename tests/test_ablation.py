@@ -299,3 +299,21 @@ def test_failed_runs_are_named(small_config, tmp_path):
     assert process.returncode == 1
     last = said.splitlines()[-1]
     assert last.startswith("error: 1 of 1 runs failed: FCN, seed 1: error: ") and "nowhere" in last
+    assert last.endswith(f". The others are in {tmp_path}/components/results.md")
+
+
+def test_scale_lr_stands_in_the_configs(small_config, tmp_path, run_tool, monkeypatch, capsys):
+    """The recipe's batch of 4 has a learning rate of 0.01, one device's 2 then half of it."""
+    monkeypatch.setattr(ablation.Ablation, "_run", lambda *arguments: None)
+    flags = ["--config", small_config, "--study", "codewords", "--seeds", 1, "--save_dir", tmp_path / "a b"]
+    run_tool("ablation", *flags, "--learning_rate", 0.01, "--scale_lr")
+    said = capsys.readouterr().out
+    assert said.count("Batch: 2; the recipe has 4 and learning rate 0.01. By the linear rule it is 0.005 here") == 1
+    assert said.splitlines()[-1].endswith(f" --logdir '{tmp_path}/a b/codewords'")
+    config = yaml.safe_load((tmp_path / "a b/codewords/codewords_8/seed_1/config.yml").read_text())
+    assert config["lr_scheduler"]["learning_rate"] == 0.005 and config["base_batch_size"] == config["batch_size"] == 2
+
+
+def test_save_interval_of_nothing_is_refused(small_config, run_tool):
+    with pytest.raises(SystemExit, match="error: --save_interval is a number of steps, at least 1, got 0"):
+        run_tool("ablation", "--config", small_config, "--study", "codewords", "--save_interval", 0)

@@ -5,7 +5,9 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 import argparse
 import os
 
-from paddleseg_encnet import ablation, ablation_report, cli, studies
+from paddleseg.utils import logger
+
+from paddleseg_encnet import ablation, ablation_report, cli, dashboard, recipe, studies
 
 
 def flags():
@@ -25,6 +27,8 @@ def flags():
     flags.add_argument("--iters", type=int, help="steps of each training")
     flags.add_argument("--batch_size", type=int, help="samples a step")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by the batch of one device "
+                       "/ the config's base_batch_size")
     flags.add_argument("--save_interval", type=int, help="steps between two checkpoints, each with an evaluation; "
                        "a fifth of the steps if not given")
     flags.add_argument("--num_workers", type=int, default=0, help="processes that read data, for each training")
@@ -35,10 +39,16 @@ def flags():
 
 def main(args):
     config = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size).config.dic
+    if args.save_interval is not None and args.save_interval < 1:
+        raise ValueError(f"--save_interval is a number of steps, at least 1, got {args.save_interval}")
+    batch = recipe.settle(config, 1, args.scale_lr)
+    if args.scale_lr:       # what the rate is for now, which the runs' config.yml is to say
+        config["base_batch_size"] = config["batch_size"]
     study, cells = studies.cells(args.study, config), studies.cells(args.study, config, args.cells)
     if args.list:
         print("\n".join(f"{cell.folder:16} {cell.name}" for cell in cells))
         return
+    logger.info(f"Each training is on one device. {batch}")
     folder = os.path.join(args.save_dir, args.study)
     runs = ablation.runs_of(cells, args.seeds, folder)
 
@@ -46,13 +56,18 @@ def main(args):
         found = ablation.with_finished(runs, study, folder)
         ablation_report.write_all(found, args.study, folder)
         return ablation_report.as_table(found)
+
     interval = args.save_interval or max(1, config["iters"] // 5)
-    ablation.Ablation(
-        runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
-        ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers, finished=report).run()
+    try:
+        ablation.Ablation(
+            runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
+            ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers, finished=report).run()
+    except ablation.RunsFailed as error:
+        report()
+        raise ablation.RunsFailed(f"{error}. The others are in {os.path.join(folder, 'results.md')}") from error
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
           f"{report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
-          f"All runs with their hyper-parameters: visualdl --logdir {folder}")
+          f"All runs with their hyper-parameters: {dashboard.command(folder)}")
 
 
 if __name__ == "__main__":
