@@ -12,6 +12,7 @@ import paddle
 import pytest
 from conftest import ROOT, relative_difference
 
+from paddleseg_encnet import resuming, training
 from paddleseg_encnet.cifar import Cifar10, RandomShift
 from paddleseg_encnet.cifar_resnet import Block, CifarResNet, EncodingAttention, SEAttention
 from paddleseg_encnet.reading import DataError
@@ -251,7 +252,7 @@ def test_learns_resumes_and_evaluates(archive, run_tool, tmp_path, capsys):
     flags = common + ["--batch_size", 8, "--learning_rate", 0.8, "--scale_lr", "--save_dir", tmp_path,
                       "--save_interval", 20, "--keep_checkpoint_max", 0, "--log_iters", 10, "--use_vdl", "--seed", 3,
                       "--precision", "fp32", "--opts", "model.width=8", "model.num_codes=4"]
-    run_tool("train_cifar", *flags, "--iters", 60, "--num_workers", 1)
+    run_tool("train_cifar", *flags, "iters=60", "--num_workers", 1)
     first = error_of(capsys.readouterr().out)
     assert first < 60       # of ten classes chance is wrong in 90 %
     [log] = [name for name in os.listdir(tmp_path) if name.startswith("vdlrecords")]
@@ -265,3 +266,23 @@ def test_learns_resumes_and_evaluates(archive, run_tool, tmp_path, capsys):
 
     run_tool("train_cifar", *flags, "--iters", 60, "--resume_model", tmp_path / "iter_40")
     assert error_of(capsys.readouterr().out) == first
+
+
+def test_cosine_of_a_resumed_run_with_other_iters():
+    """It follows the longer curve from its first step on."""
+    layer = paddle.nn.Linear(1, 1)
+
+    def optimizer(iters: int):
+        cosine = paddle.optimizer.lr.CosineAnnealingDecay(0.1, T_max=iters, eta_min=0.01)
+        return paddle.optimizer.SGD(cosine, layer.parameters())
+
+    short, longer = optimizer(60), optimizer(80)
+    for _ in range(40):
+        training.advance(short, None)
+    weights = {name: value.numpy() for name, value in layer.state_dict().items()}
+    resuming.fill(resuming.Found("iter_40", None, 40, weights, short.state_dict()), layer, longer)
+    rates = []
+    for _ in range(40, 81):
+        rates.append(longer.get_lr())
+        training.advance(longer, None)
+    assert rates == pytest.approx([0.01 + 0.045 * (1 + np.cos(np.pi * t / 80)) for t in range(40, 81)], rel=1e-9)

@@ -39,8 +39,8 @@ def flags():
 def main(args):
     builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
     config = builder.config
-    if args.iters is not None and "T_max" in config.dic["lr_scheduler"]:
-        config.dic["lr_scheduler"]["T_max"] = args.iters
+    if "T_max" in config.dic["lr_scheduler"]:
+        config.dic["lr_scheduler"]["T_max"] = config.iters      # whatever has set them
     if args.data_file is not None:
         for part in ("train_dataset", "val_dataset"):
             config.dic[part]["dataset_root"] = args.data_file
