@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
@@ -192,7 +193,7 @@ def test_weights_of_another_cell(config, tmp_path):
         Scripted(others, "", ["cpu"]).run()
 
 
-def test_table_by_hand(config, tmp_path):
+def test_table_and_plot_by_hand(config, tmp_path, monkeypatch):
     cells = studies.cells("codewords", config, ["codewords_0", "codewords_8"])
     runs = ablation.runs_of(cells, [1, 2, 3], str(tmp_path))
     assert [(run.cell.folder, run.seed) for run in runs[:3]] == [("codewords_0", 1), ("codewords_8", 1),
@@ -211,6 +212,14 @@ def test_table_by_hand(config, tmp_path):
     with open(tmp_path / "results.csv") as file:
         assert [row["mean_iou"] for row in csv.DictReader(file)] == ["0.41", "0.5", "0.42", "0.46"]
     assert (tmp_path / "codewords.png").stat().st_size > 10000
+
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *arguments, **options: drawn.append(figure))
+    ablation_report.draw(runs, "", "")
+    mean, _, [bars] = drawn[0].axes[0].containers[0]
+    # A bar has two ends; one seed has none.
+    assert [np.isfinite(np.reshape(ends, [-1, 2])).all(axis=1).sum() for ends in bars.get_segments()] == [2, 0]
+    assert min(seeds.get_zorder() for seeds in drawn[0].axes[0].lines if seeds.get_marker() == ".") > mean.get_zorder()
 
 
 def test_report_has_the_runs_of_earlier_commands(config, tmp_path):
