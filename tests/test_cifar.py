@@ -236,7 +236,9 @@ def test_configs_train(config, archive, run_tool, tmp_path, capsys):
     run_tool("train_cifar", "--config", f"{ROOT}/configs/cifar10_{config}.yml", "--data_file", archive, "--iters", 2,
              "--batch_size", 4, "--save_dir", tmp_path, "--save_interval", 2, "--log_iters", 1, "--seed", 1,
              "--opts", "model.width=8")
-    assert re.search(r"error on 8 test images, last weights: \d+\.\d\d %", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"error on 8 test images, last weights: \d+\.\d\d %", said)
+    assert "best_model is chosen by the test images" in said
     assert (tmp_path / "iter_2/model.pdparams").exists()
 
 
