@@ -242,6 +242,11 @@ def test_configs_train(config, archive, run_tool, tmp_path, capsys):
     assert (tmp_path / "iter_2/model.pdparams").exists()
 
 
+def test_other_tool_for_training(run_tool):
+    with pytest.raises(SystemExit, match="_64d.yml is a classifier of images; train it with tools/train_cifar.py"):
+        run_tool("train", "--config", f"{ROOT}/configs/cifar10_resnet_64d.yml")
+
+
 def error_of(said: str) -> float:
     return float(re.search(r"error on 8 test images, (?:last|these) weights: ([\d.]+) %", said)[1])
 

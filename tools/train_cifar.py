@@ -58,7 +58,7 @@ def main(args):
     else:
         logger.info(f"--seed {seed} gives the random numbers of this run again")
         logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
-        logger.info("best_model is chosen by the test images themselves; the error to report is that of the last weights")
+        logger.info("best_model is chosen by the test images themselves; report the error of the last weights")
         model = ranks.synchronise(model, device)
         train(model, builder.train_dataset, builder.optimizer, builder.loss,
               Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max), args.save_dir,
