@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 import pathlib
 import statistics
@@ -58,14 +59,15 @@ def draw(runs: List[Run], title: str, path: str):
     for axes, score, color in zip(figure.subplots(1, 2), ("mean_iou", "accuracy"), ("tab:blue", "tab:orange")):
         numbers = [values(runs, cell, score) for cell in cells]
         axes.errorbar(range(len(cells)), [statistics.mean(each) for each in numbers], color=color, marker="o",
-                      yerr=[statistics.stdev(each) if len(each) > 1 else 0 for each in numbers], capsize=4)
+                      yerr=[statistics.stdev(each) if len(each) > 1 else math.nan for each in numbers], capsize=4)
         for place, each in enumerate(numbers):
-            axes.plot([place] * len(each), each, ".", color="black", markersize=4)
+            axes.plot([place] * len(each), each, ".", color="black", markersize=4, zorder=3)      # above the mean
         axes.set_xticks(range(len(cells)), cells.values(), **slanted)
         axes.set_ylabel(f"{SCORES[score]}, percent")
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("points: one seed each; line: mean and standard deviation", fontsize="small")
+    figure.supxlabel("points: one seed each; line: mean, with the standard deviation where there are several seeds",
+                     fontsize="small")
     figure.savefig(path, dpi=110)
 
 
@@ -74,5 +76,5 @@ def write_all(runs: List[Run], study: str, folder: str):
     finished = sum(run.scores() is not None for run in runs)
     for name, text in (("results.csv", as_csv(runs)), ("results.md", as_table(runs))):
         write(os.path.join(folder, name), lambda path: pathlib.Path(path).write_text(text, encoding="utf-8"))
-    title = f"{study}, {finished} of {len(runs)} runs"
+    title = f"{study}, {finished} {'run' if finished == 1 else 'runs'}"
     write(os.path.join(folder, f"{study}.png"), lambda path: draw(runs, title, path))

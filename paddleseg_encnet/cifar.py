@@ -1,6 +1,8 @@
 """CIFAR-10 from the archive that its authors publish, without running the pickles in it."""
 
+import gzip
 import pathlib
+import re
 import tarfile
 import zlib
 from typing import Dict, Tuple
@@ -17,6 +19,7 @@ from paddleseg_encnet.unpickle import unpickle
 
 MAX_BYTES = 1 << 26         # of a batch; the real ones have 31 MB
 FOLDER = "cifar-10-batches-py"
+HOME = "cs.toronto.edu/~kriz/cifar.html"
 BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "val": ["test_batch"]}
 
 
@@ -76,16 +79,18 @@ def read_archive(path: str, names: list) -> Tuple[np.ndarray, np.ndarray]:
     """Images uint8 [N, 3, 32, 32] and labels int64 [N] of the named batches.
 
     Raises:
-        DataError: the file is missing, no tar, or has not these batches whole.
+        DataError: the file is missing, no tar.gz, damaged, or has not these batches whole.
     """
     try:
-        with tarfile.open(path) as archive:
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             batches = [read_batch(archive, f"{FOLDER}/{name}") for name in names]
+            while stream.read(1 << 20):     # to its end, where the checksum stands and tarfile does not come
+                pass
+    except (gzip.BadGzipFile, tarfile.TarError, zlib.error, EOFError, CheckpointError) as error:
+        raise DataError(f"{path} is no cifar-10-python.tar.gz, or damaged: {error}; get it from {HOME}") from error
     except OSError as error:
         raise DataError(f"cannot read {path} ({error.strerror or error}); dataset_root must be the path of "
-                        "cifar-10-python.tar.gz") from error
-    except (tarfile.TarError, zlib.error, EOFError, CheckpointError) as error:
-        raise DataError(f"{path} is no cifar-10-python.tar.gz, or damaged: {error}; download it again") from error
+                        f"cifar-10-python.tar.gz, which is to be had at {HOME}") from error
     images, labels = zip(*batches)
     return np.concatenate(images), np.concatenate(labels)
 
@@ -104,7 +109,8 @@ def read_batch(archive: tarfile.TarFile, name: str) -> Tuple[np.ndarray, np.ndar
         batch, _ = unpickle(data, budget)
         return arrays(batch, budget)
     except CheckpointError as error:
-        raise CheckpointError(f"{name} {error}") from error
+        seen = re.split("; |, which", str(error))[0]        # the rest is advice for files of weights
+        raise CheckpointError(f"{name} {seen}") from error
 
 
 def arrays(batch: Dict[str, object], budget: Budget) -> Tuple[np.ndarray, np.ndarray]:

@@ -14,12 +14,15 @@ import warnings
 # mallopt's parameter numbers, from malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
+_added = {}     # the variables that prepare() has set, as the user had not
+
 
 def prepare():
     """Sets threads, MKL's code path and malloc for this process. Without effect if Paddle is already imported."""
     if "paddle" in sys.modules:
         return
-    os.environ.update(environment(os.environ, cpu_count(), read_cpuinfo()))
+    _added.update(environment(os.environ, cpu_count(), read_cpuinfo()))
+    os.environ.update(_added)
     keep_large_blocks()
 
 
@@ -35,6 +38,13 @@ def environment(env, cores: int, cpuinfo: str) -> dict:
     if "AuthenticAMD" in cpuinfo and "avx2" in cpuinfo and "MKL_DEBUG_CPU_TYPE" not in env:
         added["MKL_DEBUG_CPU_TYPE"] = "5"
     return added
+
+
+def shared(processes: int) -> dict:
+    """The environment for each of several processes that compute at once: each has its share of the cores, unless the
+    user has set the threads."""
+    threads = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes))} if "OMP_NUM_THREADS" in _added else {}
+    return {**os.environ, **threads}
 
 
 def cpu_count() -> int:

@@ -42,7 +42,8 @@ UNLABELLED = 255        # its colour in color_table() is no class's
 BINS = 40       # of a histogram; the page spreads wide bins over its own narrower ones, where counts of 1 or 2 vanish
 RANGES = {"Encoding/gamma": (0, 1)}     # a sigmoid's
 # What the table of hyper-parameters shows beside them: the last value of each.
-METRICS = ["Evaluate/best_mIoU", "Evaluate/best_iter", "Evaluate/best_FWIoU", "Evaluate/best_Acc", "Train/loss"]
+METRICS = ["Evaluate/mIoU", "Evaluate/best_mIoU", "Evaluate/best_iter", "Evaluate/best_FWIoU", "Evaluate/best_Acc",
+           "Train/loss"]
 
 
 class Dashboard:

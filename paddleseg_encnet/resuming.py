@@ -129,11 +129,14 @@ def fill(found: Found, model: paddle.nn.Layer, optimizer):
     except CheckpointError as error:
         raise CheckpointError(f"cannot resume from {found.folder}: {error}") from error
     values = for_this_process(found, model)
-    if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler) and "LR_Scheduler" not in values:
+    schedule = optimizer._learning_rate
+    if isinstance(schedule, paddle.optimizer.lr.LRScheduler) and "LR_Scheduler" not in values:
         raise CheckpointError(f"cannot resume from {found.folder}: its {OPTIMIZER} holds no learning rate")
     with warnings.catch_warnings():         # said of every warm-up, whose own schedule stands in it
         warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
         optimizer.set_state_dict(values)
+    if isinstance(schedule, paddle.optimizer.lr.CosineAnnealingDecay):
+        schedule.step(schedule.last_epoch)      # the rate of this curve, which may be longer than the saved one
 
 
 def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:

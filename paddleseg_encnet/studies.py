@@ -34,26 +34,36 @@ def se_weight(config: dict) -> List[Cell]:
 
 
 def components(config: dict) -> List[Cell]:
-    """The baseline, and each part of the whole added to those before it."""
-    both_stages = changed(config, model={"use_se_loss_stage3": True}, loss=of_terms(
-        loss_terms(config) + [term for term in loss_terms(config) if term[0]["type"] in SE_LOSSES]))
-    without_se = of_terms([term for term in loss_terms(config) if term[0]["type"] not in SE_LOSSES])
-    encoding = changed(config, model={"use_se_loss": False}, loss=without_se)
+    """The baseline, and each part of the whole added to those before it. The config's SE-loss may be at stage 4 only or
+    at both stages. A config with the deeper backbone has no cell that adds it.
+
+    Multi-scale evaluates whole images at each scale. In windows of the crop's size, as in the paper, does
+    tools/val.py with --is_slide.
+    """
+    se_terms = [term for term in loss_terms(config) if term[0]["type"] in SE_LOSSES]
+    other_terms = [term for term in loss_terms(config) if term[0]["type"] not in SE_LOSSES]
+    se_loss = both_stages = config
+    if config["model"].get("use_se_loss_stage3"):
+        se_loss = changed(config, model={"use_se_loss_stage3": False}, loss=of_terms(other_terms + se_terms[:1]))
+    else:
+        both_stages = changed(config, model={"use_se_loss_stage3": True}, loss=of_terms(other_terms + 2 * se_terms))
+    encoding = changed(se_loss, model={"use_se_loss": False}, loss=of_terms(other_terms))
     fcn = changed(encoding, model={"type": "DilatedFCN"})
-    for name in ("num_codes", "use_se_loss", "reduction", "random_scale"):
+    for name in ("num_codes", "use_se_loss", "use_se_loss_stage3", "use_encoding", "reduction", "random_scale"):
         fcn["model"].pop(name, None)
-    backbone = {**config["model"]["backbone"], "type": DEEPER}
-    if backbone.get("pretrained"):      # else all cells are trained from scratch
-        backbone["pretrained"] = DEEPER_WEIGHTS
-    deeper = changed(both_stages, model={"backbone": backbone})
-    return [
+    cells = [
         Cell("fcn", "FCN", fcn),
         Cell("encoding", "+ encoding", encoding),
-        Cell("se_loss", "+ SE-loss", config),
-        Cell("both_stages", "+ SE-loss at stage 3", both_stages),
-        Cell("deeper", f"+ {DEEPER}", deeper),
-        Cell("multi_scale", "+ multi-scale and flip", deeper, weights_of="deeper", evaluation=(
-            "--aug_eval", "--flip_horizontal", "--scales", *map(str, SCALES)))]
+        Cell("se_loss", "+ SE-loss", se_loss),
+        Cell("both_stages", "+ SE-loss at stage 3", both_stages)]
+    if config["model"]["backbone"]["type"] != DEEPER:
+        backbone = {**config["model"]["backbone"], "type": DEEPER}
+        if backbone.get("pretrained"):      # else all cells are trained from scratch
+            backbone["pretrained"] = DEEPER_WEIGHTS
+        cells.append(Cell("deeper", f"+ {DEEPER}", changed(both_stages, model={"backbone": backbone})))
+    whole = cells[-1]
+    return [*cells, Cell("multi_scale", "+ multi-scale and flip", whole.config, weights_of=whole.folder, evaluation=(
+        "--aug_eval", "--flip_horizontal", "--scales", *map(str, SCALES)))]
 
 
 STUDIES = {"codewords": codewords, "se_weight": se_weight, "components": components}

@@ -204,6 +204,9 @@ def advance(optimizer, loss: paddle.Tensor):
     schedule = optimizer._learning_rate
     if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
         schedule.step(loss)
+    elif isinstance(schedule, paddle.optimizer.lr.CosineAnnealingDecay):
+        # Told the step, Paddle computes the rate from it; else from the rate before, which may be that of other iters.
+        schedule.step(schedule.last_epoch + 1)
     elif isinstance(schedule, paddle.optimizer.lr.LRScheduler):
         schedule.step()
 

@@ -1,18 +1,22 @@
 """The paper's studies: which configs they make, and that a grid is finished without doing anything twice."""
 
 import csv
+import inspect
 import os
+import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet import ablation, ablation_report, studies
+from paddleseg_encnet import ENCNet, ablation, ablation_report, studies
 
 
 @pytest.fixture
@@ -46,12 +50,31 @@ def test_each_component_is_added_to_those_before(config):
     assert cells["multi_scale"].weights_of == "deeper" and "--flip_horizontal" in cells["multi_scale"].evaluation
 
 
+def test_the_deeper_backbone_is_not_added_twice(config):
+    config["model"]["backbone"]["type"] = "ResNet101_vd"
+    cells = {cell.folder: cell for cell in studies.cells("components", config)}
+    assert list(cells) == ["fcn", "encoding", "se_loss", "both_stages", "multi_scale"]
+    assert cells["multi_scale"].weights_of == "both_stages"
+    assert cells["multi_scale"].config == cells["both_stages"].config
+
+
+DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(ENCNet).parameters.items()
+            if parameter.default is not inspect.Parameter.empty and name not in ("num_codes", "mid_channels")}
+SE = {"type": "SELoss"}
+
+
+@pytest.mark.parametrize("base", [
+    {}, {"model": DEFAULTS}, {"model": {"use_se_loss_stage3": True}, "loss": {
+        "types": [{"type": "CrossEntropyLoss"}] * 2 + [SE, SE], "coef": [1, 0.4, 0.2, 0.1]}}],
+    ids=["short", "defaults spelled out", "both stages"])
 @pytest.mark.parametrize("folder, names", [
     ("fcn", ["segmentation", "auxiliary"]), ("encoding", ["segmentation", "auxiliary"]),
     ("se_loss", ["segmentation", "auxiliary", "SE"]),
     ("both_stages", ["segmentation", "auxiliary", "SE", "SE_stage3"])])
-def test_cells_build_with_a_loss_for_each_output(folder, names, config, tmp_path):
+def test_cells_build_with_a_loss_for_each_output(folder, names, base, config, tmp_path):
+    config = studies.changed(config, **base)
     [cell] = studies.cells("components", config, [folder])
+    assert cell.config["loss"]["coef"][:3] == [1, 0.4, 0.2][:len(names)]
     path = tmp_path / "config.yml"
     path.write_text(yaml.safe_dump(cell.config))
     builder = SegBuilder(Config(str(path)))
@@ -78,7 +101,99 @@ def test_a_grid_that_is_finished_runs_nothing(config, tmp_path, monkeypatch):
     assert all((tmp_path / run.cell.folder / "seed_1" / "config.yml").exists() for run in runs)
 
 
-def test_table_by_hand(config, tmp_path):
+class Scripted(ablation.Ablation):
+    """An ablation whose trainings and evaluations are lines of Python."""
+    script = "import json, sys; json.dump({'mean_iou': 0.5}, open(sys.argv[1], 'w'))"
+
+    def _commands(self, run, device):
+        yield [sys.executable, "-c", self.script, run.scores_file]
+
+
+def prepared(config, tmp_path, *cells, study="codewords", seeds=(1,)):
+    return ablation.runs_of(studies.cells(study, config, list(cells)), list(seeds), str(tmp_path))
+
+
+def test_a_report_that_cannot_be_written_costs_no_run(config, tmp_path):
+    def full():
+        raise OSError(28, "No space left on device")
+    runs = prepared(config, tmp_path, "codewords_0", "codewords_8")
+    Scripted(runs, "", ["cpu"], finished=full).run()
+    assert [run.scores() for run in runs] == [{"mean_iou": 0.5}] * 2
+
+
+def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_path):
+    broken, whole = prepared(config, tmp_path, "codewords_0", "codewords_8")
+    os.makedirs(os.path.join(broken.folder, "lock"))
+    with pytest.raises(ablation.AblationError) as error:
+        Scripted([broken, whole], "", ["cpu"]).run()
+    assert "1 of 2 runs failed: K = 0, seed 1: " in str(error.value) and "Is a directory" in str(error.value)
+    assert whole.scores() is not None
+
+
+def test_cpus_share_the_cores(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation.cpu, "shared", lambda processes: {**os.environ, "SHARED_BY": str(processes)})
+    [run] = prepared(config, tmp_path, "codewords_0")
+    telling = Scripted([run], "", ["cpu", "cpu"])
+    telling.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"
+    with pytest.raises(ablation.AblationError, match="shared by 2"):
+        telling.run()
+
+
+@pytest.mark.parametrize("script, told", [
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL (out of memory?)"),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
+    ("raise SystemExit(3)", "it ended with code 3 and said nothing"),
+    ("print('first'); raise SystemExit('the cause')", "the cause")])
+def test_cause_of_a_failure(script, told, config, tmp_path):
+    runs = prepared(config, tmp_path, "codewords_0")
+    os.makedirs(runs[0].folder)
+    pathlib.Path(runs[0].log_file).write_text("what an earlier attempt said\n")
+    failing = Scripted(runs, "", ["cpu"])
+    failing.script = script
+    with pytest.raises(ablation.AblationError) as error:
+        failing.run()
+    assert f"K = 0, seed 1: {told} ({runs[0].log_file})" in str(error.value)
+
+
+def test_steps_for_the_progress_line(config, tmp_path):
+    """A run killed at step 90 goes on at its checkpoint of 60, and that is where its count begins."""
+    [run] = prepared(studies.changed({**config, "iters": 100}), tmp_path, "codewords_0")
+    os.makedirs(os.path.join(run.folder, "iter_60"))
+    log = pathlib.Path(run.log_file)
+    log.write_text("iter: 90/100\n")
+    steps = ablation.Steps([run])
+    counts = [steps.count()]
+    for said in ("iter: 70/100\n", "a table" * 5000, "iter: 80/100\n"):
+        log.write_text(log.read_text() + said)
+        counts.append(steps.count())
+    pathlib.Path(run.scores_file).write_text("{}")
+    assert counts + [steps.count()] == [60, 70, 70, 80, 100]
+
+
+def test_weights_of_another_cell(config, tmp_path):
+    """They are trained first, with the same config; where that fails there is one failure."""
+    [multi_scale] = prepared(config, tmp_path, "multi_scale", study="components")
+    with pytest.raises(ablation.AblationError, match="train cell deeper first .--cells deeper multi_scale"):
+        Scripted([multi_scale], "", ["cpu"]).run()
+
+    both = prepared(config, tmp_path, "deeper", "multi_scale", study="components")
+    failing = Scripted(both, "", ["cpu"])
+    failing.script = "raise SystemExit('the cause')"
+    with pytest.raises(ablation.AblationError) as error:
+        failing.run()
+    assert "1 of 2 runs failed: + ResNet101_vd, seed 1: the cause (" in str(error.value)
+
+    Scripted(both, "", ["cpu"]).run()
+    assert all(run.scores() for run in both)
+    others = prepared(studies.changed(config, model={"mid_channels": 8}), tmp_path, "multi_scale", study="components")
+    shutil.rmtree(multi_scale.folder)
+    os.makedirs(os.path.dirname(multi_scale.weights))
+    pathlib.Path(multi_scale.weights).touch()
+    with pytest.raises(ablation.AblationError, match="deeper/seed_1/config.yml is of a run with model.mid_channels 16"):
+        Scripted(others, "", ["cpu"]).run()
+
+
+def test_table_and_plot_by_hand(config, tmp_path, monkeypatch):
     cells = studies.cells("codewords", config, ["codewords_0", "codewords_8"])
     runs = ablation.runs_of(cells, [1, 2, 3], str(tmp_path))
     assert [(run.cell.folder, run.seed) for run in runs[:3]] == [("codewords_0", 1), ("codewords_8", 1),
@@ -97,6 +212,28 @@ def test_table_by_hand(config, tmp_path):
     with open(tmp_path / "results.csv") as file:
         assert [row["mean_iou"] for row in csv.DictReader(file)] == ["0.41", "0.5", "0.42", "0.46"]
     assert (tmp_path / "codewords.png").stat().st_size > 10000
+
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *arguments, **options: drawn.append(figure))
+    ablation_report.draw(runs, "", "")
+    mean, _, [bars] = drawn[0].axes[0].containers[0]
+    # A bar has two ends; one seed has none.
+    assert [np.isfinite(np.reshape(ends, [-1, 2])).all(axis=1).sum() for ends in bars.get_segments()] == [2, 0]
+    assert min(seeds.get_zorder() for seeds in drawn[0].axes[0].lines if seeds.get_marker() == ".") > mean.get_zorder()
+
+
+def test_report_has_the_runs_of_earlier_commands(config, tmp_path):
+    """Those of other cells and seeds, but none of another config, and none that is not finished."""
+    asked = prepared(config, tmp_path, "codewords_8", seeds=[3, 3])
+    earlier = prepared(config, tmp_path, "codewords_8", "codewords_0", seeds=[2, 10])
+    other = prepared(studies.changed(config, model={"mid_channels": 8}), tmp_path, "codewords_16")
+    for run in asked + earlier + other:
+        ablation.prepare(run)
+        if run != earlier[-1]:
+            pathlib.Path(run.scores_file).write_text('{"mean_iou": 0.5}')
+    found = ablation.with_finished(asked, studies.cells("codewords", config), str(tmp_path))
+    assert [(run.cell.folder, run.seed) for run in found] == [("codewords_0", 2), ("codewords_0", 10),
+                                                              ("codewords_8", 2), ("codewords_8", 3)]
 
 
 def test_cells_are_named(small_config, run_tool, capsys):
@@ -171,3 +308,21 @@ def test_failed_runs_are_named(small_config, tmp_path):
     assert process.returncode == 1
     last = said.splitlines()[-1]
     assert last.startswith("error: 1 of 1 runs failed: FCN, seed 1: error: ") and "nowhere" in last
+    assert last.endswith(f". The others are in {tmp_path}/components/results.md")
+
+
+def test_scale_lr_stands_in_the_configs(small_config, tmp_path, run_tool, monkeypatch, capsys):
+    """The recipe's batch of 4 has a learning rate of 0.01, one device's 2 then half of it."""
+    monkeypatch.setattr(ablation.Ablation, "_run", lambda *arguments: None)
+    flags = ["--config", small_config, "--study", "codewords", "--seeds", 1, "--save_dir", tmp_path / "a b"]
+    run_tool("ablation", *flags, "--learning_rate", 0.01, "--scale_lr")
+    said = capsys.readouterr().out
+    assert said.count("Batch: 2; the recipe has 4 and learning rate 0.01. By the linear rule it is 0.005 here") == 1
+    assert said.splitlines()[-1].endswith(f" --logdir '{tmp_path}/a b/codewords'")
+    config = yaml.safe_load((tmp_path / "a b/codewords/codewords_8/seed_1/config.yml").read_text())
+    assert config["lr_scheduler"]["learning_rate"] == 0.005 and config["base_batch_size"] == config["batch_size"] == 2
+
+
+def test_save_interval_of_nothing_is_refused(small_config, run_tool):
+    with pytest.raises(SystemExit, match="error: --save_interval is a number of steps, at least 1, got 0"):
+        run_tool("ablation", "--config", small_config, "--study", "codewords", "--save_interval", 0)

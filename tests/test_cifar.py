@@ -1,5 +1,6 @@
 """The classifiers for CIFAR-10: parameters, attention against NumPy, the archive's reader, and the tool."""
 
+import gzip
 import io
 import os
 import pickle
@@ -11,6 +12,7 @@ import paddle
 import pytest
 from conftest import ROOT, relative_difference
 
+from paddleseg_encnet import resuming, training
 from paddleseg_encnet.cifar import Cifar10, RandomShift
 from paddleseg_encnet.cifar_resnet import Block, CifarResNet, EncodingAttention, SEAttention
 from paddleseg_encnet.reading import DataError
@@ -86,7 +88,8 @@ BLACK = np.zeros((2, 3072), "uint8")
 
 
 @pytest.mark.parametrize("content, words", [
-    (pickle.dumps({"data": Payload(), "labels": [1]}, protocol=2), "asks for os.system"),
+    (pickle.dumps({"data": Payload(), "labels": [1]}, protocol=2),
+     "test_batch asks for os.system (written posix.system); get it from cs.toronto.edu"),
     (batch_of(BLACK, [1]), "has 1 labels for data of shape [2, 3072]"),
     (batch_of(BLACK, [1, 10]), "no list of classes from 0 to 9"),
     (batch_of(BLACK.astype("float32"), [1, 2]), "no array of bytes"),
@@ -102,9 +105,11 @@ def test_batches_that_are_refused(content, words, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("make, words", [
-    (lambda path: None, "No such file"),
+    (lambda path: None, "No such file or directory); dataset_root must be the path of cifar-10-python.tar.gz, which is "
+     "to be had at cs.toronto.edu"),
     (lambda path: path.mkdir(), "Is a directory"),
     (lambda path: path.write_bytes(b"no tar at all"), "is no cifar-10-python.tar.gz, or damaged"),
+    (lambda path: path.write_bytes(b"\xfd7zXZ\x00 and no more"), "is no cifar-10-python.tar.gz, or damaged"),
     (lambda path: write_archive(path, {"data_batch_1": batch_of(BLACK, [0, 1])}), "no cifar-10-batches-py/test")])
 def test_archives_that_are_refused(make, words, tmp_path):
     make(tmp_path / "a.tar.gz")
@@ -118,6 +123,16 @@ def test_a_cut_archive_is_refused(archive, tmp_path):
     cut.write_bytes(archive.read_bytes()[:-2000])
     with pytest.raises(DataError, match="damaged"):
         Cifar10([], str(cut), "val")
+
+
+def test_an_archive_with_another_byte_is_refused(archive, tmp_path):
+    """In the pixels it changes no size and no structure: only the checksum at the end of the file tells."""
+    content = bytearray(gzip.decompress(archive.read_bytes()))
+    content[content.index(b"test_batch") + 2000] ^= 1
+    damaged = tmp_path / "damaged.tar.gz"
+    damaged.write_bytes(gzip.compress(content)[:-8] + archive.read_bytes()[-8:])
+    with pytest.raises(DataError, match="or damaged: CRC check failed"):
+        Cifar10([], str(damaged), "val")
 
 
 def test_shift():
@@ -221,8 +236,15 @@ def test_configs_train(config, archive, run_tool, tmp_path, capsys):
     run_tool("train_cifar", "--config", f"{ROOT}/configs/cifar10_{config}.yml", "--data_file", archive, "--iters", 2,
              "--batch_size", 4, "--save_dir", tmp_path, "--save_interval", 2, "--log_iters", 1, "--seed", 1,
              "--opts", "model.width=8")
-    assert re.search(r"error on 8 test images, last weights: \d+\.\d\d %", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"error on 8 test images, last weights: \d+\.\d\d %", said)
+    assert "best_model is chosen by the test images" in said
     assert (tmp_path / "iter_2/model.pdparams").exists()
+
+
+def test_other_tool_for_training(run_tool):
+    with pytest.raises(SystemExit, match="_64d.yml is a classifier of images; train it with tools/train_cifar.py"):
+        run_tool("train", "--config", f"{ROOT}/configs/cifar10_resnet_64d.yml")
 
 
 def error_of(said: str) -> float:
@@ -237,7 +259,7 @@ def test_learns_resumes_and_evaluates(archive, run_tool, tmp_path, capsys):
     flags = common + ["--batch_size", 8, "--learning_rate", 0.8, "--scale_lr", "--save_dir", tmp_path,
                       "--save_interval", 20, "--keep_checkpoint_max", 0, "--log_iters", 10, "--use_vdl", "--seed", 3,
                       "--precision", "fp32", "--opts", "model.width=8", "model.num_codes=4"]
-    run_tool("train_cifar", *flags, "--iters", 60, "--num_workers", 1)
+    run_tool("train_cifar", *flags, "iters=60", "--num_workers", 1)
     first = error_of(capsys.readouterr().out)
     assert first < 60       # of ten classes chance is wrong in 90 %
     [log] = [name for name in os.listdir(tmp_path) if name.startswith("vdlrecords")]
@@ -251,3 +273,23 @@ def test_learns_resumes_and_evaluates(archive, run_tool, tmp_path, capsys):
 
     run_tool("train_cifar", *flags, "--iters", 60, "--resume_model", tmp_path / "iter_40")
     assert error_of(capsys.readouterr().out) == first
+
+
+def test_cosine_of_a_resumed_run_with_other_iters():
+    """It follows the longer curve from its first step on."""
+    layer = paddle.nn.Linear(1, 1)
+
+    def optimizer(iters: int):
+        cosine = paddle.optimizer.lr.CosineAnnealingDecay(0.1, T_max=iters, eta_min=0.01)
+        return paddle.optimizer.SGD(cosine, layer.parameters())
+
+    short, longer = optimizer(60), optimizer(80)
+    for _ in range(40):
+        training.advance(short, None)
+    weights = {name: value.numpy() for name, value in layer.state_dict().items()}
+    resuming.fill(resuming.Found("iter_40", None, 40, weights, short.state_dict()), layer, longer)
+    rates = []
+    for _ in range(40, 81):
+        rates.append(longer.get_lr())
+        training.advance(longer, None)
+    assert rates == pytest.approx([0.01 + 0.045 * (1 + np.cos(np.pi * t / 80)) for t in range(40, 81)], rel=1e-9)

@@ -26,6 +26,16 @@ def test_environment(env, cores, cpuinfo, added):
     assert cpu.environment(env, cores, cpuinfo) == added
 
 
+@pytest.mark.parametrize("added, processes, threads", [
+    ({"OMP_NUM_THREADS": "8"}, 1, "8"), ({"OMP_NUM_THREADS": "8"}, 3, "2"), ({"OMP_NUM_THREADS": "8"}, 9, "1"),
+    ({}, 2, "5")])      # the user's word
+def test_processes_share_the_cores(added, processes, threads, monkeypatch):
+    monkeypatch.setattr(cpu, "_added", added)
+    monkeypatch.setattr(cpu, "cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", added.get("OMP_NUM_THREADS", "5"))
+    assert cpu.shared(processes)["OMP_NUM_THREADS"] == threads
+
+
 def test_set_in_a_fresh_process_without_paddles_warning():
     env = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}
     done = subprocess.run([sys.executable, "-c", "import paddleseg_encnet, os; print(os.environ['OMP_NUM_THREADS'])"],

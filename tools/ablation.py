@@ -5,7 +5,9 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 import argparse
 import os
 
-from paddleseg_encnet import ablation, ablation_report, cli, studies
+from paddleseg.utils import logger
+
+from paddleseg_encnet import ablation, ablation_report, cli, dashboard, recipe, studies
 
 
 def flags():
@@ -19,11 +21,14 @@ def flags():
     flags.add_argument("--list", action="store_true", help="name the cells and end")
     flags.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="seeds of each cell's trainings")
     flags.add_argument("--devices", nargs="+", default=["gpu"], metavar="DEVICE",
-                       help="each trains one cell at a time, for instance gpu:0 gpu:1; the CPU if there is none")
+                       help="each trains one cell at a time, for instance gpu:0 gpu:1; the CPU if there is none. "
+                       "cpu cpu: two at a time, each with half of the cores")
     flags.add_argument("--save_dir", default="./output/ablation", help="folder of all studies")
     flags.add_argument("--iters", type=int, help="steps of each training")
     flags.add_argument("--batch_size", type=int, help="samples a step")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by the batch of one device "
+                       "/ the config's base_batch_size")
     flags.add_argument("--save_interval", type=int, help="steps between two checkpoints, each with an evaluation; "
                        "a fifth of the steps if not given")
     flags.add_argument("--num_workers", type=int, default=0, help="processes that read data, for each training")
@@ -34,21 +39,35 @@ def flags():
 
 def main(args):
     config = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size).config.dic
-    cells = studies.cells(args.study, config, args.cells)
+    if args.save_interval is not None and args.save_interval < 1:
+        raise ValueError(f"--save_interval is a number of steps, at least 1, got {args.save_interval}")
+    batch = recipe.settle(config, 1, args.scale_lr)
+    if args.scale_lr:       # what the rate is for now, which the runs' config.yml is to say
+        config["base_batch_size"] = config["batch_size"]
+    study, cells = studies.cells(args.study, config), studies.cells(args.study, config, args.cells)
     if args.list:
         print("\n".join(f"{cell.folder:16} {cell.name}" for cell in cells))
         return
+    logger.info(f"Each training is on one device. {batch}")
     folder = os.path.join(args.save_dir, args.study)
     runs = ablation.runs_of(cells, args.seeds, folder)
+
+    def report() -> str:
+        found = ablation.with_finished(runs, study, folder)
+        ablation_report.write_all(found, args.study, folder)
+        return ablation_report.as_table(found)
+
     interval = args.save_interval or max(1, config["iters"] // 5)
-    ablation.Ablation(
-        runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
-        ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers,
-        finished=lambda: ablation_report.write_all(runs, args.study, folder)).run()
-    ablation_report.write_all(runs, args.study, folder)
+    try:
+        ablation.Ablation(
+            runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
+            ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers, finished=report).run()
+    except ablation.RunsFailed as error:
+        report()
+        raise ablation.RunsFailed(f"{error}. The others are in {os.path.join(folder, 'results.md')}") from error
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
-          f"{ablation_report.as_table(runs)}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
-          f"All runs with their hyper-parameters: visualdl --logdir {folder}")
+          f"{report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
+          f"All runs with their hyper-parameters: {dashboard.command(folder)}")
 
 
 if __name__ == "__main__":

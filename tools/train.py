@@ -45,6 +45,8 @@ def flags():
 def main(args):
     builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
     config = builder.config
+    if config.dic["model"]["type"] == "CifarResNet":
+        raise ValueError(f"{args.config} is a classifier of images; train it with tools/train_cifar.py")
     cli.set_data_format(config, args.data_format)
     pretrained = cli.take_pretrained(config)
     utils.show_env_info()

@@ -39,8 +39,8 @@ def flags():
 def main(args):
     builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
     config = builder.config
-    if args.iters is not None and "T_max" in config.dic["lr_scheduler"]:
-        config.dic["lr_scheduler"]["T_max"] = args.iters
+    if "T_max" in config.dic["lr_scheduler"]:
+        config.dic["lr_scheduler"]["T_max"] = config.iters      # whatever has set them
     if args.data_file is not None:
         for part in ("train_dataset", "val_dataset"):
             config.dic[part]["dataset_root"] = args.data_file
@@ -58,6 +58,7 @@ def main(args):
     else:
         logger.info(f"--seed {seed} gives the random numbers of this run again")
         logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
+        logger.info("best_model is chosen by the test images themselves; report the error of the last weights")
         model = ranks.synchronise(model, device)
         train(model, builder.train_dataset, builder.optimizer, builder.loss,
               Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max), args.save_dir,
