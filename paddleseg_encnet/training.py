@@ -36,6 +36,12 @@ class Schedule(NamedTuple):
     keep_checkpoint_max: int = 5
     early_stop_intervals: Optional[int] = None      # stop after so many evaluations without a better mIoU
 
+    def check(self):
+        """Raises ValueError for intervals that no step ends."""
+        for name in ("save_interval", "log_iters"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is a number of steps, at least 1, got {getattr(self, name)}")
+
     def saves_at(self, step: int) -> bool:
         return step % self.save_interval == 0 or step == self.iters
 
@@ -66,8 +72,9 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         NotFinite: a loss is infinite or no number; the weights are those before the step.
         SaveError: a checkpoint can't be written; the earlier ones are whole.
         Stopped: SIGTERM or SIGINT came, and the step was finished and saved. A KeyboardInterrupt.
-        ValueError: there are fewer images than a batch needs.
+        ValueError: there are fewer images than a batch needs, or an interval is none.
     """
+    schedule.check()
     precision, ranks = precision or Precision(), Ranks.join()
     found = resuming.find(resume_model, save_dir) if resume_model else None
     state = begin(found, model, optimizer, ranks, batch_size * ranks.count)

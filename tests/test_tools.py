@@ -206,6 +206,13 @@ model: {{num_classes: 7, pretrained: {weights}}}
     assert "tensors of the backbone (100%)" in output and "head.weight" in output and "iter: 1/1" in output
 
 
+@pytest.mark.parametrize("flag", ["--save_interval", "--log_iters"])
+def test_interval_of_no_step(run_tool, capsys, small_config, tmp_path, flag):
+    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "run", flag, 0)
+    assert f"{flag[2:]} is a number of steps, at least 1, got 0" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_pretrained_weights_that_do_not_fit(run_tool, capsys, small_config, weights, tmp_path):
     message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path, "--opts",
                        f"model.backbone.pretrained={weights}")
