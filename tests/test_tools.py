@@ -158,7 +158,7 @@ def test_config_that_is_no_yaml(run_tool, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("option, words", [
-    ("model.nonsense.depth=3", "model.nonsense"), ("model.num_codes=-1", "num_codes is a whole number of codewords, or 0 for global average pooling, got -1"),
+    ("model.nonsense.depth=3", "model.nonsense"), ("model.num_codes=-1", "num_codes is a whole number of codewords"),
     ("model.type=ENCNett", "ENCNett"), ("model.numcodes=3", "numcodes"),
     ("train_dataset.dataset_root=/nowhere", "no folder /nowhere/leftImg8bit/train"),
     ("batch_size=99", "8 training images make no batch of 99")])
