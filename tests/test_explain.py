@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, relative_difference
+from conftest import relative_difference
 from paddleseg.models.backbones import ResNet18_vd
 from paddleseg.transforms import Compose, Normalize, Padding, Resize
 
@@ -181,13 +181,13 @@ def test_use_of_codewords_by_hand(maps, alike, common, explanation):
 
 
 def test_maps_of_a_trained_network_follow_the_scene(camvid):
-    """The label's classes account for more of what the strongest maps say than of what the same maps say when they are
-    turned round, mirrored or upside down. A street is much like its mirror image, so that chance alone, as in shuffled
-    pixels, would be too low a bar. How much more is a matter of the network: 51 % against 35 % after 2000 steps of
-    CamVid's recipe, 40 % against 36 % after 4000."""
-    weights = os.environ.get("CAMVID_WEIGHTS", str(ROOT / "output" / "camvid" / "best_model" / "model.pdparams"))
+    """The label's classes account for far more of what the strongest maps say than of what the same maps say when they
+    are turned round, mirrored or upside down. A street is much like its mirror image, so that chance alone, as in
+    shuffled pixels, would be too low a bar. The bound is for the network that it was measured on, 51 % against 35 %:
+    how much more is a matter of the network, and that of 4000 steps has 40 % against 36 %."""
+    weights = os.environ.get("CAMVID_WEIGHTS", "")
     if not os.path.isfile(weights):
-        pytest.skip(f"no EncNet-18 trained on CamVid in {weights}; set CAMVID_WEIGHTS to one of docs/results.md")
+        pytest.skip("set CAMVID_WEIGHTS to EncNet-18 after 2000 steps on CamVid, docs/results.md")
     model = ENCNet(11, ResNet18_vd(output_stride=16), num_codes=32, mid_channels=256, add_lateral=True)
     checkpoint.load(model, weights)
     found = []
@@ -201,7 +201,7 @@ def test_maps_of_a_trained_network_follow_the_scene(camvid):
                      odds[:, ::-1], odds[::-1]]
             found.append([between_classes(values, label) for values in (odds, *moved)])
     right, *wrong = np.mean(found, axis=0)
-    assert right > max(wrong)
+    assert right > 1.3 * max(wrong)
 
 
 def between_classes(values: np.ndarray, label: np.ndarray) -> float:
