@@ -19,12 +19,14 @@ STEPS, IMAGES, LOG_ITERS = 12, 24, 10       # LOG_ITERS is the default of --log_
 
 
 def measure(_: str) -> dict:
-    import paddleseg_encnet  # noqa: F401
     import paddle
     from paddleseg.cvlibs import Config, SegBuilder
-    from paddleseg_encnet import scenes, training
-    from paddleseg_encnet.dashboard import Dashboard
-    from paddleseg_encnet.evaluation import evaluate
+
+    import paddleseg_encnet  # noqa: F401
+    from paddleseg_encnet import scenes
+    from paddleseg_encnet.evaluation.loop import evaluate
+    from paddleseg_encnet.training import loop as training
+    from paddleseg_encnet.training.dashboard import Dashboard
     paddle.set_device("cpu")
     seconds = defaultdict(list)
 

@@ -71,12 +71,13 @@ def timed(transforms, seconds: Counter):
 
 def measure(dataset_root: str) -> dict:
     """Milliseconds of a sample, by contestant and part, and the number of crops that differ."""
-    import paddleseg_encnet  # noqa: F401
     import cv2
     import numpy as np
     from paddleseg.cvlibs import Config, SegBuilder
-    from paddleseg_encnet.reading import read_image, read_label
-    from paddleseg_encnet.transforms import CropFirst
+
+    import paddleseg_encnet  # noqa: F401
+    from paddleseg_encnet.data.reading import read_image, read_label
+    from paddleseg_encnet.data.transforms import CropFirst
     cv2.setNumThreads(1)
     config = Config(str(CONFIG), opts=[f"train_dataset.dataset_root={dataset_root}"])
     stock = SegBuilder(config).build_component(config.train_dataset_cfg)

@@ -17,8 +17,9 @@ BASE = (512, 32, 64, 128)
 
 
 def ours(channels, codes, height, width) -> dict:
-    import paddleseg_encnet         # first: it sets threads and malloc, for the floor too
     import paddle
+
+    import paddleseg_encnet  # first: it sets threads and malloc, for the floor too
     paddle.set_device("cpu")
     layer = paddleseg_encnet.Encoding(channels, codes)
     forward, both, x = paddle_work(layer, channels, codes, height, width)
@@ -36,9 +37,10 @@ def ours(channels, codes, height, width) -> dict:
 
 
 def stock(channels, codes, height, width) -> dict:
-    import paddleseg_encnet  # noqa: F401  the same threads and malloc for both
     import paddle
     from paddleseg.models.encnet import Encoding
+
+    import paddleseg_encnet  # noqa: F401  the same threads and malloc for both
     paddle.set_device("cpu")
     forward, both, x = paddle_work(Encoding(channels, codes), channels, codes, height, width)
     memory = growth(both, x)
@@ -76,6 +78,7 @@ def growth(work, x) -> float:
 
 def in_torch(channels, codes, height, width) -> dict:
     import os
+
     import torch
     sys.path.insert(0, os.path.join(os.path.dirname(measuring.HERE), "tests"))
     from torch_encnet import Encoding

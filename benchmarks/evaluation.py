@@ -13,11 +13,12 @@ from measuring import Row
 
 
 def measure(classes: str) -> dict:
-    import paddleseg_encnet  # noqa: F401
     import numpy as np
     import paddle
     from paddleseg.utils import metrics
-    from paddleseg_encnet.metrics import confusion_matrix
+
+    import paddleseg_encnet  # noqa: F401
+    from paddleseg_encnet.evaluation.metrics import confusion_matrix
     paddle.set_device("cpu")
     count, random = int(classes), np.random.default_rng(0)
     label = np.kron(random.integers(0, count, (16, 32)), np.ones((64, 64), "int64"))    # patches of 64 x 64

@@ -7,14 +7,18 @@ import argparse
 
 import paddleseg_encnet  # noqa: F401
 
+# isort: split
+
 import numpy as np
 import paddle
 
-from paddleseg_encnet import checkpoint, cli, cpu
-from paddleseg_encnet.deployed import Deployed, Images
-from paddleseg_encnet.export import FORMS
-from paddleseg_encnet.metrics import confusion_matrix, scores
-from paddleseg_encnet.progress import Progress
+from paddleseg_encnet import cli
+from paddleseg_encnet.deployment.deployed import Deployed, Images
+from paddleseg_encnet.deployment.export import FORMS
+from paddleseg_encnet.evaluation.metrics import confusion_matrix, scores
+from paddleseg_encnet.runtime import cpu
+from paddleseg_encnet.runtime.progress import Progress
+from paddleseg_encnet.weights import checkpoint
 
 
 def main(args):

@@ -15,12 +15,13 @@ from measuring import Row
 
 
 def measure(which: str, width: str, height: str) -> dict:
-    import paddleseg_encnet  # noqa: F401
     import numpy as np
     import paddle
     from paddleseg.core import infer
     from paddleseg.transforms import Compose, Normalize
-    from paddleseg_encnet.prediction import Predictor
+
+    import paddleseg_encnet  # noqa: F401
+    from paddleseg_encnet.prediction.predictor import Predictor
     paddle.set_device("cpu")
     paddle.seed(1)
     network = paddle.nn.Conv2D(3, 11, 3, padding=1)

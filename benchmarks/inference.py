@@ -56,9 +56,9 @@ def prepare(piece: str, threads: int, folder: str):
         package = types.ModuleType("paddleseg_encnet")
         package.__path__ = [str(ROOT / "paddleseg_encnet")]
         sys.modules["paddleseg_encnet"] = package
-        from paddleseg_encnet import cpu
+        from paddleseg_encnet.runtime import cpu
         cpu.prepare()
-        from paddleseg_encnet.deployed import Deployed
+        from paddleseg_encnet.deployment.deployed import Deployed
         if piece == "paddle":
             import paddle  # noqa: F401
         else:
@@ -164,7 +164,8 @@ def write_export(folder: str, size, onnx: bool):
     accuracy: benchmarks/export_accuracy.py measures that on a trained network."""
     import cv2
     import numpy as np
-    from paddleseg_encnet.export import export
+
+    from paddleseg_encnet.deployment.export import export
     picture = os.path.join(folder, "noise.png")
     cv2.imwrite(picture, np.random.RandomState(0).randint(0, 256, (*size, 3)).astype("uint8"))
     export(network(stock=False), folder, {"transforms": [{"type": "Normalize"}]}, "none", onnx=onnx,
@@ -178,10 +179,11 @@ def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None
         threads = 1
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    import paddleseg_encnet  # noqa: F401
     import numpy as np
     import paddle
-    from paddleseg_encnet import cpu
+
+    import paddleseg_encnet  # noqa: F401
+    from paddleseg_encnet.runtime import cpu
     paddle.set_device("cpu")
     threads, clock = threads or cpu.cpu_count(), time.process_time if cpu_time else time.perf_counter
     have = installed()

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import paddleseg_encnet  # noqa: F401
 
+# isort: split
+
 import paddle
 from paddle.nn.layer.norm import _BatchNormBase
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet import Encoding, cli
-from paddleseg_encnet.losses import compute_losses
+from paddleseg_encnet.models.losses import compute_losses
 
 BACKBONES = ["configs/encnet_resnet50_cityscapes_1024x512_80k.yml", "configs/encnet_cityscapes_1024x512_80k.yml"]
 FLOAT = 4               # bytes

@@ -10,14 +10,18 @@ import os
 
 import paddleseg_encnet  # noqa: F401
 
+# isort: split
+
 import cv2
 import numpy as np
 import paddle
 from paddleseg.core import infer
 from PIL import Image
 
-from paddleseg_encnet import checkpoint, cli, drawing, scenes
-from paddleseg_encnet.palettes import CITYSCAPES, PALETTES, color_table
+from paddleseg_encnet import cli, scenes
+from paddleseg_encnet.pictures import drawing
+from paddleseg_encnet.pictures.palettes import CITYSCAPES, PALETTES, color_table
+from paddleseg_encnet.weights import checkpoint
 
 GAP = 6
 

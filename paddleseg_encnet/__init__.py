@@ -8,20 +8,22 @@ datasets   CamVid, PascalContext59
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
 
-from paddleseg_encnet import compat, cpu
+from paddleseg_encnet.repairs import table
+from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.version import __version__
 
 cpu.prepare()
-compat.before_paddle()
+table.before_paddle()
 cpu.import_paddle()
-compat.apply()
+table.apply()
 
-from paddleseg_encnet import backbones, cifar, cifar_resnet  # noqa: E402,F401   only registration; so do the others
-from paddleseg_encnet.datasets import CamVid  # noqa: E402
-from paddleseg_encnet.encnet import ENCNet  # noqa: E402
-from paddleseg_encnet.encoding import Encoding  # noqa: E402
-from paddleseg_encnet.fcn import DilatedFCN  # noqa: E402
-from paddleseg_encnet.losses import SELoss  # noqa: E402
-from paddleseg_encnet.pascal import PascalContext59  # noqa: E402
+from paddleseg_encnet.data import cifar  # noqa: E402,F401   only registration; so do the others
+from paddleseg_encnet.data.datasets import CamVid  # noqa: E402
+from paddleseg_encnet.data.pascal import PascalContext59  # noqa: E402
+from paddleseg_encnet.models import backbones, cifar_resnet  # noqa: E402,F401   only registration; so do the others
+from paddleseg_encnet.models.encnet import ENCNet  # noqa: E402
+from paddleseg_encnet.models.encoding import Encoding  # noqa: E402
+from paddleseg_encnet.models.fcn import DilatedFCN  # noqa: E402
+from paddleseg_encnet.models.losses import SELoss  # noqa: E402
 
 __all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "PascalContext59", "SELoss", "__version__"]

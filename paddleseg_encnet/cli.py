@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 import sys
 import warnings
 from typing import TYPE_CHECKING, Callable, Optional
@@ -15,8 +14,9 @@ import yaml
 if TYPE_CHECKING:       # tools/infer.py runs without PaddleSeg
     from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet import watch
-from paddleseg_encnet.stopping import Stopped
+from paddleseg_encnet.runtime import watch
+from paddleseg_encnet.runtime.errors import one_line
+from paddleseg_encnet.runtime.stopping import Stopped
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -99,7 +99,7 @@ def build(args, **overrides) -> SegBuilder:
     """
     from paddleseg.cvlibs import Config, SegBuilder
 
-    from paddleseg_encnet import ignore_index
+    from paddleseg_encnet.data import ignore_index
     if not os.path.isfile(args.config):
         raise FileNotFoundError(f"there is no config {args.config}")
     try:
@@ -141,23 +141,3 @@ def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list
             raise
         watch.fail(one_line(error))
         sys.exit(f"error: {one_line(error)}")
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, from the exception that knows it best."""
-    error = innermost(error)
-    message = str(error).strip()
-    # A DataLoader worker hands over its whole stack trace; its last line is the error.
-    if "Traceback (most recent call last)" in message:
-        message = re.sub(r"^[\w.]+: ", "", message.splitlines()[-1])
-    message = " ".join(message.split())
-    if message and isinstance(error, (ValueError, OSError, AssertionError)):
-        return message
-    return f"{type(error).__name__}: {message} (--debug shows where)"
-
-
-def innermost(error: BaseException) -> BaseException:
-    """The error that PaddleSeg's builder and config checker have wrapped in general advice."""
-    while isinstance(error, RuntimeError) and error.__context__ is not None:
-        error = error.__context__
-    return error

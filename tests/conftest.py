@@ -6,6 +6,8 @@ import pathlib
 
 import paddleseg_encnet  # noqa: F401
 
+# isort: split
+
 import numpy as np
 import paddle
 import pytest

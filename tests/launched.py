@@ -17,16 +17,18 @@ import sys
 
 import paddleseg_encnet  # noqa: F401
 
+# isort: split
+
 import numpy as np
 import paddle
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose, Normalize
 
-from paddleseg_encnet import outputs, prediction
-from paddleseg_encnet.devices import Ranks
-from paddleseg_encnet.evaluation import evaluate
-from paddleseg_encnet.palettes import CITYSCAPES, class_names, color_table
-from paddleseg_encnet.training import Schedule, train
+from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.pictures.palettes import CITYSCAPES, class_names, color_table
+from paddleseg_encnet.prediction import outputs, predictor
+from paddleseg_encnet.runtime.devices import Ranks
+from paddleseg_encnet.training.loop import Schedule, train
 
 
 class Recorded(paddle.io.Dataset):
@@ -77,7 +79,7 @@ def share_images(config, folder, *numbers):
     builder, ranks = SegBuilder(Config(str(config))), Ranks.join()
     model, dataset = builder.model, builder.val_dataset
     pairs, style = dataset.file_list, outputs.Style(class_names(CITYSCAPES, 19), color_table(CITYSCAPES))
-    predictor = prediction.Predictor(model, Compose([Normalize()]))
+    network = predictor.Predictor(model, Compose([Normalize()]))
     for number in map(int, numbers):
         dataset.file_list = pairs[:number]
         name = f"{number}_rank{ranks.rank}"
@@ -87,8 +89,8 @@ def share_images(config, folder, *numbers):
         written = []
         write = outputs.write
         outputs.write = lambda path, make: (written.append(path), write(path, make))
-        prediction.predict(predictor, [image for image, _ in dataset.file_list], None,
-                           str(folder / f"pictures_{number}"), style)
+        predictor.predict(network, [image for image, _ in dataset.file_list], None,
+                          str(folder / f"pictures_{number}"), style)
         outputs.write = write
         (folder / f"written_{name}").write_text(json.dumps(written))
 

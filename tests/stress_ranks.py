@@ -15,6 +15,8 @@ import time
 
 import paddleseg_encnet  # noqa: F401
 
+# isort: split
+
 import numpy as np
 
 from paddleseg_encnet import scenes

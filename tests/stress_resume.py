@@ -120,7 +120,8 @@ def same(whole: pathlib.Path, other: pathlib.Path) -> bool:
     """Equal weights, optimiser, learning rate and best score."""
     import numpy as np
 
-    from paddleseg_encnet import checkpoint, saving
+    from paddleseg_encnet.training import saving
+    from paddleseg_encnet.weights import checkpoint
     for name in ("model.pdparams", "model.pdopt"):
         a, b = (checkpoint.read(folder / f"iter_{STEPS}" / name) for folder in (whole, other))
         if a.keys() != b.keys() or not all(np.array_equal(a[key], b[key]) for key in a):

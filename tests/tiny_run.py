@@ -13,6 +13,8 @@ from typing import Callable, List, NamedTuple
 
 import paddleseg_encnet  # noqa: F401
 
+# isort: split
+
 import numpy as np
 import paddle
 from paddleseg import transforms
@@ -20,8 +22,8 @@ from paddleseg.datasets import Cityscapes
 from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.utils import utils
 
-from paddleseg_encnet import training
-from paddleseg_encnet.stopping import Stopped
+from paddleseg_encnet.runtime.stopping import Stopped
+from paddleseg_encnet.training import loop as training
 
 
 class Tiny(paddle.nn.Layer):

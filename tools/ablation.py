@@ -2,12 +2,16 @@
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import argparse
 import os
 
 from paddleseg.utils import logger
 
-from paddleseg_encnet import ablation, ablation_report, cli, dashboard, recipe, studies
+from paddleseg_encnet import cli
+from paddleseg_encnet.paper import ablation, studies
+from paddleseg_encnet.training import dashboard, recipe
 
 
 def flags():
@@ -54,8 +58,8 @@ def main(args):
 
     def report() -> str:
         found = ablation.with_finished(runs, study, folder)
-        ablation_report.write_all(found, args.study, folder)
-        return ablation_report.as_table(found)
+        report.write_all(found, args.study, folder)
+        return report.as_table(found)
 
     interval = args.save_interval or max(1, config["iters"] // 5)
     try:

@@ -2,13 +2,15 @@
 
 import paddleseg_encnet  # noqa: F401  registers CamVid; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import os
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.class_shares import class_pixels, class_weights, draw_histogram
-from paddleseg_encnet.data_checks import check
-from paddleseg_encnet.datasets import class_names
-from paddleseg_encnet.reading import DataError
+from paddleseg_encnet.data.checks import check
+from paddleseg_encnet.data.class_shares import class_pixels, class_weights, draw_histogram
+from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.data.reading import DataError
 
 
 def flags():

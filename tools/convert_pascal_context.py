@@ -2,11 +2,13 @@
 
 import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
+# isort: split
+
 import argparse
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.context_labels import convert
-from paddleseg_encnet.progress import Progress
+from paddleseg_encnet.data.context_labels import convert
+from paddleseg_encnet.runtime.progress import Progress
 
 
 def flags():

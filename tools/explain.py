@@ -9,16 +9,24 @@ import os
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import cv2
 from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, explain, explain_page, inputs, page, prediction, writing
-from paddleseg_encnet.datasets import names_of_classes
-from paddleseg_encnet.devices import select_device
-from paddleseg_encnet.palettes import PALETTES, color_table, fitting
-from paddleseg_encnet.progress import Progress
-from paddleseg_encnet.reading import DataError
+from paddleseg_encnet import cli
+from paddleseg_encnet.data.datasets import names_of_classes
+from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.explaining import explain
+from paddleseg_encnet.explaining import page as explain_page
+from paddleseg_encnet.pictures import page
+from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
+from paddleseg_encnet.prediction import inputs, predictor
+from paddleseg_encnet.runtime import writing
+from paddleseg_encnet.runtime.devices import select_device
+from paddleseg_encnet.runtime.progress import Progress
+from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
@@ -83,11 +91,11 @@ def main(args):
 def page_of_image(builder, model, transforms, args, names, colors) -> page.Page:
     explanation = explain.explain(model, transforms, args.image_path)
     dataset, label = builder.config.val_dataset_cfg, None
-    path = args.label or prediction.labels_in_dataset(builder, [args.image_path]).get(args.image_path)
+    path = args.label or predictor.labels_in_dataset(builder, [args.image_path]).get(args.image_path)
     if path:
         logger.info(f"The label is {path}")
-        label = prediction.label_of(path, explanation.ids.shape, len(names),
-                                    prediction.VALUE_OF_CLASS_0.get(dataset.get("type"), 0),
+        label = predictor.label_of(path, explanation.ids.shape, len(names),
+                                    predictor.VALUE_OF_CLASS_0.get(dataset.get("type"), 0),
                                     dataset.get("ignore_index", 255))
     weights = model.head.weight.numpy()[:, :, 0, 0]                                         # [num_classes, C]
     return explain_page.image_page(explanation, os.path.basename(args.image_path), names, colors, label, weights)

@@ -5,13 +5,17 @@ import os
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import paddle
 from paddleseg.utils import get_image_list, logger
 
-from paddleseg_encnet import checkpoint, cli, cpu
-from paddleseg_encnet.datasets import names_of_classes
-from paddleseg_encnet.export import OUTPUT_OPS, export, verify
-from paddleseg_encnet.palettes import PALETTES, color_table, fitting
+from paddleseg_encnet import cli
+from paddleseg_encnet.data.datasets import names_of_classes
+from paddleseg_encnet.deployment.export import OUTPUT_OPS, export, verify
+from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
+from paddleseg_encnet.runtime import cpu
+from paddleseg_encnet.weights import checkpoint
 
 
 def flags():

@@ -11,12 +11,15 @@ import os
 
 import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import paddle
 import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
 
-from paddleseg_encnet import checkpoint, cli, convert, download
-from paddleseg_encnet.writing import write
+from paddleseg_encnet import cli
+from paddleseg_encnet.runtime.writing import write
+from paddleseg_encnet.weights import checkpoint, convert, download
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "_base_")
 # Number of classes -> the data set that has so many here.

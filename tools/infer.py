@@ -20,10 +20,11 @@ if "paddleseg_encnet" not in sys.modules:
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from paddleseg_encnet import cli, cpu  # noqa: E402
-from paddleseg_encnet.deployed import Deployed  # noqa: E402
-from paddleseg_encnet.inputs import find_images  # noqa: E402
-from paddleseg_encnet.progress import Progress  # noqa: E402
+from paddleseg_encnet import cli  # noqa: E402
+from paddleseg_encnet.deployment.deployed import Deployed  # noqa: E402
+from paddleseg_encnet.prediction.inputs import find_images  # noqa: E402
+from paddleseg_encnet.runtime import cpu  # noqa: E402
+from paddleseg_encnet.runtime.progress import Progress  # noqa: E402
 
 WARM_UP = 3
 

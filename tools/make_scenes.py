@@ -3,7 +3,7 @@
 import argparse
 
 from paddleseg_encnet import cli, scenes
-from paddleseg_encnet.progress import Progress
+from paddleseg_encnet.runtime.progress import Progress
 
 
 def flags():

@@ -7,15 +7,19 @@ import os
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import numpy as np
 from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, inputs, outputs, prediction
-from paddleseg_encnet.datasets import names_of_classes
-from paddleseg_encnet.devices import Ranks, select_device
-from paddleseg_encnet.palettes import PALETTES, color_table, fitting
-from paddleseg_encnet.video import predict_video
+from paddleseg_encnet import cli
+from paddleseg_encnet.data.datasets import names_of_classes
+from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
+from paddleseg_encnet.prediction import inputs, outputs, predictor
+from paddleseg_encnet.prediction.video import predict_video
+from paddleseg_encnet.runtime.devices import Ranks, select_device
+from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
@@ -51,7 +55,7 @@ def main(args):
         raise ValueError("of a video only the overlay is saved; leave --save out")
     kinds = args.save or outputs.DEFAULT
     images, root, labels = ([], None, {}) if video else inputs.find_images(args.image_path)
-    prediction.output_names(images, root)       # before the weights are read: do the names collide?
+    predictor.output_names(images, root)       # before the weights are read: do the names collide?
     outputs.check_writable(args.save_dir, ["overlay"] if video else kinds)
 
     utils.show_env_info()
@@ -60,20 +64,20 @@ def main(args):
     ranks = Ranks.join()
     model = builder.model
     checkpoint.load(model, args.model_path)
-    predictor = prediction.Predictor(model, Compose(builder.val_transforms), "confidence" in kinds, args.min_conf,
-                                     **options)
+    network = predictor.Predictor(model, Compose(builder.val_transforms), "confidence" in kinds, args.min_conf,
+                                  **options)
     if video:
         logger.info(f"Loaded {args.model_path}")
         if ranks.first:
-            predict_video(predictor, args.image_path, args.save_dir, style)
+            predict_video(network, args.image_path, args.save_dir, style)
         ranks.meet()
         return
     logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")
     if "comparison" in kinds:
-        labels = {**prediction.labels_in_dataset(builder, images), **labels}
+        labels = {**predictor.labels_in_dataset(builder, images), **labels}
     dataset = config.val_dataset_cfg
-    prediction.predict(predictor, images, root, args.save_dir, style, kinds, labels,
-                       prediction.VALUE_OF_CLASS_0.get(dataset.get("type"), 0), dataset.get("ignore_index", 255))
+    predictor.predict(network, images, root, args.save_dir, style, kinds, labels,
+                      predictor.VALUE_OF_CLASS_0.get(dataset.get("type"), 0), dataset.get("ignore_index", 255))
 
 
 def style_of(config, args, custom_color) -> outputs.Style:
@@ -83,7 +87,7 @@ def style_of(config, args, custom_color) -> outputs.Style:
     palette = fitting(PALETTES.get(args.palette or dataset.get("type")), classes)
     if args.palette and palette is None:
         raise ValueError(f"--palette {args.palette} has {len(PALETTES[args.palette])} classes, the network {classes}")
-    ids = np.iinfo(prediction.mask_type(classes))
+    ids = np.iinfo(predictor.mask_type(classes))
     colors = color_table(palette, args.custom_color or custom_color, size=ids.max + 1)
     names = list(palette) if args.palette else names_of_classes(dataset.get("type"), classes,
                                                                 dataset.get("dataset_root"))

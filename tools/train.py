@@ -2,14 +2,19 @@
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import random
 
 import paddle
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, dashboard, data_checks, download, recipe
-from paddleseg_encnet.devices import Precision, Ranks, select_device
-from paddleseg_encnet.training import Schedule, train
+from paddleseg_encnet import cli
+from paddleseg_encnet.data import checks
+from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
+from paddleseg_encnet.training import dashboard, recipe
+from paddleseg_encnet.training.loop import Schedule, train
+from paddleseg_encnet.weights import checkpoint, download
 
 
 def flags():
@@ -59,7 +64,7 @@ def main(args):
     utils.set_cv2_num_threads(args.num_workers)
 
     if not args.no_data_check:
-        data_checks.quick_check(builder, args.do_eval)
+        checks.quick_check(builder, args.do_eval)
     train_dataset = builder.train_dataset
     train_dataset.file_list *= args.repeats
     val_dataset = builder.val_dataset if args.do_eval else None

@@ -3,14 +3,18 @@ cifar-10-python.tar.gz; with --model_path it only evaluates"""
 
 import paddleseg_encnet  # noqa: F401  registers the network; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 import random
 
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, dashboard, recipe
-from paddleseg_encnet.devices import Precision, Ranks, select_device
-from paddleseg_encnet.evaluation import evaluate
-from paddleseg_encnet.training import Schedule, train
+from paddleseg_encnet import cli
+from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
+from paddleseg_encnet.training import dashboard, recipe
+from paddleseg_encnet.training.loop import Schedule, train
+from paddleseg_encnet.weights import checkpoint
 
 TEST_BATCH = 250
 

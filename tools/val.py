@@ -2,13 +2,17 @@
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
+# isort: split
+
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import checkpoint, cli, confusion, report
-from paddleseg_encnet.datasets import class_names
-from paddleseg_encnet.devices import Ranks, select_device
-from paddleseg_encnet.evaluation import evaluate
-from paddleseg_encnet.writing import check_place, write
+from paddleseg_encnet import cli
+from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.evaluation import confusion, report
+from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.runtime.devices import Ranks, select_device
+from paddleseg_encnet.runtime.writing import check_place, write
+from paddleseg_encnet.weights import checkpoint
 
 
 def flags():

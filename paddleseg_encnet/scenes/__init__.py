@@ -20,11 +20,19 @@ import tempfile
 import cv2
 import numpy as np
 
-from paddleseg_encnet.cpu import cpu_count
+from paddleseg_encnet.runtime.cpu import cpu_count
 from paddleseg_encnet.scenes.canvas import Camera, Canvas
 from paddleseg_encnet.scenes.furniture import draw_hood
 from paddleseg_encnet.scenes.layout import (
-    KINDS, Layout, add_barriers, add_furniture, add_houses, add_people, add_traffic, add_trees)
+    KINDS,
+    Layout,
+    add_barriers,
+    add_furniture,
+    add_houses,
+    add_people,
+    add_traffic,
+    add_trees,
+)
 from paddleseg_encnet.scenes.materials import LIGHTS
 from paddleseg_encnet.scenes.surroundings import develop, draw_backdrop, draw_ground, draw_shadows, draw_sky
 

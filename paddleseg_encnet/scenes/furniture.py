@@ -7,7 +7,18 @@ import numpy as np
 from paddleseg_encnet.scenes.buildings import draw_leaves
 from paddleseg_encnet.scenes.canvas import Solid, circle, patches
 from paddleseg_encnet.scenes.materials import (
-    FENCE, GREENS, IGNORE, PAINTS, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, WALL, pick, vary)
+    FENCE,
+    GREENS,
+    IGNORE,
+    PAINTS,
+    POLE,
+    TRAFFIC_LIGHT,
+    TRAFFIC_SIGN,
+    VEGETATION,
+    WALL,
+    pick,
+    vary,
+)
 from paddleseg_encnet.scenes.people import Cutout
 
 Barrier = namedtuple('Barrier', 'label base height thick colours pattern')

@@ -11,7 +11,14 @@ import numpy as np
 
 from paddleseg_encnet.scenes.buildings import CROWNS, draw_block, draw_house, draw_tree
 from paddleseg_encnet.scenes.furniture import (
-    BARRIERS, draw_barrier, draw_bin, draw_gantry, draw_lamp_post, draw_sign, draw_traffic_light)
+    BARRIERS,
+    draw_barrier,
+    draw_bin,
+    draw_gantry,
+    draw_lamp_post,
+    draw_sign,
+    draw_traffic_light,
+)
 from paddleseg_encnet.scenes.materials import BICYCLE, MOTORCYCLE, pick, vary
 from paddleseg_encnet.scenes.people import draw_cycle, draw_person
 from paddleseg_encnet.scenes.vehicles import VEHICLES, draw_vehicle

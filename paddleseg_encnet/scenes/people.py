@@ -4,7 +4,18 @@ import numpy as np
 
 from paddleseg_encnet.scenes.canvas import FACING, circle
 from paddleseg_encnet.scenes.materials import (
-    BICYCLE, CLOTHES, HAIRS, MOTORCYCLE, PAINTS, PERSON, RIDER, SKINS, TRIM, pick, vary)
+    BICYCLE,
+    CLOTHES,
+    HAIRS,
+    MOTORCYCLE,
+    PAINTS,
+    PERSON,
+    RIDER,
+    SKINS,
+    TRIM,
+    pick,
+    vary,
+)
 
 
 class Cutout:

@@ -1,0 +1,1 @@
+"""A trained network outside of this package: exported, and run again."""

@@ -1,0 +1,254 @@
+"""Runs an exported network with Paddle Inference or ONNX Runtime: what tools/infer.py does, for one image or a batch.
+
+This file needs neither PaddleSeg nor the rest of the package, only NumPy, OpenCV, PyYAML and the runtime asked for.
+"""
+
+import os
+from typing import Callable, Dict, List, Tuple
+
+import cv2
+import numpy as np
+import yaml
+
+# --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
+# Each takes and returns an image [H, W, 3] float32, RGB.
+
+INTERPOLATIONS = {"NEAREST": cv2.INTER_NEAREST, "LINEAR": cv2.INTER_LINEAR, "CUBIC": cv2.INTER_CUBIC,
+                  "AREA": cv2.INTER_AREA, "LANCZOS4": cv2.INTER_LANCZOS4}
+
+
+def normalize(image, mean=(0.5,), std=(0.5,)):
+    return ((image / np.float32(255) - np.array(mean)) / np.array(std)).astype("float32")
+
+
+def resize(image, target_size=(512, 512), keep_ratio=False, size_divisor=None, interp="LINEAR"):
+    """To target_size (width, height), or with keep_ratio to the largest size that fits into it either way round."""
+    if interp not in INTERPOLATIONS:
+        raise ValueError(f"Resize has no interpolation {interp}; there are {', '.join(INTERPOLATIONS)}")
+    size = list(target_size)
+    if keep_ratio:
+        own = image.shape[1::-1]
+        scale = min(max(size) / max(own), min(size) / min(own))
+        size = [round(side * scale) for side in own]
+    if size_divisor:
+        size = [-(-side // size_divisor) * size_divisor for side in size]
+    return cv2.resize(image, tuple(size), interpolation=INTERPOLATIONS[interp])
+
+
+def scaled(image, scale: float):
+    height, width = (int(round(side * scale)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height))
+
+
+def resize_by_long(image, long_size):
+    return scaled(image, long_size / max(image.shape[:2]))
+
+
+def resize_by_short(image, short_size, max_size=1e10):
+    short, long = sorted(image.shape[:2])
+    if short_size / short * long > max_size:
+        short_size = int(max_size / long * short)
+    return scaled(image, short_size / short)
+
+
+def limit_long(image, max_long=None, min_long=None):
+    long = max(image.shape[:2])
+    target = min(long, max_long) if max_long else long
+    target = max(target, min_long) if min_long else target
+    return scaled(image, target / long) if target != long else image
+
+
+def padding(image, target_size, im_padding_value=127.5, label_padding_value=None):
+    """Below and on the right, to target_size (width, height)."""
+    height, width = image.shape[:2]
+    if height > target_size[1] or width > target_size[0]:
+        raise ValueError(f"an image of {width} x {height} does not fit into Padding's {target_size[0]} x "
+                         f"{target_size[1]}")
+    return cv2.copyMakeBorder(image, 0, target_size[1] - height, 0, target_size[0] - width, cv2.BORDER_CONSTANT,
+                              value=(im_padding_value,) * 3)
+
+
+TRANSFORMS: Dict[str, Callable] = {
+    "Normalize": normalize, "Resize": resize, "ResizeByLong": resize_by_long, "ResizeByShort": resize_by_short,
+    "LimitLong": limit_long, "Padding": padding,
+}
+
+
+# --- runtimes: each is a function from images [B, 3, H, W] float32 to the network's output ---------------------------
+
+def paddle_inference(model: str, params: str, device: str, precision: str, threads: int, onednn: bool,
+                     verbose: bool = False) -> Callable:
+    import zlib  # noqa: F401   before Paddle, whose 2.6 crashes without it
+
+    from paddleseg_encnet.runtime import cpu
+    try:
+        cpu.import_paddle()
+        from paddle import inference
+    except ImportError as error:
+        raise ValueError(f"Paddle Inference does not load ({error}); pip install paddlepaddle, or --backend onnx") \
+            from error
+    if precision == "fp16" and device == "cpu":
+        raise ValueError("--precision fp16 is for a GPU; on the CPU there are fp32 and int8")
+    config = inference.Config(model, params)
+    if not verbose:
+        config.disable_glog_info()
+    if device == "gpu":
+        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
+        config.enable_use_gpu(256, 0, half)
+    else:
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(threads)
+        if onednn:
+            config.enable_mkldnn()
+            config.set_mkldnn_cache_capacity(10)        # kernels of the last ten image sizes
+        else:
+            config.disable_mkldnn()
+    if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
+        config.enable_memory_optim()
+    predictor = inference.create_predictor(config)
+    images = predictor.get_input_handle(predictor.get_input_names()[0])
+
+    def run(batch):
+        images.reshape(batch.shape)
+        images.copy_from_cpu(batch)
+        predictor.run()
+        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+    return run
+
+
+def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -> Callable:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 1 if verbose else 3
+    provider = {"gpu": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise ValueError(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu, or --device cpu")
+    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})[0]
+
+
+# --- an export -------------------------------------------------------------------------------------------------------
+
+class Images:
+    """What stands before and after an exported network.
+
+    Args:
+        config: path of the export's deploy.yaml.
+
+    Raises:
+        ValueError, OSError: it is missing or wrong.
+    """
+
+    def __init__(self, config: str):
+        self.config, self.deploy = config, read_config(config)
+        self.input_shape = [-1 if side is None else side for side in self.deploy.get("input_shape") or [-1] * 4]
+        self.transforms = []
+        for options in self.deploy.get("transforms") or []:
+            options = dict(options)
+            name = options.pop("type", None)
+            if name not in TRANSFORMS:
+                raise ValueError(f"{config} has the transform {name}; here there are {', '.join(TRANSFORMS)}")
+            self.transforms.append((name, TRANSFORMS[name], options))
+
+    def prepare(self, path: str) -> Tuple[np.ndarray, List[tuple]]:
+        """An image file -> the network's input [3, H, W] float32, and the sizes it had, for `finish`.
+
+        Raises:
+            ValueError: the image can't be read, or does not have the size that the network was exported for.
+        """
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f"cannot read the image {path}: there is none, or it is damaged")
+        image = cv2.cvtColor(image.astype("float32"), cv2.COLOR_BGR2RGB)
+        history = []
+        for name, transform, options in self.transforms:
+            before = image.shape[:2]
+            image = transform(image, **options)
+            if image.shape[:2] != before:
+                history.append(("crop" if name == "Padding" else "resize", before))
+        image = np.ascontiguousarray(image.transpose(2, 0, 1))
+        wanted = self.input_shape
+        if any(side not in (-1, own) for side, own in zip(wanted[1:], image.shape)):
+            raise ValueError(f"{path} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
+                             f"exported for {wanted[3]} x {wanted[2]} (width x height); export it without "
+                             "--input_shape, or with a Resize among the validation transforms")
+        return image, history
+
+    def finish(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
+        """The network's output for one image, classes [H, W] or scores [C, H, W] -> classes in the image's own size,
+        [H, W] uint8. Scores are resized bilinearly, classes take the nearest."""
+        scores = output.ndim == 3
+        output = output.transpose(1, 2, 0) if scores else output.astype("uint8")
+        for undo, (height, width) in reversed(history):
+            if undo == "crop":
+                output = output[:height, :width]
+            else:
+                output = cv2.resize(output, (width, height),
+                                    interpolation=cv2.INTER_LINEAR if scores else cv2.INTER_NEAREST)
+        return output.argmax(2).astype("uint8") if scores else output
+
+    def palette(self) -> List[int]:
+        """R, G, B of class 0, of class 1, ...; 768 numbers. Hues where the export has no colours."""
+        hues = np.array([[[47 * i % 180, 255, 255] for i in range(256)]], dtype="uint8")
+        colors = cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0]
+        for i, color in enumerate(self.deploy.get("palette") or []):
+            colors[i] = color
+        return colors.reshape(-1).tolist()
+
+
+class Deployed(Images):
+    """An exported network: `run` takes images [B, 3, H, W] float32, as `prepare` makes them, and returns its output.
+
+    Args:
+        config: path of the export's deploy.yaml.
+        backend: "paddle" (Paddle Inference) or "onnx" (ONNX Runtime).
+        precision: "fp32"; "int8", ONNX Runtime only; "fp16", Paddle Inference on a GPU only.
+        device: "cpu" or "gpu".
+        threads: of the CPU.
+        onednn: let Paddle Inference use oneDNN on the CPU.
+        verbose: let the runtime print what it does.
+
+    Raises:
+        ValueError, OSError: deploy.yaml or a model it names is missing or wrong, or the runtime is not installed.
+    """
+
+    def __init__(self, config: str, backend: str = "paddle", precision: str = "fp32", device: str = "cpu",
+                 threads: int = 1, onednn: bool = True, verbose: bool = False):
+        super().__init__(config)
+        if precision == "int8":
+            self.run = onnx_runtime(self.file("int8", "--int8 IMAGES"), device, threads, verbose)
+        elif backend == "onnx":
+            if precision != "fp32":
+                raise ValueError(f"--backend onnx runs fp32 and int8, not {precision}")
+            self.run = onnx_runtime(self.file("onnx", "--onnx"), device, threads, verbose)
+        else:
+            self.run = paddle_inference(self.file("model"), self.file("params"), device, precision, threads, onednn,
+                                        verbose)
+
+    def file(self, key: str, flag: str = "") -> str:
+        """Path of the file that deploy.yaml has under `key`; `flag` is what export.py writes it with."""
+        if key not in self.deploy:
+            raise ValueError(f"{self.config} names no {key} model; export it again" + (f" with {flag}" if flag else ""))
+        path = os.path.join(os.path.dirname(os.path.abspath(self.config)), self.deploy[key])
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"{self.config} names {self.deploy[key]}, but there is no {path}")
+        return path
+
+
+def read_config(path: str) -> dict:
+    """What a deploy.yaml says."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no {path}; give the deploy.yaml of an export")
+    with open(path, encoding="utf-8") as file:
+        try:
+            content = yaml.safe_load(file)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("Deploy"), dict):
+        raise ValueError(f"{path} has no section Deploy; give the deploy.yaml of an export")
+    return content["Deploy"]

@@ -1,0 +1,260 @@
+"""Deployment: a trained network as files that run without its code.
+
+    DIR/model.json or model.pdmodel, model.pdiparams    Paddle Inference; which of the two is what Paddle itself writes
+    DIR/model.onnx                                      ONNX, if asked for
+    DIR/model_int8.onnx                                 ONNX with 8-bit convolutions, if asked for
+    DIR/deploy.yaml                                     names them; transforms, class names, colours
+"""
+
+import contextlib
+import os
+import tempfile
+from typing import Dict, List, NamedTuple, Optional
+from unittest import mock
+
+import numpy as np
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+import yaml
+
+from paddleseg_encnet.deployment.deployed import Deployed, Images, read_config
+from paddleseg_encnet.runtime.progress import Progress
+
+OUTPUT_OPS = ("argmax", "softmax", "none")
+FILES = ("deploy.yaml", "model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx",
+         "model_int8.onnx")
+OPSET = 13                  # the oldest with per-channel quantisation
+CALIBRATION_IMAGES = 32
+
+
+class ExportError(ValueError):
+    """A form can't be written here; says why and what to do."""
+
+
+def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "argmax",
+           input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None):
+    """Writes the files above into `save_dir`, all of them or none; other files there are left alone.
+
+    Args:
+        network: images [B, 3, H, W] -> a list that starts with logits [B, C, H, W]. It is left in evaluation mode.
+        deploy: what else `deploy.yaml` says: `transforms` as in a config, `class_names`, `palette`.
+        output_op: what comes out: "argmax" classes [B, H, W] int32, "softmax" probabilities or "none" logits
+            [B, C, H, W] float32.
+        input_shape: [B, 3, H, W], -1 where any size goes; any batch and size if None.
+        onnx: write `model.onnx`.
+        calibration: images to measure the range of each tensor on; writes `model_int8.onnx`.
+
+    Raises:
+        ExportError: the network can't be converted, or a package for that is not installed.
+    """
+    shape = list(input_shape or [-1, 3, -1, -1])
+    if len(shape) != 4 or any(side != -1 and side < 1 for side in shape):
+        raise ExportError(f"--input_shape takes batch, channels, height, width, each at least 1, or -1 for any; got "
+                          f"{' '.join(map(str, shape))}")
+    parent = os.path.dirname(os.path.realpath(save_dir))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
+        model = trace(network, os.path.join(folder, "model"), output_op, shape)
+        info = {"model": model, "params": "model.pdiparams", **deploy, "input_shape": shape, "output_op": output_op,
+                "output_dtype": "int32" if output_op == "argmax" else "float32"}
+        if onnx or calibration:
+            to_onnx(os.path.join(folder, model), os.path.join(folder, "model.onnx"))
+            info["onnx"] = "model.onnx"
+        config = os.path.join(folder, "deploy.yaml")
+        write_yaml(config, info)
+        if calibration:
+            to_int8(os.path.join(folder, "model.onnx"), os.path.join(folder, "model_int8.onnx"),
+                    Images(config), calibration)
+            info["int8"] = "model_int8.onnx"
+            if not onnx:
+                os.remove(os.path.join(folder, info.pop("onnx")))
+            write_yaml(config, info)
+        move(folder, save_dir)
+
+
+def write_yaml(path: str, info: dict):
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.safe_dump({"Deploy": info}, file, sort_keys=False, default_flow_style=None, allow_unicode=True)
+
+
+def move(folder: str, save_dir: str):
+    """Moves an export to its place. deploy.yaml goes first and comes last: without it nothing is an export."""
+    os.makedirs(save_dir, exist_ok=True)
+    for name in FILES:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(save_dir, name))
+    for name in sorted(os.listdir(folder), key=lambda name: name == "deploy.yaml"):
+        os.replace(os.path.join(folder, name), os.path.join(save_dir, name))
+
+
+# --- Paddle ----------------------------------------------------------------------------------------------------------
+
+class WithOutputOp(nn.Layer):
+    """A network whose only output is what `output_op` makes of its logits."""
+
+    def __init__(self, network: nn.Layer, output_op: str):
+        super().__init__()
+        self.network, self.output_op = network, output_op
+
+    def forward(self, images):
+        logits = self.network(images)[0]
+        if self.output_op == "argmax":
+            return paddle.argmax(logits, axis=1, dtype="int32")
+        if self.output_op == "softmax":
+            return F.softmax(logits, axis=1)
+        return logits
+
+
+def trace(network: nn.Layer, path: str, output_op: str, shape: List[int]) -> str:
+    """Writes `path`.json or .pdmodel, and .pdiparams; returns the name of the first."""
+    network = WithOutputOp(without_sync(network), output_op)
+    network.eval()
+    images = paddle.static.InputSpec([None if side == -1 else side for side in shape], "float32", "images")
+    with mock.patch.object(F, "interpolate", in_three_dimensions):
+        paddle.jit.save(paddle.jit.to_static(network, input_spec=[images], full_graph=True), path)
+    return next(os.path.basename(path + end) for end in (".json", ".pdmodel") if os.path.exists(path + end))
+
+
+interpolate = F.interpolate
+
+
+def in_three_dimensions(x, size=None, scale_factor=None, mode="nearest", align_corners=False, align_mode=0,
+                        data_format="NCHW", name=None):
+    """F.interpolate, bilinear resizing as trilinear resizing of a volume of depth 1: the same numbers.
+
+    Symptom: Paddle Inference 3.3 stops with `ConvertPirAttribute2RuntimeAttribute not support ... DoubleAttribute`.
+    Cause: oneDNN is on by default and has a kernel for bilinear_interp, whose attribute `scale` has become a list of
+    doubles, which the way to oneDNN's kernels can't pass on, not even empty. It has none for trilinear_interp, so that
+    operation stays with Paddle, and the convolutions with oneDNN. (Matrix products would be as good, but with oneDNN
+    a product of a 4-D tensor behind a convolution with a matrix comes out wrong, without an error.)
+    """
+    if mode.lower() != "bilinear" or data_format != "NCHW":
+        return interpolate(x, size, scale_factor, mode, align_corners, align_mode, data_format, name)
+    if size is not None:
+        size = [1, size[0], size[1]]
+    elif isinstance(scale_factor, (list, tuple)):
+        scale_factor = [1.0, *scale_factor]
+    elif scale_factor is not None:
+        scale_factor = [1.0, scale_factor, scale_factor]
+    return interpolate(x.unsqueeze(2), size, scale_factor, "trilinear", align_corners, align_mode, "NCDHW").squeeze(2)
+
+
+def without_sync(network: nn.Layer) -> nn.Layer:
+    """The network with BatchNorm in place of SyncBatchNorm, which needs the other GPUs; changed in place."""
+    for parent in network.sublayers(include_self=True):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.SyncBatchNorm):
+                plain = nn.BatchNorm(layer._num_features, momentum=layer._momentum, epsilon=layer._epsilon)
+                plain.set_state_dict(layer.state_dict())
+                setattr(parent, name, plain)
+    return network
+
+
+# --- ONNX ------------------------------------------------------------------------------------------------------------
+
+def to_onnx(model: str, path: str):
+    """Converts a traced model to an ONNX file."""
+    try:
+        import paddle2onnx
+    except (ImportError, ValueError) as error:      # ValueError: it does not like this Paddle's version
+        reason = str(error).split(". ")[0]
+        wanted = "paddle2onnx" if model.endswith(".json") else "paddle2onnx<2"    # 2 asks for Paddle 3
+        raise ExportError(f"ONNX needs a paddle2onnx for this Paddle ({reason}); pip install \"{wanted}\"") from error
+    try:
+        # Without a file to save to: its optimiser comes with saving, and installs packages.
+        content = paddle2onnx.export(model, os.path.splitext(model)[0] + ".pdiparams", None, opset_version=OPSET,
+                                     enable_onnx_checker=True, verbose=False)
+    except (Exception, SystemExit) as error:        # the converter exits on an operation that it does not know
+        raise ExportError(f"paddle2onnx could not convert the network ({type(error).__name__}: {error}); its own lines "
+                          "above say where; nothing was written") from error
+    if not content:
+        raise ExportError("paddle2onnx could not convert the network and does not say why; nothing was written")
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def to_int8(model: str, path: str, before: Images, images: List[str]):
+    """Quantises the convolutions of an ONNX file to 8 bits: weights by channel, activations by the range that they take
+    on the images, of which some, spread evenly, are used."""
+    try:
+        import onnxruntime
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise ExportError(f"--int8 needs onnxruntime's quantisation, which does not load ({error}); "
+                          "pip install onnx onnxruntime ml_dtypes") from error
+    step = max(1, len(images) // CALIBRATION_IMAGES)
+    chosen = images[::step][:CALIBRATION_IMAGES]
+    progress = Progress(len(chosen), "calibration images")
+    batch = max(1, before.input_shape[0])
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.paths = iter(chosen)
+
+        def get_next(self):
+            path = next(self.paths, None)
+            if path is None:
+                return None
+            progress.advance()
+            return {"images": np.stack([before.prepare(path)[0]] * batch)}
+
+    onnxruntime.set_default_logger_severity(3)      # warnings of unused constants, a line each
+    folded = f"{path}.folded"
+    quant_pre_process(model, folded, skip_symbolic_shape=True)      # BatchNorm goes into the convolutions
+    # Unsigned activations: ReLU is then part of the convolution, which with signed ones often stays in float32. Weights
+    # of 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits can exceed.
+    quantization.quantize_static(folded, path, Reader(), quant_format=quantization.QuantFormat.QDQ,
+                                 op_types_to_quantize=["Conv"], per_channel=True, reduce_range=True,
+                                 activation_type=quantization.QuantType.QUInt8,
+                                 weight_type=quantization.QuantType.QInt8)
+    progress.close()
+    os.remove(folded)
+
+
+# --- is it the same network? -----------------------------------------------------------------------------------------
+
+class Agreement(NamedTuple):
+    """How near an exported form is to the live network."""
+    difference: float       # largest, of any logit
+    largest: float          # live logit
+    pixels: float           # share of equal classes
+
+    def __str__(self):
+        return (f"largest logit difference {self.difference:.1e} (largest logit {self.largest:.1f}), "
+                f"{self.pixels:.3%} of the pixels agree")
+
+
+FORMS = {
+    "model": ("Paddle Inference", dict(backend="paddle")),
+    "onnx": ("ONNX Runtime", dict(backend="onnx")),
+    "int8": ("ONNX Runtime, int8", dict(backend="onnx", precision="int8")),
+}
+
+
+def verify(network: nn.Layer, save_dir: str, image: str, calibration: Optional[List[str]] = None,
+           threads: int = 1) -> Dict[str, Agreement]:
+    """Runs each form of an export, and the live network, on an image. An export of classes or probabilities is traced
+    and converted once more without its output operation, to have logits to compare."""
+    config = os.path.join(save_dir, "deploy.yaml")
+    images, info = Images(config), read_config(config)
+    batch = np.stack([images.prepare(image)[0]] * max(1, images.input_shape[0]))
+    network.eval()
+    with paddle.no_grad():
+        live = network(paddle.to_tensor(batch))[0].numpy()
+    result = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if info["output_op"] == "none":
+            folder = save_dir
+        else:
+            export(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"], "onnx" in info,
+                   calibration)
+        for key, (name, options) in FORMS.items():
+            if key in info:
+                logits = Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run(batch)
+                output = Deployed(config, threads=threads, **options).run(batch)
+                classes = output if info["output_op"] == "argmax" else output.argmax(1)
+                result[name] = Agreement(float(np.abs(logits - live).max()), float(np.abs(live).max()),
+                                         float((classes == live.argmax(1)).mean()))
+    return result

@@ -1,0 +1,1 @@
+"""What a network saw in an image."""

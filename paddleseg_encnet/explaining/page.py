@@ -1,0 +1,342 @@
+"""The pages of tools/explain.py: what context encoding did with an image, and what each codeword gathers over a set."""
+
+from typing import List, Optional
+
+import cv2
+import numpy as np
+
+from paddleseg_encnet.data.reading import read_image
+from paddleseg_encnet.explaining.explain import Explanation, Gathered, use_of_codewords
+from paddleseg_encnet.pictures import drawing
+from paddleseg_encnet.pictures.page import Page, Picture, Section, fitted
+
+LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
+CHART = 540             # width of a chart, whose letters can still be read when a phone shrinks it
+STRONGEST = 4           # codewords that are drawn large
+CHANNELS = 4            # of those raised most, and of those raised least
+FACTORS_ALONE = 0.05    # codewords that move less of the image than this don't decide where it goes
+LISTED = 24             # classes in the presence panel
+MAP_CODES, MAP_CLASSES = 64, 40     # rows and columns of the heat map; the CSV has all
+SHARP = 2               # pixels of a chart for each of the page
+BLUE, ORANGE, LIGHT = "#2a6fbb", "#e08214", "#dddddd"
+
+INTRODUCTION = (
+    "EncNet looks at the image as a whole before it names the pixels. (1) Each position of the feature map is shared "
+    "out among K trained codewords. (2) What is left of the features around each codeword, added up over the image, is "
+    "the context. (3) The context says how much to raise each channel of the feature map, and which classes to expect. "
+    "(4) The raised channels are classified, pixel by pixel.")
+
+
+# --- one image -------------------------------------------------------------------------------------------------------
+
+def image_page(explanation: Explanation, name: str, names: List[str], colors: np.ndarray,
+               label: Optional[np.ndarray] = None, classifier: Optional[np.ndarray] = None) -> Page:
+    """The page of one image.
+
+    Args:
+        name: of the image, for the title.
+        names, colors: of the classes; uint8 [N, 3], RGB.
+        label: uint8 [H, W], 255 where there is no class.
+        classifier: float32 [num_classes, C], the weights that turn channels into logits.
+    """
+    sections = [scene(explanation, names, colors, label), codewords(explanation), presence(explanation, names, label),
+                attention(explanation), *channels(explanation, names, classifier)]
+    return Page(f"What EncNet saw in {name}", [INTRODUCTION], sections)
+
+
+def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label: Optional[np.ndarray]) -> Section:
+    image, ids = explanation.image, explanation.ids
+    shares = shares_of(ids, len(names))
+    shown = [int(c) for c in np.argsort(-shares, kind="stable") if shares[c] > 0]
+    width = 370 if label is None else LARGE
+    seen = ", ".join(f"{names[c]} {percent(shares[c])}" for c in shown)
+    pictures = [Picture(limited(image), width, "Image", "The image", photo=True),
+                Picture(limited(drawing.colorize(ids, colors)), width, "Prediction", f"The prediction: {seen}")]
+    if label is not None:
+        pictures.append(Picture(limited(drawing.colorize(label, colors)), width, "Label", "The label"))
+        shown += [int(c) for c in np.unique(label) if c not in shown]       # 255, no class, is called unknown
+    legend = drawing.legend(names, colors, shown, width * SHARP, SHARP)
+    named = ", ".join(names[c] for c in shown if c < len(names))
+    pictures.append(Picture(legend, legend.shape[1] // SHARP, "", f"Legend: {named}"))
+    return Section("Image and prediction", ["What came out: the class of each pixel."], pictures)
+
+
+def codewords(explanation: Explanation) -> Section:
+    title = "Codewords: how the image is shared out"
+    if explanation.assignment is None:
+        return Section(title, ["This network has no codewords (num_codes is 0): its context is the mean of the "
+                               "features over the image."], [])
+    shares, use = explanation.shares(), use_of_codewords(explanation)
+    count, order = len(shares), np.argsort(-shares, kind="stable")
+    totals = explanation.codes.sum(axis=1)
+    context = totals / totals.sum() if totals.sum() > 0 else np.zeros(count)
+    text = [
+        f"Each map shows what share of each position one of the {count} codewords takes, from dark (none) to yellow "
+        "(the largest share in that map, given below it: each map has a scale of its own). At every position the "
+        "shares of all codewords add up to 1. Strongest first: by their share of all positions. A codeword's factor, "
+        "times its squared distance from a feature, is what the softmax is taken of.",
+        f"How many are used? The shares are as uneven as if {use.alike:.1f} of {count} codewords were used evenly. Do "
+        f"they differ? {percent(use.common)} of what the {count} maps show is one pattern, or its negative. Do the "
+        f"codewords decide? If all were one vector, {percent(explanation.moved)} of the image would go to another "
+        "codeword"
+        + (": so here the trained factors decide, by how far a feature lies from that vector."
+           if explanation.moved < FACTORS_ALONE else ".")]
+    pictures = []
+    for place, k in enumerate(order):
+        large = place < STRONGEST
+        values, most = explanation.assignment[k], float(explanation.assignment[k].max())
+        width = LARGE if large else SMALL
+        said = f"{percent(shares[k])} of the image"
+        caption = f"{k}: {said}; yellow {number(most)}"
+        if large:
+            caption = f"Codeword {k}: {said}, {percent(context[k])} of the context; yellow is {number(most)}; factor " \
+                      f"{explanation.scale[k]:.2f}"
+        pictures.append(Picture(map_picture(explanation, values, most, width), width, caption,
+                                f"Map of codeword {k}: {said}, at most {number(most)} of a position"))
+    return Section(title, text, pictures)
+
+
+def presence(explanation: Explanation, names: List[str], label: Optional[np.ndarray]) -> Section:
+    title = "Presence: which classes the context tells to expect"
+    if explanation.presence is None:
+        return Section(title, ["This network has no SE branch (use_se_loss is False), which would say what classes it "
+                               "believes present."], [])
+    shares = shares_of(explanation.ids, len(names))
+    labelled = None if label is None else shares_of(label, len(names)) > 0
+    order = [int(c) for c in np.argsort(-explanation.presence, kind="stable")]
+    kept = sorted(order, key=lambda c: (shares[c] == 0 and not (labelled is not None and labelled[c]),
+                                        -explanation.presence[c]))[:LISTED]
+    kept = [c for c in order if c in kept]
+    text = ["From the context alone, without a look at single pixels, a trained branch gives each class a probability "
+            "to be in the image (blue). Beside it, what share of the pixels was then predicted as the class (orange)"
+            + (", and whether the label has it." if label is not None else ".")]
+    if len(kept) < len(names):
+        seen = "predicted" if label is None else "predicted or in the label"
+        text.append(f"{len(kept)} of {len(names)} classes: those {seen}, then those believed most.")
+    said = "; ".join(f"{names[c]} {explanation.presence[c]:.2f}, {percent(shares[c])} of the pixels"
+                     + ("" if labelled is None else ", in the label" if labelled[c] else ", not in the label")
+                     for c in kept)
+    chart = presence_chart(explanation.presence[kept], shares[kept], [names[c] for c in kept],
+                           None if labelled is None else labelled[kept])
+    return Section(title, text, [Picture(chart, chart.shape[1] // SHARP, "", f"Probability of presence: {said}")])
+
+
+def attention(explanation: Explanation) -> Section:
+    gamma = explanation.gamma
+    chart = gamma_chart(gamma)
+    text = [f"The context gives each of the {len(gamma)} channels a gamma from 0 to 1, and the channel is multiplied "
+            "by 1 + gamma: none falls below what it was, so that what is raised least is lowered against the rest."]
+    return Section("Attention: how much the context raises each channel", text,
+                   [Picture(chart, chart.shape[1] // SHARP, "", f"Gamma of the channels, sorted: from "
+                            f"{gamma.max():.2f} to {gamma.min():.2f}, mean {gamma.mean():.2f}")])
+
+
+def channels(explanation: Explanation, names: List[str], classifier: Optional[np.ndarray]) -> List[Section]:
+    gamma = explanation.gamma
+    order = np.argsort(-gamma, kind="stable")
+    count = min(CHANNELS, len(gamma) // 2)
+    explained = "Each pair is a channel before and after, in one scale."
+    if classifier is not None:
+        explained += " The class named is the one that the classifier takes the channel for most."
+    sections = []
+    for words, chosen, text in (("raised most", order[:count], [explained]), ("raised least", order[::-1][:count], [])):
+        pictures = []
+        for c in chosen:
+            speaks = "" if classifier is None else f"; for {names[int(classifier[:, c].argmax())]}"
+            caption = f"Channel {c}: gamma {gamma[c]:.2f}{speaks}"
+            pictures.append(Picture(before_and_after(explanation, c), LARGE, caption, f"{caption}. Before and after"))
+        sections.append(Section(f"Channels {words}", text, pictures))
+    return sections
+
+
+def before_and_after(explanation: Explanation, channel: int) -> np.ndarray:
+    """A channel's two maps side by side, in one scale."""
+    before, after = explanation.before[channel], explanation.after[channel]
+    most = float(np.percentile(after, 99))      # single positions, often at the border, would leave the rest dark
+    half = (LARGE - 4) // 2
+    maps = [map_picture(explanation, values, most, half) for values in (before, after)]
+    return np.concatenate([maps[0], drawing.paper(len(maps[0]), 4), maps[1]], axis=1)
+
+
+# --- a set of images -------------------------------------------------------------------------------------------------
+
+def set_page(gathered: Gathered, name: str, names: List[str]) -> Page:
+    """The page of a set of images: which classes each codeword gathers, and what the attention does.
+
+    Args:
+        name: of the set, for the title.
+    """
+    images = f"{len(gathered.paths)} image{'s' if len(gathered.paths) > 1 else ''}"
+    return Page(f"What EncNet's codewords gather in {name}", [f"{images}. {INTRODUCTION}"],
+                [classes_of_codewords(gathered, names), *images_of_codewords(gathered), attention_over_set(gathered)])
+
+
+def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
+    shares, lift, of_all = gathered.shares(), gathered.lift(), gathered.pixels / gathered.pixels.sum()
+    rows = np.argsort(-shares, kind="stable")[:MAP_CODES]
+    columns = np.argsort(-of_all, kind="stable")[:MAP_CLASSES]
+    columns = columns[of_all[columns] > 0]
+    text = ["A number says how many times as much the codeword takes of the pixels predicted as the class as it takes "
+            "of all pixels: 1 is as much as anywhere, 2 twice as much, 0.5 half. So neither a common class nor a "
+            "strong codeword stands out by that alone. Rows that look alike gather the same. Rows: the strongest "
+            "codeword first, with its share of all pixels. Columns: the most frequent class first, with its share."]
+    if len(rows) < len(shares) or len(columns) < len(names):
+        text.append(f"{len(rows)} of {len(shares)} codewords and {len(columns)} of {len(names)} classes are drawn: the "
+                    "strongest, and the most frequent that were predicted; the CSV file has all.")
+    chart = lift_chart(lift[np.ix_(rows, columns)], [f"{k}   {percent(shares[k])}" for k in rows],
+                       [f"{names[c]}   {percent(of_all[c])}" for c in columns])
+    most = "; ".join(f"codeword {k} most of {names[int(np.nanargmax(lift[k]))]} ({number(np.nanmax(lift[k]))} times)"
+                     for k in rows[:STRONGEST] if shares[k] > 0)
+    width = min(1140, chart.shape[1] // SHARP)
+    return Section("Classes that each codeword gathers", text, [Picture(chart, width, "", f"Heat map: {most}")])
+
+
+def images_of_codewords(gathered: Gathered) -> List[Section]:
+    text = ["For each, the images that it takes the largest share of, and its map there, from dark (none) to yellow "
+            "(the largest share in that map)."]
+    pictures, shares = [], gathered.shares()
+    for k in np.argsort(-shares, kind="stable")[:STRONGEST]:
+        for best in gathered.best[k] if shares[k] > 0 else []:
+            most = float(best.map.max())
+            pair = [thumbnail(best.path, best.map.shape), viridis(best.map, most)]
+            caption = f"Codeword {k}: {percent(best.share)} of this image; yellow is {number(most)}"
+            pictures.append(Picture(np.concatenate(pair, axis=1), 370, caption,
+                                    f"An image and the map of codeword {k} in it", photo=True))
+    return [Section("Where the strongest codewords are strongest", text, pictures)]
+
+
+def attention_over_set(gathered: Gathered) -> Section:
+    title = "Channels whose attention changes most from image to image"
+    gammas = np.array(gathered.gammas)                                                      # [images, C]
+    if len(gammas) < 2:
+        return Section(title, ["One image has nothing to be compared with."], [])
+    deviation = gammas.std(axis=0)
+    text = [f"From image to image, gamma has a standard deviation of {deviation.mean():.3f} in the mean over the "
+            f"channels; from channel to channel, its mean over the images has one of {gammas.mean(axis=0).std():.3f}. "
+            "The channels that change most, with the image where the network raises each most and the one where least:"]
+    pictures = []
+    for c in np.argsort(-deviation, kind="stable")[:3]:
+        for word, i in (("most", int(gammas[:, c].argmax())), ("least", int(gammas[:, c].argmin()))):
+            caption = f"Channel {c}, raised {word}: gamma {gammas[i, c]:.2f}, mean {gammas[:, c].mean():.2f}"
+            pictures.append(Picture(limited(rgb(gathered.paths[i]), 360), 178, caption, caption, photo=True))
+    return Section(title, text, pictures)
+
+
+def thumbnail(path: str, size) -> np.ndarray:
+    return cv2.resize(rgb(path), size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def rgb(path: str) -> np.ndarray:
+    return cv2.cvtColor(read_image(path), cv2.COLOR_BGR2RGB)
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+def viridis(values: np.ndarray, most: float) -> np.ndarray:
+    """A map [H, W] from dark (0) to yellow (`most` and more): perceptually uniform, also for the colour-blind."""
+    levels = np.clip(values / most if most > 0 else np.zeros_like(values), 0, 1)
+    return cv2.applyColorMap(np.rint(levels * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+
+
+def map_picture(explanation: Explanation, values: np.ndarray, most: float, width: int) -> np.ndarray:
+    """A map [h, w] of the feature map as a picture of the image's shape, for `width` pixels of the page."""
+    return viridis(fitted(explanation.on_image(values), width), most)
+
+
+def limited(picture: np.ndarray, width: int = 744) -> np.ndarray:
+    """The picture, shrunk where it is wider."""
+    return fitted(picture, min(width, picture.shape[1]))
+
+
+def shares_of(ids: np.ndarray, classes: int) -> np.ndarray:
+    """Each class's share of the pixels that have one: float64 [classes]."""
+    counts = np.bincount(ids.reshape(-1).astype(np.int64), minlength=classes)[:classes]
+    return counts / max(counts.sum(), 1)
+
+
+def percent(share: float) -> str:
+    """Two digits are enough: 90 %, 2.5 %, 0.02 %."""
+    value = 100 * share
+    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %" if value >= 1 else f"{value:.1g} %"
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.1g}"
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+def new_figure(width: int, height: int):
+    """A matplotlib figure of so many pixels of the page."""
+    from matplotlib.figure import Figure  # not above: its import takes a second
+    return Figure((width / 100, height / 100), dpi=100 * SHARP, layout="constrained")
+
+
+def pixels_of(figure) -> np.ndarray:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def presence_chart(probabilities, shares, names: List[str], labelled) -> np.ndarray:
+    places = range(len(names))
+    figure = new_figure(CHART, 70 + 24 * len(names))
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, values, color, title in ((left, probabilities, BLUE, "believed present,\nprobability"),
+                                       (right, shares, ORANGE, "predicted,\nshare of pixels")):
+        axes.barh(places, values, 0.7, color=color)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlim(0, 1.25 * max(1e-9, max(values)) if axes is right else 1.2)
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        axes.spines[["top", "right", "bottom"]].set_visible(False)
+    left.axvline(0.5, color="0.6", linewidth=0.8, linestyle="--")
+    left.set_ylim(len(names) - 0.5, -0.5)
+    left.set_yticks(places, names if labelled is None else
+                    [f"{name}  {'(in the label)' if there else '(not in the label)'}"
+                     for name, there in zip(names, labelled)], fontsize=10)
+    for i, (probability, share) in enumerate(zip(probabilities, shares)):
+        left.text(probability + 0.02, i, f"{probability:.2f}", va="center", fontsize=9)
+        right.text(share + 0.02 * max(shares), i, percent(share) if share else "none", va="center", fontsize=9)
+    return pixels_of(figure)
+
+
+def gamma_chart(gamma: np.ndarray) -> np.ndarray:
+    figure = new_figure(CHART, 190)
+    axes = figure.add_subplot(xlim=(0, len(gamma)), ylim=(0, 1), ylabel="gamma",
+                              xlabel=f"the {len(gamma)} channels, raised most to raised least")
+    ordered = np.sort(gamma)[::-1]
+    axes.fill_between(np.arange(len(gamma)) + 0.5, ordered, color=BLUE, alpha=0.3)
+    axes.plot(np.arange(len(gamma)) + 0.5, ordered, color=BLUE)
+    axes.axhline(gamma.mean(), color="0.4", linewidth=0.8, linestyle="--")
+    axes.text(len(gamma), gamma.mean() + 0.02, f"mean {gamma.mean():.2f} ", ha="right", va="bottom", fontsize=9)
+    axes.set_xticks([])
+    axes.spines[["top", "right"]].set_visible(False)
+    return pixels_of(figure)
+
+
+def lift_chart(lift: np.ndarray, rows: List[str], columns: List[str]) -> np.ndarray:
+    """Orange where a codeword takes more of a class than elsewhere, blue where less; colours end at 8 times and 1/8."""
+    longest = max(map(len, columns))
+    figure = new_figure(190 + 46 * max(len(columns), 8), 90 + 6 * longest + 19 * len(rows))
+    axes = figure.add_subplot()
+    with np.errstate(divide="ignore"):
+        steps = np.clip(np.log2(lift), -3, 3)
+    picture = axes.imshow(steps, "PuOr_r", vmin=-3, vmax=3, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="left", rotation_mode="anchor", fontsize=9)
+    axes.set_yticks(range(len(rows)), rows, fontsize=9)
+    axes.set_ylabel("codeword and its share of all pixels")
+    axes.tick_params(length=0, labeltop=True, labelbottom=False, top=True, bottom=False)
+    axes.spines[:].set_visible(False)
+    for i, j in np.ndindex(*lift.shape):
+        axes.text(j, i, short(lift[i, j]), ha="center", va="center", fontsize=8,
+                  color="white" if abs(steps[i, j]) > 2 else "black")
+    bar = figure.colorbar(picture, ax=axes, shrink=0.6, ticks=range(-3, 4))
+    bar.ax.set_yticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"], fontsize=9)
+    bar.outline.set_visible(False)
+    return pixels_of(figure)
+
+
+def short(lift: float) -> str:
+    return "-" if np.isnan(lift) else f"{lift:.0f}" if lift >= 9.95 else f"{lift:.1f}"

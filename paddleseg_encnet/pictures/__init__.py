@@ -1,0 +1,1 @@
+"""How class ids become pictures, and pictures a page."""

@@ -1,0 +1,204 @@
+"""Predicts images and writes pictures of what was seen; outputs.py has the pictures, video.py does the same for videos.
+"""
+
+import os
+from typing import Dict, List, Optional, Sequence
+
+import cv2
+import numpy as np
+import paddle
+from paddleseg.core import infer
+from paddleseg.transforms import Compose, Normalize
+from paddleseg.utils import logger
+
+from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
+from paddleseg_encnet.evaluation import sliding
+from paddleseg_encnet.prediction import outputs
+from paddleseg_encnet.prediction.outputs import Predicted, Style
+from paddleseg_encnet.runtime.devices import Ranks
+from paddleseg_encnet.runtime.errors import one_line
+from paddleseg_encnet.runtime.progress import Progress
+
+# What a label file has for class 0 in the data sets where that is not 0, and 0 for pixels without a class.
+VALUE_OF_CLASS_0 = {"ADE20K": 1, "PascalContext59": 1}
+
+
+class Predictor:
+    """Says of each pixel of an image what it is, and how sure that is.
+
+    Args:
+        model: its first output is logits [B, C, H, W].
+        transforms: what PaddleSeg applies to a validation image.
+        confidence: whether it is wanted; it takes time.
+        min_conf: pixels whose confidence is below become "unknown", the largest number of the mask's type.
+        aug_eval, inference: as in evaluation.evaluate.
+
+    Confidence is the softmax probability of the chosen class, with scales and flips that of the averaged logits, which
+    is what PaddleSeg chooses by.
+
+    Windows that slide over an image whose transforms work on each pixel alone need memory for one row of windows,
+    however high the image is (sliding.py). With `aug_eval` or a Resize the logits of the whole image are kept.
+    """
+
+    def __init__(self, model: paddle.nn.Layer, transforms: Compose, confidence: bool = False, min_conf: float = 0.0,
+                 aug_eval: bool = False, **inference):
+        self.model, self.transforms, self.inference = model, transforms, inference
+        self.judges, self.min_conf = confidence or min_conf > 0, min_conf
+        self.infer = infer.aug_inference if aug_eval else infer.inference
+        self.in_strips = bool(inference.get("is_slide")) and not aug_eval and \
+            all(type(transform) is Normalize for transform in transforms.transforms)
+
+    def read(self, path: str) -> np.ndarray:
+        """The image as the transforms take it: uint8 [H, W, 3], BGR, or [H, W] for a network of one channel."""
+        return read_image(path, self.transforms.read_flag)
+
+    def predict(self, image: np.ndarray, show_windows: bool = False) -> Predicted:
+        """Prediction for an image as `read` returns it; `show_windows`: with a line on how far its windows have come.
+        """
+        if image.ndim == 2:
+            color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+        else:
+            color = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        self.model.eval()
+        with paddle.no_grad():
+            ids, confidence = self.by_strips(image, show_windows) if self.in_strips else self.at_once(image)
+        return Predicted(color, ids, confidence)
+
+    def at_once(self, image: np.ndarray):
+        data = self.transformed(image)
+        ids, logits = self.infer(self.model, paddle.to_tensor(data["img"][np.newaxis]), trans_info=data["trans_info"],
+                                 **self.inference)
+        ids = ids.numpy().reshape(ids.shape[-2:]).astype(mask_type(logits.shape[1]))
+        return ids, self.judge(ids, logits[0].numpy()) if self.judges else None
+
+    def by_strips(self, image: np.ndarray, show_windows: bool):
+        size, crop_size, stride = image.shape[:2], self.inference["crop_size"], self.inference["stride"]
+
+        def logits_of(top, bottom, left, right):
+            data = self.transformed(image[top:bottom, left:right])
+            return self.model(paddle.to_tensor(data["img"][np.newaxis]))[0][0].numpy()
+
+        progress = Progress(len(sliding.windows(size[0], crop_size[1], stride[1])), "rows of windows", show_windows)
+        ids, confidence = None, np.empty(size, np.uint8) if self.judges else None
+        for first, logits in sliding.strips(logits_of, size, crop_size, stride):
+            if ids is None:
+                ids = np.empty(size, mask_type(len(logits)))
+            strip = slice(first, first + logits.shape[1])
+            ids[strip] = logits.argmax(axis=0)
+            if self.judges:
+                confidence[strip] = self.judge(ids[strip], logits)
+            progress.advance()
+        progress.close()
+        return ids, confidence
+
+    def transformed(self, image: np.ndarray) -> dict:
+        return self.transforms({"img": image.astype("float32")})
+
+    def judge(self, ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Makes uncertain pixels of `ids` unknown, in place, and returns the confidence of all as uint8."""
+        sure = probability_of_the_largest(logits)
+        ids[sure < self.min_conf] = np.iinfo(ids.dtype).max
+        return np.rint(sure * 255).astype(np.uint8)
+
+
+def mask_type(num_classes: int) -> type:
+    """The smallest type of number that holds the class ids and one more, for what is unknown."""
+    return np.uint8 if num_classes <= 255 else np.uint16
+
+
+def probability_of_the_largest(logits: np.ndarray) -> np.ndarray:
+    """Softmax over [C, H, W], the largest of each pixel: float [H, W]; needs the memory of a few of these."""
+    largest = logits.max(axis=0)
+    total = np.zeros_like(largest)
+    for logit in logits:
+        total += np.exp(logit - largest)
+    return 1 / total
+
+
+def predict(predictor: Predictor, images: List[str], root: Optional[str], save_dir: str, style: Style,
+            kinds: Sequence[str] = outputs.DEFAULT, labels: Optional[Dict[str, str]] = None,
+            first_value: int = 0, ignore_index: int = 255):
+    """Writes, for each image, the pictures that outputs.py has. An image that can't be read is left out, with a warning
+    that names it, and the rest is predicted.
+
+    Args:
+        images: paths; of those below `root`, if that is given, the folders are kept. The ranks share them.
+        kinds: of pictures, by their names in outputs.FOLDERS.
+        labels: {image: label} of those that have one.
+        first_value, ignore_index: what label files have for class 0, and for pixels that don't count.
+
+    Raises:
+        ValueError: two images would write the same pictures.
+        DataError: at the end, images were left out.
+        OSError: a picture can't be written.
+    """
+    ranks = Ranks.join()
+    names = output_names(images, root)
+    own = list(names)[ranks.rank::ranks.count]
+    progress = Progress(len(own), "images", visible=ranks.first)
+    left_out = []
+    for path in own:
+        try:
+            seen = predictor.predict(predictor.read(path), show_windows=len(names) == 1)
+            if "comparison" in kinds and (labels or {}).get(path):
+                seen.label = label_of(labels[path], seen.ids.shape, len(style.names), first_value, ignore_index)
+        except ValueError as error:
+            message = str(error) if isinstance(error, DataError) else f"{path}: {error}"
+            logger.warning(f"left out: {message}")
+            left_out.append(message)
+        else:
+            for kind in kinds:
+                outputs.save(kind, seen, style, save_dir, names[path])
+        progress.advance()
+    progress.close()
+    ranks.meet()
+    logger.info("Predicted images are saved in " + ", ".join(os.path.join(save_dir, outputs.FOLDERS[kind])
+                                                             for kind in kinds))
+    count = int(ranks.sum(np.array([len(left_out)]))[0])
+    if count:
+        first = left_out[0] if left_out else "another rank says which"
+        raise DataError(f"{count} of {len(names)} images left out: {first}"
+                        f"{'; the others stand in the warnings above' if len(left_out) > 1 else ''}")
+
+
+def labels_in_dataset(builder, images: List[str]) -> Dict[str, str]:
+    """{image: label} of those images that the config's val_dataset has with a label; none if its files are not there.
+
+    Args:
+        builder: PaddleSeg's, of the config.
+    """
+    try:
+        pairs = builder.val_dataset.file_list
+    except (ValueError, OSError, RuntimeError, AttributeError) as error:     # what PaddleSeg's data sets raise
+        logger.info(f"No label was looked for in val_dataset: {one_line(error)}")
+        return {}
+    label_of = {os.path.realpath(pair[0]): pair[1] for pair in pairs if len(pair) > 1 and pair[1]}
+    found = {image: label_of.get(os.path.realpath(image)) for image in images}
+    return {image: label for image, label in found.items() if label}
+
+
+def label_of(path: str, size, num_classes: int, first_value: int, ignore_index: int) -> np.ndarray:
+    """A label file as class ids [H, W] uint8, 255 for what is no class."""
+    label = read_label(path)
+    check_mask(label, size, path)
+    ids = label.astype(np.int64) - first_value
+    return np.where((label == ignore_index) | (ids < 0) | (ids >= num_classes), 255, ids).astype(np.uint8)
+
+
+def output_names(images: List[str], root: Optional[str]) -> Dict[str, str]:
+    """Each image's path -> the name of its pictures: the path below `root`, or the file's name if it is not below.
+
+    Raises:
+        ValueError: two images would write the same pictures.
+    """
+    names, owners = {}, {}
+    for path in images:
+        name = os.path.basename(path) if root is None else os.path.relpath(path, root)
+        if name.split(os.sep)[0] == os.pardir:
+            name = os.path.basename(path)
+        names[path] = name
+        owner = owners.setdefault(os.path.splitext(name)[0], path)
+        if owner != path:
+            raise ValueError(f"{owner} and {path} would be written to the same pictures; give the folder that holds "
+                             "both, or call twice with another --save_dir")
+    return names

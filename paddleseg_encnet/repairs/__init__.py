@@ -1,0 +1,1 @@
+"""Repairs of PaddleSeg, one small function for each defect."""

@@ -1,0 +1,1 @@
+"""The machine: devices, ranks, signals, files, progress."""

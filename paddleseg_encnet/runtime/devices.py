@@ -1,0 +1,144 @@
+"""Device, ranks and precision: decided once, before the loops, which then only use what stands here."""
+
+import contextlib
+import faulthandler
+import os
+import threading
+from typing import List, NamedTuple, Optional
+
+import numpy as np
+import paddle
+from paddleseg.utils import logger
+
+from paddleseg_encnet.runtime import watch
+
+# Seconds to wait for the other ranks; the variable is Paddle's own, its default 900.
+PATIENCE = int(os.environ.setdefault("FLAGS_stop_check_timeout", "300"))
+
+# Layers that PaddleSeg runs in half precision too, and the one that it never does.
+AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"},
+                 custom_black_list={"bilinear_interp_v2"})
+
+
+def select_device(name: str) -> str:
+    """Makes "gpu", "gpu:1", "cpu", "xpu", ... Paddle's device and returns what it became: the CPU where there is no
+    such device, which is said. Which device of a kind a rank takes is the launcher's choice, not the name's."""
+    kind = name.split(":")[0]
+    if paddle.distributed.ParallelEnv().nranks > 1:
+        name = kind
+    available = {
+        "cpu": True,
+        "gpu": paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
+        "xpu": paddle.is_compiled_with_xpu(),
+    }.get(kind, kind in paddle.device.get_all_custom_device_type())
+    if not available:
+        logger.warning(f"this Paddle has no {kind}; running on the CPU. --device cpu says so without this line")
+    paddle.set_device(name if available else "cpu")
+    return paddle.get_device()
+
+
+class Ranks(NamedTuple):
+    """This process among those that `python -m paddle.distributed.launch` started; one of one without it."""
+    rank: int
+    count: int
+
+    @classmethod
+    def join(cls) -> "Ranks":
+        """Connects to the other ranks, if there are any. From then on this process ends, with a line on stderr, where
+        another rank ends without having finished; likewise where one does not come within PATIENCE seconds."""
+        env = paddle.distributed.ParallelEnv()
+        if env.nranks > 1 and not paddle.distributed.is_initialized():
+            watch.start(env.rank, env.trainer_endpoints, PATIENCE)
+            alarm = threading.Timer(PATIENCE, watch.end_process, [
+                f"all ranks are there but did not connect within {PATIENCE} s; NCCL_DEBUG=INFO in the environment "
+                "shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network interface between the machines"])
+            alarm.daemon = True
+            alarm.start()
+            # Some of Paddle's waits let no other thread run; this one needs no interpreter, but shows the stack only.
+            faulthandler.dump_traceback_later(PATIENCE + 5, exit=True)
+            paddle.distributed.init_parallel_env()
+            faulthandler.cancel_dump_traceback_later()
+            alarm.cancel()
+        return cls(env.rank, env.nranks)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def synchronise(self, model: paddle.nn.Layer, device: str) -> paddle.nn.Layer:
+        """The model with every BatchNorm, that over the codewords included, taking its statistics from the samples of
+        all ranks. Parameters and statistics stay the same objects. Left alone with one rank, and where Paddle has no
+        kernel for it: anywhere but on a GPU."""
+        if self.count == 1 or device.split(":")[0] != "gpu":
+            return model
+        logger.info(f"BatchNorm takes its statistics from the samples of all {self.count} ranks")
+        return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+    def distribute(self, model: paddle.nn.Layer) -> paddle.nn.Layer:
+        """The model whose backward pass averages gradients over the ranks."""
+        return paddle.DataParallel(model) if self.count > 1 else model
+
+    def share(self, model: paddle.nn.Layer):
+        """Gives every rank the weights and statistics of the first one, which are those that are saved. Without
+        synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
+        if self.count > 1:
+            self.meet()
+            for tensor in model.state_dict().values():
+                paddle.distributed.broadcast(tensor, src=0)
+
+    def meet(self):
+        """Waits for the other ranks, however long they take; gloo's own operations give up after 30 seconds."""
+        if self.count > 1:
+            watch.meet()
+
+    def sum(self, array):
+        """NumPy array, summed over the ranks; every rank has one of the same size."""
+        if self.count == 1:
+            return array
+        tensor = paddle.to_tensor(array)
+        paddle.distributed.all_reduce(tensor)
+        return tensor.numpy()
+
+    def where(self, *flags: bool) -> List[List[int]]:
+        """For each flag the ranks on which it is set, in one exchange."""
+        table = np.zeros([len(flags), self.count], dtype=np.int64)
+        table[:, self.rank] = flags
+        return [np.flatnonzero(row).tolist() for row in self.sum(table)]
+
+
+class Precision:
+    """Float32, or automatic mixed precision as PaddleSeg has it (`precision="fp16"`, `amp_level` "O1" or "O2")."""
+
+    def __init__(self, precision: str = "fp32", amp_level: str = "O1"):
+        self.half, self.level = precision == "fp16", amp_level
+        self.scaler: Optional[paddle.amp.GradScaler] = None
+
+    def prepare(self, model, optimizer, scaler_state: dict = None):
+        """Model and optimiser ready for this precision; a resumed run's loss scaling goes on from `scaler_state`."""
+        if self.half:
+            self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024)
+            if scaler_state:
+                self.scaler.load_state_dict(scaler_state)
+            if self.level == "O2":
+                model, optimizer = paddle.amp.decorate(models=model, optimizers=optimizer, level="O2",
+                                                       save_dtype="float32")
+        return model, optimizer
+
+    def state(self) -> dict:
+        """The loss scaling in plain numbers; empty in float32."""
+        state = self.scaler.state_dict() if self.scaler else {}
+        return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in state.items()}
+
+    def context(self):
+        """Runs the forward pass inside it."""
+        return paddle.amp.auto_cast(level=self.level, **AMP_LISTS) if self.half else contextlib.nullcontext()
+
+    def step(self, loss: paddle.Tensor, optimizer):
+        """Backward pass and update of the parameters."""
+        if self.scaler is None:
+            loss.backward()
+            optimizer.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(optimizer)
+            self.scaler.update()

@@ -1,0 +1,23 @@
+"""An error in one line."""
+
+import re
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, from the exception that knows it best."""
+    error = innermost(error)
+    message = str(error).strip()
+    # A DataLoader worker hands over its whole stack trace; its last line is the error.
+    if "Traceback (most recent call last)" in message:
+        message = re.sub(r"^[\w.]+: ", "", message.splitlines()[-1])
+    message = " ".join(message.split())
+    if message and isinstance(error, (ValueError, OSError, AssertionError)):
+        return message
+    return f"{type(error).__name__}: {message} (--debug shows where)"
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The error that PaddleSeg's builder and config checker have wrapped in general advice."""
+    while isinstance(error, RuntimeError) and error.__context__ is not None:
+        error = error.__context__
+    return error

@@ -1,0 +1,191 @@
+"""The few names that pickles of weights contain, and the inert records they stand for.
+
+A pickle builds an object by naming a function and calling it. ``CALLS`` is the complete list of
+functions that files of weights name. None of them is the function of that name: each one checks its
+arguments and makes a record of what the file says (``Array``, ``Tensor``, ...). The records hold
+views of the file; ``weightfiles`` makes arrays of them in the end.
+"""
+
+from dataclasses import dataclass
+
+from paddleseg_encnet.weights.arrays import CheckpointError, to_array
+
+MAX_NAME = 200  # characters of a name that are read, and shown in a message
+# Generous memory of one item of a dict: three opcodes can ask for a copy of a long list again.
+_ITEM_BYTES = 128
+
+_NUMPY_CODES = {
+    "f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32",
+    "i2": "int16", "i1": "int8", "u8": "uint64", "u4": "uint32", "u2": "uint16", "u1": "uint8",
+    "b1": "bool",
+}
+_TORCH_STORAGES = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32",
+    "ShortStorage": "int16", "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool",
+}
+
+
+@dataclass(eq=False)
+class Name:
+    """``module.name`` as the file wrote it; stands for nothing else."""
+
+    module: str
+    name: str
+
+    @property
+    def storage_kind(self):
+        """Element type if this is the name of a torch storage class, else None."""
+        return _TORCH_STORAGES.get(self.name) if self.module == "torch" else None
+
+
+class OrderedDict(dict):
+    """What ``collections.OrderedDict`` becomes. Its attributes (torch's ``_metadata``) are dropped."""
+
+    def set_state(self, state, budget):
+        expect(type(state) is dict, "gives an OrderedDict a state that is not a dict")
+
+
+@dataclass(eq=False)
+class DType:
+    """A plain NumPy element type."""
+
+    kind: str
+
+    def set_state(self, state, budget):
+        # (version, byte order, sub-array, names, fields, item size, alignment, flags)
+        expect(type(state) is tuple and len(state) >= 5 and state[1] in ("<", "|")
+               and state[2:5] == (None, None, None),
+               "uses a NumPy type that is structured or not little-endian")
+
+
+@dataclass(eq=False)
+class Array:
+    """A NumPy array: what its pickle says, not yet checked against the data."""
+
+    kind: str = ""
+    shape: tuple = ()
+    fortran: bool = False
+    data: object = None
+
+    def set_state(self, state, budget):
+        expect(self.data is None and type(state) is tuple and len(state) == 5
+               and type(state[2]) is DType and type(state[3]) is bool,
+               "has a NumPy array with a malformed state")
+        self.data = _bytes(state[4], budget)
+        self.kind, self.shape, self.fortran = state[2].kind, state[1], state[3]
+
+
+@dataclass(eq=False)
+class Tensor:
+    """A torch tensor: a view of ``storage``, which is what ``persistent`` made of its id."""
+
+    storage: object
+    offset: int
+    shape: tuple
+    strides: tuple
+
+
+def expect(condition, complaint):
+    if not condition:
+        raise CheckpointError(complaint)
+
+
+def _bytes(value, budget):
+    """Bytes of an array: a view of the file, or a ``str`` of Latin-1 (Python 2 had no bytes)."""
+    if type(value) is str:
+        budget.take(len(value))
+        try:
+            return memoryview(value.encode("latin1"))
+        except UnicodeEncodeError:
+            raise CheckpointError("has bytes written as text that is not Latin-1") from None
+    expect(type(value) is memoryview, "has an array whose data are objects, not bytes")
+    return value
+
+
+# What REDUCE does for each name: functions of (args, budget) that only build records.
+
+def _ordered_dict(args, budget):
+    expect(args == () or len(args) == 1 and type(args[0]) is list, "has a malformed OrderedDict")
+    pairs = args[0] if args else ()  # Python 2 wrote the items as a list of pairs
+    budget.take(_ITEM_BYTES * len(pairs))
+    result = OrderedDict()
+    for pair in pairs:
+        expect(type(pair) in (list, tuple) and len(pair) == 2, "has a malformed OrderedDict")
+        set_item(result, *pair)
+    return result
+
+
+def set_item(target, key, value):
+    # Larger integers hash alike by the thousand, which makes a dict of them take quadratic time.
+    expect(type(key) is str or type(key) is int and abs(key) < 2**60,
+           f"has a dict key that is neither text nor a short integer but {type(key).__name__}")
+    target[key] = value
+
+
+def _dtype(args, budget):
+    expect(args and type(args[0]) is str, "has a malformed NumPy type")
+    expect(args[0] in _NUMPY_CODES, f"has a NumPy array of type {args[0][:MAX_NAME]!r}; "
+           "only plain numbers are read (object arrays hold pickles of their own)")
+    return DType(_NUMPY_CODES[args[0]])
+
+
+def _empty_array(args, budget):
+    expect(len(args) == 3 and type(args[0]) is Name
+           and (args[0].module, args[0].name) == ("numpy", "ndarray"),
+           "rebuilds something that is not a plain numpy.ndarray")
+    return Array()
+
+
+def _numpy_scalar(args, budget):
+    expect(len(args) == 2 and type(args[0]) is DType, "has a malformed NumPy scalar")
+    return to_array(_bytes(args[1], budget), args[0].kind, (), budget).item()
+
+
+def _encoded_bytes(args, budget):
+    # Protocol 2 has no bytes; Python 3 writes them as text and asks for its encoding.
+    expect(len(args) == 2 and type(args[0]) is str and args[1] in ("latin1", "latin-1"),
+           "calls _codecs.encode with other than text and 'latin1'")
+    return _bytes(args[0], budget)
+
+
+def _empty_bytes(args, budget):
+    expect(args == (), "calls bytes with arguments")
+    return memoryview(b"")
+
+
+def _tuple(args, budget):
+    expect(len(args) == 1 and type(args[0]) in (tuple, list), "has a malformed tuple")
+    budget.take(_ITEM_BYTES * len(args[0]))
+    return tuple(args[0])
+
+
+def _tensor(args, budget):
+    expect(len(args) >= 4, "has a malformed tensor")
+    return Tensor(*args[:4])
+
+
+def _parameter(args, budget):
+    expect(args and type(args[0]) is Tensor, "has a malformed parameter")
+    return args[0]
+
+
+CALLS = {
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("_codecs", "encode"): _encoded_bytes,
+    ("__builtin__", "bytes"): _empty_bytes,
+    ("builtins", "bytes"): _empty_bytes,
+    ("__builtin__", "tuple"): _tuple,  # paddle.save writes a tensor as tuple((name, array))
+    ("builtins", "tuple"): _tuple,
+    ("numpy", "dtype"): _dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy.core.multiarray", "scalar"): _numpy_scalar,
+    ("numpy._core.multiarray", "scalar"): _numpy_scalar,
+    ("torch", "Size"): _tuple,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+}
+# Names that are only ever arguments: never called.
+WORDS = {("numpy", "ndarray"), *(("torch", name) for name in _TORCH_STORAGES)}

@@ -1,0 +1,121 @@
+"""Data that is wrong ends in an error that names the file; pairs are matched by name; void is ignored."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from paddleseg.datasets import Cityscapes
+from paddleseg.transforms import Normalize, Resize
+
+from paddleseg_encnet import CamVid
+from paddleseg_encnet.data.datasets import Checked, DataError, Loader, class_names
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A CamVid of two training images and one validation image, 8 x 6 pixels."""
+    random = np.random.default_rng(0)
+    for mode, names in (("train", ["b", "a"]), ("val", ["c"])):
+        for folder in (mode, f"{mode}annot"):
+            (tmp_path / folder).mkdir()
+        for name in names:
+            cv2.imwrite(str(tmp_path / mode / f"{name}.png"), random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+            cv2.imwrite(str(tmp_path / f"{mode}annot" / f"{name}.png"), random.integers(0, 12, (6, 8), dtype=np.uint8))
+    return tmp_path
+
+
+def write_label(root, name, label):
+    cv2.imwrite(str(root / "trainannot" / f"{name}.png"), np.asarray(label, np.uint8))
+
+
+def test_camvid_reads_pairs_and_ignores_void(root):
+    dataset = CamVid([Normalize()], str(root))
+    assert [[path[-5:] for path in pair] for pair in dataset.file_list] == [["a.png"] * 2, ["b.png"] * 2]
+    sample = Checked(dataset)[0]
+    on_disk = cv2.imread(str(root / "trainannot" / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert (on_disk == 11).any()
+    assert np.array_equal(sample["label"], np.where(on_disk == 11, 255, on_disk))
+    assert sample["img"].shape == (3, 6, 8) and sample["img"].dtype == np.float32
+
+
+def test_camvid_for_validation_has_paddlesegs_extra_axis(root):
+    assert Checked(CamVid([Normalize()], str(root), mode="val")).read(0)["label"].shape == (1, 6, 8)
+
+
+@pytest.mark.parametrize("lost, words", [
+    ("trainannot/b.png", "no label for 1 of 2 images, the first one .*train/b.png"),
+    ("train/a.png", "no image for 1 of 2 labels, the first one .*trainannot/a.png")])
+def test_missing_half_of_a_pair_is_named(root, lost, words):
+    (root / lost).unlink()
+    with pytest.raises(DataError, match=words):
+        CamVid([], str(root))
+
+
+def test_missing_folder_is_named_with_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="no folder .*nowhere.*train_dataset.dataset_root=DIR"):
+        CamVid([], str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("lost", ["gtFine", "leftImg8bit"])
+def test_cityscapes_missing_half_of_a_pair_is_named(scenes, tmp_path, lost):
+    root = tmp_path / "copy"
+    shutil.copytree(scenes, root)
+    file = sorted((root / lost / "train").glob("*/*.png"))[1]
+    file.unlink()
+    other = "gtFine" if lost == "leftImg8bit" else "leftImg8bit"
+    stem = file.name.rsplit("_", 1 if lost == "leftImg8bit" else 2)[0]
+    with pytest.raises(DataError, match=f"the first one .*{other}.*{stem}"):
+        Cityscapes([], str(root), mode="train")
+
+
+@pytest.mark.parametrize("label, words", [
+    (np.full((6, 8), 77), r"a.png has 48 pixels with value 77: neither a class \(0 to 10\) nor ignore_index \(255\)"),
+    (np.zeros((6, 8, 3)), "a.png has shape .*one channel"),
+    # PaddleSeg's repository version finds it first and says it its way.
+    (np.zeros((5, 8)), "a.png is 8 x 5, its image 8 x 6|label .*a.png: .*cannot reshape")])
+def test_wrong_label_is_named(root, label, words):
+    write_label(root, "a", label)
+    with pytest.raises(DataError, match=words):
+        Checked(CamVid([Normalize()], str(root))).read(0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_wrong_label_is_named_through_the_loader(root, workers):
+    write_label(root, "a", np.full((6, 8), 77))
+    for batch_size in (1, 2):
+        loader = Loader(CamVid([Normalize()], str(root)), batch_size=batch_size, num_workers=workers)
+        with pytest.raises(DataError, match="a.png has 48 pixels with value 77"):
+            list(loader)
+
+
+def test_damaged_label_is_named(root):
+    (root / "trainannot" / "a.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(DataError, match="trainannot/a.png"):
+        Checked(CamVid([Normalize()], str(root))).read(0)
+
+
+def test_file_lost_after_the_list_was_made(root):
+    dataset = Checked(CamVid([Normalize()], str(root)))
+    (root / "train" / "a.png").unlink()
+    with pytest.raises(DataError, match="there is no file .*train/a.png"):
+        dataset.read(0)
+
+
+def test_resized_validation_image_keeps_its_label(root):
+    sample = Checked(CamVid([Resize(target_size=(4, 3)), Normalize()], str(root), mode="val")).read(0)
+    assert sample["img"].shape == (3, 3, 4) and sample["label"].shape == (1, 6, 8)
+
+
+def test_class_names(scenes, root):
+    assert class_names(Cityscapes([], str(scenes), mode="val"))[13] == "car"
+    assert class_names(CamVid([], str(root))) == ["sky", "building", "pole", "road", "pavement", "tree", "sign",
+                                                  "fence", "car", "pedestrian", "bicyclist"]
+
+
+def test_the_real_camvid(camvid):
+    for mode, count in (("train", 367), ("val", 101)):
+        dataset = Checked(CamVid([Normalize()], str(camvid), mode=mode))
+        assert len(dataset) == count
+        sample = dataset.read(count - 1)
+        assert sample["img"].shape == (3, 360, 480) and set(np.unique(sample["label"])) <= {*range(11), 255}
