@@ -1,5 +1,6 @@
 # make demo             install, draw street scenes, train, evaluate, predict, explain: ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
+# make lint             names, import order, and that each room imports only from rooms below its own
 # make stress           what takes too long for make test: runs and ranks killed at random moments, full disks; 15 minutes
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/benchmarks.md; half an hour
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
@@ -13,7 +14,7 @@ DEMO ?= output/demo
 DEMO_ITERS ?= 300
 CONFIG = configs/encnet_quick_start.yml
 
-.PHONY: demo test stress bench install clean
+.PHONY: demo test lint stress bench install clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -31,6 +32,10 @@ $(VENV)/installed: setup.py
 
 test: install
 	$(RUN) -m pytest tests
+
+lint: install
+	$(RUN) -m ruff check .
+	$(VENV)/bin/lint-imports
 
 stress: install
 	$(RUN) tests/stress_resume.py

@@ -30,6 +30,6 @@ setup(
         # For tools/export.py --onnx and --int8. paddle2onnx 2 is for Paddle 3, and 1.3.1 for Paddle 2.6.
         # onnxruntime quantises with onnx and ml_dtypes without asking for them.
         "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
-        "dev": ["pytest"],
+        "dev": ["pytest", "ruff", "import-linter"],
     },
 )

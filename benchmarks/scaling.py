@@ -47,7 +47,7 @@ def operations(layer: paddle.nn.Layer, inputs, output) -> tuple:
         per_output = 2 * math.prod(layer.weight.shape[1:])
     elif isinstance(layer, paddle.nn.Linear):
         per_output = 2 * layer.weight.shape[0]
-    elif isinstance(layer, Encoding):       # two products K x C x N each way around, see encoding.py
+    elif isinstance(layer, Encoding):       # two products K x C x N each way around, see models/encoding.py
         per_output = 2 * 2 * (inputs[0].size // (inputs[0].shape[0] * layer.channels))
     else:
         return 0, 0

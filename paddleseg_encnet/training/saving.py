@@ -52,7 +52,7 @@ class State:
     step: int = 0
     epoch: int = 0
     samples: int = 0                    # taken of this epoch, by all ranks together
-    seed: int = 0                       # of every random number (data_order.py)
+    seed: int = 0                       # of every random number (data/order.py)
     best: Dict[str, Best] = field(default_factory=dict)
     evaluations_since_best: int = 0
     evaluated: bool = True              # False: this step's evaluation was due, but not yet done

@@ -156,7 +156,7 @@ def run_watched(what: str, ranks=(0, 1, 2), timeout: float = 20) -> dict:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         endpoints = ",".join(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    path = ROOT / "paddleseg_encnet" / "watch.py"
+    path = ROOT / "paddleseg_encnet" / "runtime" / "watch.py"
     processes = {rank: subprocess.Popen([sys.executable, "-c", SCRIPT, path, str(rank), endpoints, str(timeout), what],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for rank in ranks}
     ended = {rank: process.communicate(timeout=50)[0].strip() for rank, process in processes.items()}

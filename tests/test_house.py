@@ -1,0 +1,55 @@
+"""The house stays one: few things at its root, rooms with a sentence each, modules and functions that fit the eye.
+
+That a room imports only from rooms below its own is import-linter's to say: make lint, setup.cfg.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "paddleseg_encnet"
+ROOMS = sorted(path for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_the_root_holds_the_rooms_and_what_belongs_to_none():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "version", "registry", "cli"}
+
+
+def test_each_room_says_what_it_is_for():
+    for room in ROOMS:
+        assert ast.get_docstring(ast.parse((room / "__init__.py").read_text())), f"{room.name}/__init__.py says nothing"
+
+
+def test_readme_and_the_page_of_the_architecture_name_each_room():
+    for page in (ROOT / "README.md", ROOT / "docs" / "architecture.md"):
+        text = page.read_text()
+        assert [room.name for room in ROOMS if f"{room.name}/" not in text] == [], page.name
+
+
+def test_tests_stand_in_folders_of_the_rooms_names():
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
+    assert folders - {"tools"} == {room.name for room in ROOMS} - {"pictures"}      # tested through who draws with it
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_functions_fit_the_eye(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno < 60, node.name
+
+
+def test_importing_devices_sets_no_variable():
+    code = ("import os, paddleseg_encnet, paddle; before = dict(os.environ)\n"
+            "import sys; sys.modules.pop('paddleseg_encnet.runtime.devices', None)\n"
+            "import importlib; importlib.import_module('paddleseg_encnet.runtime.devices')\n"
+            "assert dict(os.environ) == before, set(os.environ) ^ set(before)")
+    env = {name: value for name, value in os.environ.items() if name != "FLAGS_stop_check_timeout"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
