@@ -41,7 +41,7 @@ def picture(height=40, width=60) -> np.ndarray:
     return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def predictor(**options) -> predictor.Predictor:
+def small(**options) -> predictor.Predictor:
     return predictor.Predictor(Edges(), Compose([Normalize()]), **options)
 
 
@@ -107,7 +107,7 @@ def test_names_that_opencv_cannot_write():
     ((30, 30), (64, 64), (64, 64)), ((64, 32), (32, 10), (16, 3))])
 def test_strips_are_paddlesegs_sliding_window_to_the_last_bit(size, crop, stride):
     image = picture(*size)
-    own = predictor(is_slide=True, crop_size=crop, stride=stride, confidence=True)
+    own = small(is_slide=True, crop_size=crop, stride=stride, confidence=True)
     assert own.in_strips
     tensor = paddle.to_tensor(own.transformed(image)["img"][None])
     with paddle.no_grad():
@@ -133,7 +133,7 @@ def test_strips_hold_one_row_of_windows():
 
 def test_windows_that_leave_pixels_out():
     with pytest.raises(ValueError, match="--stride 20 is larger than --crop_size 16"):
-        predictor(is_slide=True, crop_size=(16, 16), stride=(16, 20)).predict(picture())
+        small(is_slide=True, crop_size=(16, 16), stride=(16, 20)).predict(picture())
 
 
 def test_what_changes_sizes_goes_paddlesegs_way():
@@ -147,7 +147,7 @@ def test_what_changes_sizes_goes_paddlesegs_way():
 def test_confidence_is_the_softmax_of_what_decides():
     image = picture()
     for options in ({}, {"aug_eval": True, "scales": [0.5, 1.0], "flip_horizontal": True}):
-        own = predictor(confidence=True, **options)
+        own = small(confidence=True, **options)
         data = own.transformed(image)
         with paddle.no_grad():
             ids, logits = own.infer(own.model, paddle.to_tensor(data["img"][None]), trans_info=[], **own.inference)
@@ -155,7 +155,7 @@ def test_confidence_is_the_softmax_of_what_decides():
         seen = own.predict(image)
         np.testing.assert_array_equal(seen.ids, ids.numpy()[0, 0])
         np.testing.assert_allclose(seen.confidence, expected * 255, atol=0.5 + 1e-3)
-        unsure = predictor(min_conf=0.7, **options).predict(image).ids
+        unsure = small(min_conf=0.7, **options).predict(image).ids
         np.testing.assert_array_equal(unsure, np.where(expected < 0.7, 255, seen.ids))
         assert 0 < (unsure == 255).mean() < 1
 
@@ -240,7 +240,7 @@ def test_picture_that_cannot_be_written(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
     monkeypatch.setattr(outputs, "write_bytes", full)
     with pytest.raises(OSError, match="cannot write .*ids/a/x.png: No space left on device"):
-        outputs.save("ids", predictor().predict(picture()), STYLE, str(tmp_path), "a/x.jpg")
+        outputs.save("ids", small().predict(picture()), STYLE, str(tmp_path), "a/x.jpg")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -261,10 +261,10 @@ def film(tmp_path) -> str:
 def test_video_has_an_overlay_on_each_frame(film, ending, tmp_path):
     given = film.replace(".avi", ".avi" if ending == ".avi" else ".mov")    # the name decides what is written
     os.rename(film, given)
-    written = video.predict_video(predictor(), given, str(tmp_path / "out"), STYLE)
+    written = video.predict_video(small(), given, str(tmp_path / "out"), STYLE)
     assert written.endswith(f"film{ending}") and video.count_frames(written) == 7
     seen = cv2.VideoCapture(written).read()[1]
-    expected = outputs.overlay(predictor().predict(cv2.VideoCapture(given).read()[1]), STYLE, ".png")
+    expected = outputs.overlay(small().predict(cv2.VideoCapture(given).read()[1]), STYLE, ".png")
     expected = cv2.imdecode(np.frombuffer(expected, np.uint8), 1)
     assert np.abs(seen.astype(int) - expected).mean() < 12, "the codec loses more than it should"
     assert os.listdir(os.path.dirname(written)) == [os.path.basename(written)]
@@ -272,7 +272,7 @@ def test_video_has_an_overlay_on_each_frame(film, ending, tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_nothing_is_left_of_a_video_that_was_not_finished(film, error, tmp_path):
-    own = predictor()
+    own = small()
     predict, frames = own.predict, []
 
     def interrupted(frame):
@@ -290,7 +290,7 @@ def test_video_without_a_codec(film, tmp_path, monkeypatch):
     monkeypatch.setitem(video.CODECS, ".mp4", "none")
     os.rename(film, tmp_path / "film.mov")
     with pytest.raises(OSError, match="cannot write a video of codec none to .*added_prediction: convert the video"):
-        video.predict_video(predictor(), str(tmp_path / "film.mov"), str(tmp_path / "out"), STYLE)
+        video.predict_video(small(), str(tmp_path / "film.mov"), str(tmp_path / "out"), STYLE)
     assert not os.listdir(tmp_path / "out" / "added_prediction")
 
 
@@ -300,7 +300,7 @@ def test_video_on_a_full_disk(film, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
         with pytest.raises(OSError, match="film.avi: of 7 frames . are in the file; is there room?"):
-            video.predict_video(predictor(), film, str(tmp_path / "out"), STYLE)
+            video.predict_video(small(), film, str(tmp_path / "out"), STYLE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not os.listdir(tmp_path / "out" / "added_prediction")
@@ -309,7 +309,7 @@ def test_video_on_a_full_disk(film, tmp_path):
 def test_video_that_cannot_be_read(tmp_path):
     (tmp_path / "film.mp4").write_bytes(b"no film")
     with pytest.raises(reading.DataError, match="cannot read the video .*film.mp4"):
-        video.predict_video(predictor(), str(tmp_path / "film.mp4"), str(tmp_path / "out"), STYLE)
+        video.predict_video(small(), str(tmp_path / "film.mp4"), str(tmp_path / "out"), STYLE)
     assert not (tmp_path / "out").exists()
 
 
