@@ -14,6 +14,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "paddleseg_encnet"
 ROOMS = sorted(path for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
 def test_the_root_holds_the_rooms_and_what_belongs_to_none():
@@ -34,6 +35,28 @@ def test_readme_and_the_page_of_the_architecture_name_each_room():
 def test_tests_stand_in_folders_of_the_rooms_names():
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
     assert folders - {"tools"} == {room.name for room in ROOMS} - {"pictures"}      # tested through who draws with it
+
+
+def private_names(path) -> set:
+    """The names with an underscore in front that a test takes from other rooms than its own."""
+    tree = ast.parse(path.read_text())
+    taken, modules = set(), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("paddleseg_encnet."):
+            room = node.module.split(".")[1]
+            if room != path.parent.name:
+                modules.update({name.asname or name.name: room for name in node.names})
+                taken |= {f"{room}: {name.name}" for name in node.names if name.name.startswith("_")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            if node.attr.startswith("_"):
+                taken.add(f"{modules[node.value.id]}: {node.value.id}.{node.attr}")
+    return taken
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT / "tests")))
+def test_tests_keep_to_what_other_rooms_show(path):
+    assert private_names(path) == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

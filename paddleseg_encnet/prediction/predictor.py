@@ -37,7 +37,8 @@ class Predictor:
     is what PaddleSeg chooses by.
 
     Windows that slide over an image whose transforms work on each pixel alone need memory for one row of windows,
-    however high the image is (evaluation/sliding.py). With `aug_eval` or a Resize the logits of the whole image are kept.
+    however high the image is (evaluation/sliding.py). With `aug_eval` or a Resize the logits of the whole image are
+    kept.
     """
 
     def __init__(self, model: paddle.nn.Layer, transforms: Compose, confidence: bool = False, min_conf: float = 0.0,
