@@ -8,12 +8,12 @@ datasets   CamVid, PascalContext59
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
 
-from paddleseg_encnet.repairs import table
+from paddleseg_encnet.repairs import environment, table
 from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.version import __version__
 
 cpu.prepare()
-table.before_paddle()
+environment.before_paddle()
 cpu.import_paddle()
 table.apply()
 

@@ -19,7 +19,7 @@ from paddleseg.cvlibs.config import parse_from_yaml
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.runtime.writing import write
-from paddleseg_encnet.weights import checkpoint, convert, download
+from paddleseg_encnet.weights import checkpoint, convert, download, sources
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "_base_")
 # Number of classes -> the data set that has so many here.
@@ -46,7 +46,7 @@ def flags():
 def main(args):
     path = download.pretrained(args.checkpoint)
     state = checkpoint.read(path)
-    source = convert.recognise(state)
+    source = sources.recognise(state)
     if args.align_corners:
         source = dataclasses.replace(source, align_corners=args.align_corners == "True", assumed=())
     tensors, section = convert.convert(state, source)
@@ -67,7 +67,7 @@ def main(args):
     report(path, source, notes, weights, config_path)
 
 
-def complete_config(model: dict, source: convert.Source, base: str, notes: list) -> dict:
+def complete_config(model: dict, source: sources.Source, base: str, notes: list) -> dict:
     """A config for this network on the data of `base`, or of what has as many classes; adds to `notes`."""
     if base is not None and not os.path.isfile(base):
         raise FileNotFoundError(f"there is no config {base}")
@@ -104,13 +104,13 @@ def write_weights(tensors: dict, path: str, file_format: str):
         paddle.save({name: paddle.to_tensor(value, place=paddle.CPUPlace()) for name, value in tensors.items()}, path)
 
 
-def write_config(config: dict, notes: list, source: convert.Source, path: str):
+def write_config(config: dict, notes: list, source: sources.Source, path: str):
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(f"# {line}\n" for line in [f"Imported: {source}.", *notes])
         yaml.safe_dump(config, file, sort_keys=False, default_flow_style=None, width=120)
 
 
-def report(path: str, source: convert.Source, notes: list, weights: str, config_path: str):
+def report(path: str, source: sources.Source, notes: list, weights: str, config_path: str):
     rows = convert.summary(source)
     width = max(len(there) for there, _, _ in rows)
     print(f"{path}: {source}")

@@ -3,7 +3,7 @@
 A pickle builds an object by naming a function and calling it. ``CALLS`` is the complete list of
 functions that files of weights name. None of them is the function of that name: each one checks its
 arguments and makes a record of what the file says (``Array``, ``Tensor``, ...). The records hold
-views of the file; ``weightfiles`` makes arrays of them in the end.
+views of the file; ``files`` makes arrays of them in the end.
 """
 
 from dataclasses import dataclass

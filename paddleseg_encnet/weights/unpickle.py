@@ -13,7 +13,7 @@ the process to hang or to fill the memory. Therefore
   * a length in the file is compared with what is left of the file before it is used, byte strings
     are views of the file, and all that is copied is paid for from a ``Budget``;
   * the machine has a flat stack, no recursion, and stops after ``MAX_STEPS`` opcodes;
-  * what it returns may still be cyclic or share lists exponentially often: ``weightfiles`` bounds
+  * what it returns may still be cyclic or share lists exponentially often: ``files`` bounds
     depth and count when it walks the result.
 """
 
@@ -123,15 +123,27 @@ class _Machine:
                 "torch.load; get the weights from a source you trust")
         return Name(module, name)
 
+    def text(self, layout, encoding):
+        raw = self.take(self.number(layout))
+        try:
+            return raw if encoding is None else str(raw, encoding, "surrogatepass")
+        except UnicodeDecodeError:
+            raise CheckpointError("has text that is not UTF-8") from None
+
+    def call(self, target, args):
+        call = CALLS.get((target.module, target.name)) if type(target) is Name else None
+        expect(call and type(args) is tuple, "calls something that is not a known function")
+        return call(args, self.budget)
+
+    def build(self, target, state):
+        expect(isinstance(target, (OrderedDict, DType, Array)), f"sets attributes of a {type(target).__name__}")
+        target.set_state(state, self.budget)
+
     def step(self, code):
+        """Does what one opcode says."""
         push = self.stack.append
         if code in _STRINGS:
-            layout, encoding = _STRINGS[code]
-            raw = self.take(self.number(layout))
-            try:
-                push(raw if encoding is None else str(raw, encoding, "surrogatepass"))
-            except UnicodeDecodeError:
-                raise CheckpointError("has text that is not UTF-8") from None
+            push(self.text(*_STRINGS[code]))
         elif code in _NUMBERS:
             push(self.number(_NUMBERS[code]))
         elif code in _CONSTANTS:
@@ -171,14 +183,10 @@ class _Machine:
             push(self.name(module, name))
         elif code == b"R":
             args, target = self.pop(), self.pop()
-            call = CALLS.get((target.module, target.name)) if type(target) is Name else None
-            expect(call and type(args) is tuple, "calls something that is not a known function")
-            push(call(args, self.budget))
+            push(self.call(target, args))
         elif code == b"b":  # BUILD
             state, target = self.pop(), self.top(object)
-            expect(isinstance(target, (OrderedDict, DType, Array)),
-                   f"sets attributes of a {type(target).__name__}")
-            target.set_state(state, self.budget)
+            self.build(target, state)
         elif code == b"Q":  # BINPERSID
             expect(self.persistent, "refers to data outside of the file")
             push(self.persistent(self.pop()))

@@ -15,7 +15,7 @@ from test_backbones import evaluating, uninitialised
 
 import paddleseg_encnet.models.backbones  # noqa: F401  registers
 from paddleseg_encnet import ENCNet, cli
-from paddleseg_encnet.weights import checkpoint, convert
+from paddleseg_encnet.weights import checkpoint, convert, sources
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 
 TOLERANCE = 1e-4
@@ -139,7 +139,7 @@ def without(state, *beginnings):
 # --- recognition and names --------------------------------------------------------------------------------------------
 
 def test_mmsegmentation_is_recognised():
-    source = convert.recognise(mmseg_state(lateral=True))
+    source = sources.recognise(mmseg_state(lateral=True))
     assert (source.family, source.backbone, source.stem_width) == ("mmsegmentation", "ResNet18_v1c", 32)
     assert (source.num_classes, source.num_codes, source.mid_channels, source.aux_channels) == (5, 3, 4, 6)
     assert source.add_lateral and source.use_se_loss and not source.align_corners
@@ -147,7 +147,7 @@ def test_mmsegmentation_is_recognised():
 
 
 def test_pytorch_encoding_is_recognised():
-    source = convert.recognise(encoding_state())
+    source = sources.recognise(encoding_state())
     assert (source.family, source.backbone, source.stem_width) == ("PyTorch-Encoding", "ResNet18_v1c", 64)
     assert source.align_corners and not source.add_lateral
     assert source.notes() == ["the ImageNet classifier is left out"]
@@ -159,7 +159,7 @@ def test_pytorch_encoding_is_recognised():
 def test_backbones_are_recognised(stem, width, backbone, prefix, classifier):
     state = resnet18(State(), prefix, stem, width)
     state.conv(classifier, 1000, 512, bias=True)
-    source = convert.recognise(state)
+    source = sources.recognise(state)
     assert (source.backbone, source.stem_width, source.is_network) == (backbone, width, False)
     tensors, section = convert.convert(state)
     assert section == {"type": backbone, "output_stride": 8, "in_channels": 3, "stem_width": width,
@@ -239,7 +239,7 @@ CONFIG_TEXT = """model = dict(
 @pytest.mark.parametrize("contracted, first", [("True", "half"), ("False", "full")])
 def test_settings_come_from_the_config_that_mmsegmentation_saves(contracted, first):
     text = CONFIG_TEXT.format(contracted=contracted)
-    source = convert.recognise({"meta": {"config": text}, "state_dict": mmseg_state()})
+    source = sources.recognise({"meta": {"config": text}, "state_dict": mmseg_state()})
     assert (source.align_corners, source.output_stride, source.first_block_dilation) == (True, 16, first)
     assert not source.notes()
 
@@ -247,14 +247,14 @@ def test_settings_come_from_the_config_that_mmsegmentation_saves(contracted, fir
 def test_caffe_style_is_refused():
     text = CONFIG_TEXT.format(contracted="True").replace("pytorch", "caffe")
     with pytest.raises(CheckpointError, match="caffe"):
-        convert.recognise({"meta": {"config": text}, "state_dict": mmseg_state()})
+        sources.recognise({"meta": {"config": text}, "state_dict": mmseg_state()})
 
 
 def test_without_the_parts_that_only_training_needs():
     state = without(mmseg_state(), "auxiliary_head", "decode_head.se_layer")
     tensors, section = convert.convert(state)
     assert section["use_se_loss"] is False and section["aux_channels"] == 256
-    notes = " ".join(convert.recognise(state).notes())
+    notes = " ".join(sources.recognise(state).notes())
     assert "freshly initialised" in notes and "no presence layer" in notes
     weight = tensors["fcn_head.conv_bn_relu._conv.weight"]
     assert weight.std() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
@@ -330,7 +330,7 @@ def test_stock_encnet_both_ways(vd, lateral):
         stock, back = (evaluating(StockENCNet(19, vd(), mid_channels=32, add_lateral=lateral)) for _ in range(2))
     randomise_statistics(stock)
     state = {name: value.numpy() for name, value in stock.state_dict().items()}
-    source = convert.recognise(state)
+    source = sources.recognise(state)
     assert (source.family, source.add_lateral, source.notes()) == ("PaddleSeg", lateral, [])
     tensors, _ = convert.convert(state)
     assert tensors.keys() == state.keys() and all(np.array_equal(tensors[name], state[name]) for name in state)
@@ -515,5 +515,5 @@ def test_tool_leaves_nothing_half_written(tmp_path, monkeypatch):
 
 def test_source_can_be_overruled():
     state = mmseg_state()
-    source = dataclasses.replace(convert.recognise(state), align_corners=True)
+    source = dataclasses.replace(sources.recognise(state), align_corners=True)
     assert convert.convert(state, source)[1]["align_corners"] is True

@@ -1,0 +1,193 @@
+"""Data that is read, paired or cut wrongly, without a word."""
+
+import functools
+import importlib
+import os
+import tempfile
+from unittest import mock
+
+
+def unreadable_image_has_no_name() -> bool:
+    from paddleseg.transforms import Compose
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "broken.png")
+        open(path, "w").close()
+        try:
+            Compose([])({"img": path})
+        except Exception as error:
+            return "broken.png" not in str(error)
+    return True
+
+
+def unreadable_image():
+    """Symptom: `AttributeError: 'NoneType' object has no attribute 'astype'` for a missing or broken image.
+    Cause: Compose calls a method on what cv2.imread returned, which is None for such a file.
+    Detected: the error for an empty file does not name it.
+    """
+    import cv2
+    from paddleseg.transforms import Compose
+    compose = Compose.__call__
+
+    @functools.wraps(compose)
+    def read_first(self, data):
+        if isinstance(data.get("img"), str):
+            image = cv2.imread(data["img"], self.read_flag)
+            if image is None:
+                state = "is damaged or no image" if os.path.exists(data["img"]) else "does not exist"
+                raise ValueError(f"cannot read the image {data['img']}: it {state}")
+            data["img"] = image.astype("float32")
+        return compose(self, data)
+
+    Compose.__call__ = read_first
+
+
+def cityscapes_pairs_by_position() -> bool:
+    from paddleseg.datasets import Cityscapes
+    with tempfile.TemporaryDirectory() as root:
+        for name in ("leftImg8bit/train/x/a_leftImg8bit.png", "leftImg8bit/train/x/b_leftImg8bit.png",
+                     "gtFine/train/x/b_gtFine_labelTrainIds.png"):
+            path = os.path.join(root, *name.split("/"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "w").close()
+        try:
+            pairs = Cityscapes([], root).file_list
+        except (OSError, ValueError):
+            return False
+    return any("a_leftImg8bit" in image and "b_gtFine" in label for image, label in pairs)
+
+
+def cityscapes_pairs_by_name():
+    """Symptom: with one file missing, every later image trains on its neighbour's label, and nothing is said; a wrong
+    dataset_root is answered without naming it.
+    Cause: images and labels are two sorted lists, zipped.
+    Detected: of two images and the second one's label, the first image is paired with that label.
+    """
+    from paddleseg.datasets import Cityscapes
+
+    from paddleseg_encnet.data.datasets import cityscapes_pairs
+    init = Cityscapes.__init__
+
+    @functools.wraps(init)
+    def pair_by_name(self, transforms, dataset_root, mode="train", edge=False):
+        pairs = cityscapes_pairs(dataset_root, mode)
+        init(self, transforms, dataset_root, mode, edge)
+        self.file_list = pairs
+
+    Cityscapes.__init__ = pair_by_name
+
+
+def ade20k_lists_any_file() -> bool:
+    from paddleseg.datasets import ADE20K
+    with tempfile.TemporaryDirectory() as root:
+        for name in ("images/training/a.jpg", "images/training/notes.txt", "annotations/training/a.png"):
+            path = os.path.join(root, *name.split("/"))
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            open(path, "w").close()
+        try:
+            return len(ADE20K([], root).file_list) > 1
+        except (OSError, ValueError):
+            return False
+
+
+def ade20k_pairs_by_name():
+    """Symptom: the order of the images differs from machine to machine, so that a seed, and ranks on several machines,
+    mean different images; a stray file counts as an image; a mistyped dataset_root starts a download of a gigabyte.
+    Cause: the list is os.listdir's, in the order of the file system; where there is no folder, one is downloaded.
+    Detected: a text file between the images is listed.
+    """
+    from paddleseg.datasets import ADE20K
+
+    from paddleseg_encnet.data.datasets import ade20k_pairs
+    init = ADE20K.__init__
+
+    @functools.wraps(init)
+    def pair_by_name(self, transforms, dataset_root=None, mode="train", edge=False):
+        split = mode.lower()
+        # Without a root PaddleSeg downloads, as it says; another mode it refuses.
+        pairs = ade20k_pairs(dataset_root, split) if dataset_root and split in ("train", "val") else None
+        init(self, transforms, dataset_root, mode, edge)
+        self.file_list = pairs or sorted(self.file_list)
+
+    ADE20K.__init__ = pair_by_name
+
+
+def missing_voc_is_downloaded() -> bool:
+    module = importlib.import_module("paddleseg.datasets.voc")
+    asked = []
+
+    def download(**options):
+        asked.append(options)
+        raise ValueError
+
+    with tempfile.TemporaryDirectory() as root, \
+            mock.patch.object(module, "download_file_and_uncompress", download):
+        try:
+            module.PascalVOC([], os.path.join(root, "nowhere"))
+        except (OSError, ValueError):
+            pass
+    return bool(asked)
+
+
+def missing_pascal_data_is_named():
+    """Symptom: a mistyped dataset_root of PascalVOC starts a download of two gigabytes; with a list missing, PascalVOC
+    and PascalContext say that a script was not run, which the second calls by a name that no script has, and not which
+    file was looked for.
+    Cause: where there is no folder, one is downloaded; the messages are fixed.
+    Detected: PascalVOC of a folder that does not exist calls the downloader.
+    """
+    from paddleseg.datasets import PascalContext, PascalVOC
+
+    from paddleseg_encnet.data.pascal import need_lists_of_context, need_lists_of_voc
+
+    def look_first(dataset_class, need_lists):
+        init = dataset_class.__init__
+
+        @functools.wraps(init)
+        def init_with_lists(self, transforms=None, dataset_root=None, mode="train", edge=False):
+            if dataset_root is not None:
+                need_lists(dataset_root, mode.lower())
+            init(self, transforms, dataset_root, mode, edge)
+
+        dataset_class.__init__ = init_with_lists
+
+    look_first(PascalVOC, need_lists_of_voc)
+    look_first(PascalContext, need_lists_of_context)
+
+
+def crop_replaces_the_image() -> bool:
+    import numpy as np
+    from paddleseg.transforms import RandomPaddingCrop
+    # Every crop of two rows has both classes, half of each.
+    data = {"img": np.zeros([2, 2, 3], "float32"), "label": np.array([[0, 0], [1, 1]], "uint8"), "gt_fields": ["label"]}
+    state = np.random.get_state()
+    cropped = RandomPaddingCrop(crop_size=[1, 2], category_max_ratio=0.9)(data)
+    np.random.set_state(state)
+    return cropped["img"].shape != (2, 1, 3)
+
+
+def crop_by_category_ratio():
+    """Symptom: with `category_max_ratio` below 1, RandomPaddingCrop trains on label pictures, or on images uncropped.
+    Cause: where a crop is good it stores the label's crop as the image; where none is, it leaves the image whole.
+    Detected: the crop of an image with three channels has not three channels.
+    """
+    import numpy as np
+    from paddleseg.transforms import RandomPaddingCrop, functional
+    transform = RandomPaddingCrop.__call__
+
+    @functools.wraps(transform)
+    def crop_image_and_label(self, data):
+        if self.category_max_ratio >= 1 or data["img"].shape[:2] == self.crop_size:
+            return transform(self, data)
+        data = self._padding(data)
+        size = data["img"].shape[:2]
+        for _ in range(self.loop_times):
+            window = self._get_crop_coordinates(size)
+            classes, counts = np.unique(functional.crop(data["label"], window), return_counts=True)
+            counts = counts[classes != self.ignore_index]
+            if len(counts) > 1 and counts.max() < self.category_max_ratio * counts.sum():
+                break
+        for key in ("img", *data.get("gt_fields", [])):
+            data[key] = functional.crop(data[key], window)
+        return data
+
+    RandomPaddingCrop.__call__ = crop_image_and_label

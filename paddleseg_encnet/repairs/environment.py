@@ -1,0 +1,43 @@
+"""What Paddle's import must find ready, and a GPU build of Paddle on a machine without a GPU."""
+
+import functools
+import importlib
+from unittest import mock
+
+
+def before_paddle():
+    """Symptom: segmentation fault in inflateReset2, or a DataLoader that hangs for ever, with Paddle 2.6.
+    Cause: its shared library exports zlib's symbols; whoever loads zlib later gets Paddle's.
+    Detected: not at all. Loading zlib first costs nothing and is right everywhere.
+    """
+    import zlib  # noqa: F401
+
+
+def environment_needs_cudnn() -> bool:
+    import paddle
+    from paddleseg.utils import get_sys_env
+    if not paddle.is_compiled_with_cuda() or paddle.get_cudnn_version() is not None:
+        return False
+    try:
+        get_sys_env()
+    except TypeError:
+        return True
+    return False
+
+
+def environment_without_cudnn():
+    """Symptom: `TypeError: unsupported operand ... NoneType` before the first step, with paddlepaddle-gpu on a machine
+    without cuDNN.
+    Cause: get_sys_env divides the version of cuDNN, which is None there.
+    Detected: Paddle is built for CUDA, finds no cuDNN, and get_sys_env raises TypeError.
+    """
+    import paddle
+    from paddleseg.utils import get_sys_env
+
+    @functools.wraps(get_sys_env)
+    def repaired_get_sys_env():
+        with mock.patch.object(paddle, "get_cudnn_version", lambda: 0):
+            return get_sys_env()
+
+    for name in ("paddleseg.utils", "paddleseg.utils.env", "paddleseg.utils.env.sys_env", "paddleseg.utils.utils"):
+        importlib.import_module(name).get_sys_env = repaired_get_sys_env
