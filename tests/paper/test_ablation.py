@@ -17,7 +17,7 @@ from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.paper import ablation, report, studies
+from paddleseg_encnet.paper import ablation, report, running, studies, telling
 
 
 @pytest.fixture
@@ -93,16 +93,16 @@ def test_what_is_no_study(changes, only, words, config):
 
 
 def test_a_grid_that_is_finished_runs_nothing(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation.subprocess, "Popen", lambda *arguments, **options: pytest.fail("something was run"))
+    monkeypatch.setattr(running.subprocess, "Popen", lambda *arguments, **options: pytest.fail("something was run"))
     runs = ablation.runs_of(studies.cells("codewords", config), [1], str(tmp_path))
     for run in runs:
         os.makedirs(run.folder)
         (tmp_path / run.cell.folder / "seed_1" / "scores.json").write_text('{"mean_iou": 0.5}')
-    ablation.Ablation(runs, str(tmp_path), ["cpu"]).run()
+    running.Ablation(runs, str(tmp_path), ["cpu"]).run()
     assert all((tmp_path / run.cell.folder / "seed_1" / "config.yml").exists() for run in runs)
 
 
-class Scripted(ablation.Ablation):
+class Scripted(running.Ablation):
     """An ablation whose trainings and evaluations are lines of Python."""
     script = "import json, sys; json.dump({'mean_iou': 0.5}, open(sys.argv[1], 'w'))"
 
@@ -132,12 +132,12 @@ def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_p
 
 
 def test_cpus_share_the_cores(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation.cpu, "shared", lambda processes: {**os.environ, "SHARED_BY": str(processes)})
+    monkeypatch.setattr(running.cpu, "shared", lambda processes: {**os.environ, "SHARED_BY": str(processes)})
     [run] = prepared(config, tmp_path, "codewords_0")
-    telling = Scripted([run], "", ["cpu", "cpu"])
-    telling.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"
+    scripted = Scripted([run], "", ["cpu", "cpu"])
+    scripted.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"
     with pytest.raises(ablation.AblationError, match="shared by 2"):
-        telling.run()
+        scripted.run()
 
 
 @pytest.mark.parametrize("script, told", [
@@ -162,7 +162,7 @@ def test_steps_for_the_progress_line(config, tmp_path):
     os.makedirs(os.path.join(run.folder, "iter_60"))
     log = pathlib.Path(run.log_file)
     log.write_text("iter: 90/100\n")
-    steps = ablation.Steps([run])
+    steps = telling.Steps([run])
     counts = [steps.count()]
     for said in ("iter: 70/100\n", "a table" * 5000, "iter: 80/100\n"):
         log.write_text(log.read_text() + said)
@@ -314,7 +314,7 @@ def test_failed_runs_are_named(small_config, tmp_path):
 
 def test_scale_lr_stands_in_the_configs(small_config, tmp_path, run_tool, monkeypatch, capsys):
     """The recipe's batch of 4 has a learning rate of 0.01, one device's 2 then half of it."""
-    monkeypatch.setattr(ablation.Ablation, "_run", lambda *arguments: None)
+    monkeypatch.setattr(running.Ablation, "_run", lambda *arguments: None)
     flags = ["--config", small_config, "--study", "codewords", "--seeds", 1, "--save_dir", tmp_path / "a b"]
     run_tool("ablation", *flags, "--learning_rate", 0.01, "--scale_lr")
     said = capsys.readouterr().out
