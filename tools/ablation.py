@@ -70,9 +70,10 @@ def main(args):
     except running.RunsFailed as error:
         write_report()
         raise running.RunsFailed(f"{error}. The others are in {os.path.join(folder, 'results.md')}") from error
+    shown = args.save_dir if any(run.shared for run in runs) else folder
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
           f"{write_report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
-          f"All runs with their hyper-parameters: {dashboard.command(folder)}")
+          f"All runs with their hyper-parameters: {dashboard.command(shown)}")
 
 
 if __name__ == "__main__":

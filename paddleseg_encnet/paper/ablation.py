@@ -1,7 +1,7 @@
-"""What an ablation is to do: the cells of a study, each with several seeds, and where each is done.
+"""What an ablation is to do: the cells of a study, each with several seeds.
 
-    SAVE_DIR/CELL/seed_N/   config.yml, log.txt, checkpoints and VisualDL log of the training, and at last scores.json:
-                            a run that has it is finished and is not run again
+    SAVE_DIR/STUDY/CELL/seed_N/     config.yml, log.txt, checkpoints and VisualDL log of the training, and at last
+                                    scores.json: a run that has it is finished and is not run again
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import List, NamedTuple, Optional
 
 import yaml
 
+from paddleseg_encnet.paper import places
 from paddleseg_encnet.paper.studies import Cell
 from paddleseg_encnet.runtime.writing import write
 
@@ -25,13 +26,14 @@ class Run(NamedTuple):
     cell: Cell
     seed: int
     folder: str
+    weights_folder: str     # of the run that trains its weights: its own, or that of another cell with the same seed
 
     def __str__(self):
         return f"{self.cell.name}, seed {self.seed}"
 
     @property
     def config_file(self) -> str:
-        return os.path.join(self.folder, "config.yml")
+        return places.config_file(self.folder)
 
     @property
     def log_file(self) -> str:
@@ -39,13 +41,7 @@ class Run(NamedTuple):
 
     @property
     def scores_file(self) -> str:
-        return os.path.join(self.folder, "scores.json")
-
-    @property
-    def weights_folder(self) -> str:
-        """Of the run that trains its weights: its own, or that of another cell with the same seed."""
-        study = os.path.dirname(os.path.dirname(self.folder))
-        return os.path.join(study, self.cell.weights_of or self.cell.folder, f"seed_{self.seed}")
+        return places.scores_file(self.folder)
 
     @property
     def weights(self) -> str:
@@ -58,18 +54,17 @@ class Run(NamedTuple):
         with open(self.scores_file) as file:
             return json.load(file)
 
-    def differences(self, config_file: str = None) -> List[str]:
-        """Where the config in its folder, or in another file, is another than its cell's."""
-        with open(config_file or self.config_file) as file:
-            return differences(yaml.safe_load(file), self.cell.config)
+    @property
+    def shared(self) -> bool:
+        """Another study's cell is the same training, and it is done there."""
+        return os.path.basename(os.path.dirname(self.folder)) != self.cell.folder
 
     def log_size(self) -> int:
         return os.path.getsize(self.log_file) if os.path.exists(self.log_file) else 0
 
     def saved_steps(self) -> int:
         """Where its training goes on: the step of its newest checkpoint."""
-        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        return max([int(name[5:]) for name in names if re.fullmatch(r"iter_\d+", name)], default=0)
+        return places.saved_steps(self.folder)
 
     def logged_steps(self, start: int) -> int:
         """The last step in the end of its log, behind the place `start`; 0 if there is none."""
@@ -81,26 +76,34 @@ class Run(NamedTuple):
         return int(said[-1]) if said else 0
 
 
-def runs_of(cells: List[Cell], seeds: List[int], save_dir: str) -> List[Run]:
-    """All runs, the first seed of every cell before the second of any, so that there is soon a whole table."""
-    return [Run(cell, seed, os.path.join(save_dir, cell.folder, f"seed_{seed}"))
-            for seed in dict.fromkeys(seeds) for cell in cells]
+def runs_of(cells: List[Cell], seeds: List[int], study: str) -> List[Run]:
+    """All runs, the first seed of every cell before the second of any, so that there is soon a whole table.
+
+    Args:
+        study: folder of the study, beside which those of the others lie.
+    """
+    return [run_of(cell, seed, study) for seed in dict.fromkeys(seeds) for cell in cells]
 
 
-def with_finished(runs: List[Run], study: List[Cell], save_dir: str) -> List[Run]:
-    """These runs and, in the order of the study, what else of it is finished in the folder, by earlier commands with
-    other cells or seeds. Runs of another config than these cells' are left out."""
-    found = {run.folder: run for run in runs}
-    for cell in study:
-        place = os.path.join(save_dir, cell.folder)
-        for name in os.listdir(place) if os.path.isdir(place) else []:
-            seed = re.fullmatch(r"seed_(-?\d+)", name)
-            if seed is None or os.path.join(place, name) in found:
+def run_of(cell: Cell, seed: int, study: str) -> Run:
+    trained_in = places.place(cell.config, cell.weights_of or cell.folder, seed, study)
+    own = os.path.join(study, cell.folder, f"seed_{seed}")
+    return Run(cell, seed, trained_in if cell.weights_of is None else own, trained_in)
+
+
+def with_finished(runs: List[Run], cells: List[Cell], study: str) -> List[Run]:
+    """These runs and, in the order of the study, what else of it is finished, by earlier commands with other cells or
+    seeds, or for other studies. Runs of another config than these cells' are left out."""
+    found = {(run.cell.folder, run.seed): run for run in runs}
+    for cell in cells:
+        for seed in places.seeds_in(study):
+            if (cell.folder, seed) in found:
                 continue
-            run = Run(cell, int(seed[1]), os.path.join(place, name))
-            if run.scores() is not None and os.path.exists(run.config_file) and not run.differences():
-                found[run.folder] = run
-    order = [cell.folder for cell in study]
+            run = run_of(cell, seed, study)
+            if (run.scores() is not None and os.path.exists(run.config_file)
+                    and not places.differences_from(run.folder, cell.config)):
+                found[cell.folder, seed] = run
+    order = [cell.folder for cell in cells]
     return sorted(found.values(), key=lambda run: (order.index(run.cell.folder), run.seed))
 
 
@@ -111,20 +114,11 @@ def prepare(run: Run):
         AblationError: the folder is that of another config, or the one that its weights come from is.
     """
     for folder in (run.weights_folder, run.folder):
-        config_file = os.path.join(folder, "config.yml")
-        others = run.differences(config_file) if os.path.exists(config_file) else []
+        others = places.differences_from(folder, run.cell.config)
         if others:
-            raise AblationError(f"{config_file} is of a run with {others[0]}; take another --save_dir, or move "
-                                f"{folder} away")
+            raise AblationError(f"{places.config_file(folder)} is of a run with {others[0]}; take another --save_dir, "
+                                f"or move {folder} away")
     if os.path.exists(run.config_file):
         return
     text = yaml.safe_dump(run.cell.config, sort_keys=False)
     write(run.config_file, lambda path: pathlib.Path(path).write_text(text))
-
-
-def differences(there, here, key: str = "") -> List[str]:
-    """Where two configs differ: ["loss.coef [1, 0.4] instead of [1, 0.2]"]."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        return [found for name in {**there, **here}
-                for found in differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)]
-    return [] if there == here else [f"{key} {there} instead of {here}"]

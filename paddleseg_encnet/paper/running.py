@@ -62,6 +62,8 @@ class Ablation:
                 raise AblationError(f"{run} evaluates the weights of cell {source}, and there is no {run.weights}; "
                                     f"train cell {source} first (--cells {source} {cell})")
             prepare(run)
+            if run.shared:
+                logger.info(f"{run}: the same training as that of another study, in {run.folder}")
         to_do = [run for run in self.runs if run.scores() is None]
         logger.info(f"{len(self.runs) - len(to_do)} of {len(self.runs)} runs are finished, {len(to_do)} are to do")
         with Stop() as stop:

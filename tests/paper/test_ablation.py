@@ -17,7 +17,7 @@ from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.paper import ablation, report, running, studies, telling
+from paddleseg_encnet.paper import ablation, places, report, running, studies, telling
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def config(small_config) -> dict:
 
 
 def differing(cell, config) -> list:
-    return [found.split(" ")[0] for found in ablation.differences(cell.config, config)]
+    return [found.split(" ")[0] for found in places.differences(cell.config, config)]
 
 
 def test_codewords_changes_one_key(config):
@@ -192,6 +192,81 @@ def test_weights_of_another_cell(config, tmp_path):
     pathlib.Path(multi_scale.weights).touch()
     with pytest.raises(ablation.AblationError, match="deeper/seed_1/config.yml is of a run with model.mid_channels 16"):
         Scripted(others, "", ["cpu"]).run()
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list:
+    """The runs that the tool has trained or evaluated; what it starts is a line of Python."""
+    runs = []
+
+    def commands(ablation, run, device):
+        runs.append(run.cell.folder)
+        scores = {score: len(runs) / 10 for score in report.SCORES}
+        yield [sys.executable, "-c", f"import json, sys; json.dump({scores}, open(sys.argv[1], 'w'))", run.scores_file]
+    monkeypatch.setattr(running.Ablation, "_commands", commands)
+    return runs
+
+
+def test_two_studies_that_share_a_cell_train_it_once(small_config, trained, tmp_path, run_tool, capsys):
+    config, elsewhere = tmp_path / "codes.yml", tmp_path / "components/se_loss/seed_1"
+    config.write_text(small_config.read_text().replace("num_codes: 4, ", "num_codes: 32, "))
+    flags = ["--config", config, "--seeds", 1, "--save_dir", tmp_path, "--study"]
+    run_tool("ablation", *flags, "components", "--cells", "encoding", "se_loss")
+    run_tool("ablation", *flags, "codewords", "--cells", "codewords_0", "codewords_32")
+    said = capsys.readouterr().out
+    assert trained == ["encoding", "se_loss", "codewords_0"]
+    assert f"K = 32, seed 1: the same training as that of another study, in {elsewhere}" in said
+    assert (tmp_path / "codewords/results.csv").read_text().splitlines()[1:] == [
+        "codewords_0,1,0.3,0.3,0.3,0.3", "codewords_32,1,0.2,0.2,0.2,0.2"]
+    assert said.splitlines()[-1].endswith(f" --logdir {tmp_path}")
+
+    # A report has what other studies have trained, of seeds that this one was not asked for too.
+    run_tool("ablation", *flags, "components", "--cells", "se_loss", "--seeds", 2)
+    run_tool("ablation", *flags, "codewords", "--cells", "codewords_8")
+    assert trained[3:] == ["se_loss", "codewords_8"]
+    lines = (tmp_path / "codewords/results.csv").read_text().splitlines()[1:]
+    assert [line[:14] for line in lines] == ["codewords_0,1,", "codewords_8,1,", "codewords_32,1", "codewords_32,2"]
+
+
+def test_which_folder_a_shared_training_has(config, tmp_path):
+    """The finished one, else the one that has come furthest; not that of another seed, config or evaluation. The
+    config here leaves K = 32 to the network, and the cell names it."""
+    del config["model"]["num_codes"]
+    [cell] = studies.cells("codewords", config, ["codewords_32"])
+    own, se_loss, se_weight, multi_scale = (
+        str(tmp_path / name / "seed_1") for name in (
+            "codewords/codewords_32", "components/se_loss", "se_weight/se_weight_0.2", "components/multi_scale"))
+
+    def place(seed=1, config=cell.config):
+        return places.place(config, cell.folder, seed, str(tmp_path / "codewords"))
+
+    for folder in (multi_scale, se_loss, se_weight):
+        os.makedirs(folder)
+        pathlib.Path(folder, "config.yml").write_text(yaml.safe_dump(config))
+    pathlib.Path(multi_scale, "scores.json").write_text("{}")
+    os.makedirs(os.path.join(se_weight, "iter_2"))
+    assert place() == se_weight
+    pathlib.Path(se_loss, "scores.json").write_text("{}")
+    assert place() == se_loss
+    assert place(config=studies.changed(config, model={"mid_channels": 8})) == own
+    assert place(seed=2).endswith("codewords_32/seed_2")
+    os.makedirs(own)
+    pathlib.Path(own, "scores.json").write_text("{}")       # as earlier versions left it
+    assert place() == own
+
+
+def test_weights_that_another_study_has_trained(config, tmp_path):
+    """A config that is the whole of `components` already: its weights are those of K = 32."""
+    config = studies.changed(config, model={"num_codes": 32, "use_se_loss_stage3": True, "backbone": {
+        **config["model"]["backbone"], "type": "ResNet101_vd"}})
+    config["loss"] = {"types": config["loss"]["types"] + [SE], "coef": [1, 0.4, 0.2, 0.2]}
+    for study, cell in (("codewords", "codewords_32"), ("components", "multi_scale")):
+        [run] = prepared(config, tmp_path / study, cell, study=study)
+        os.makedirs(os.path.dirname(run.weights), exist_ok=True)
+        pathlib.Path(run.weights).touch()
+        Scripted([run], "", ["cpu"]).run()
+    assert run.weights_folder == str(tmp_path / "codewords/codewords_32/seed_1")
+    assert run.folder == str(tmp_path / "components/multi_scale/seed_1")
 
 
 def test_table_and_plot_by_hand(config, tmp_path, monkeypatch):
