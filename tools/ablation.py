@@ -10,7 +10,7 @@ import os
 from paddleseg.utils import logger
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.paper import ablation, studies
+from paddleseg_encnet.paper import ablation, report, running, studies
 from paddleseg_encnet.training import dashboard, recipe
 
 
@@ -56,22 +56,24 @@ def main(args):
     folder = os.path.join(args.save_dir, args.study)
     runs = ablation.runs_of(cells, args.seeds, folder)
 
-    def report() -> str:
+    def write_report() -> str:
         found = ablation.with_finished(runs, study, folder)
         report.write_all(found, args.study, folder)
         return report.as_table(found)
 
     interval = args.save_interval or max(1, config["iters"] // 5)
     try:
-        ablation.Ablation(
+        running.Ablation(
             runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
-            ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers, finished=report).run()
-    except ablation.RunsFailed as error:
-        report()
-        raise ablation.RunsFailed(f"{error}. The others are in {os.path.join(folder, 'results.md')}") from error
+            ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers,
+            finished=write_report).run()
+    except running.RunsFailed as error:
+        write_report()
+        raise running.RunsFailed(f"{error}. The others are in {os.path.join(folder, 'results.md')}") from error
+    shown = args.save_dir if any(run.shared for run in runs) else folder
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
-          f"{report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
-          f"All runs with their hyper-parameters: {dashboard.command(folder)}")
+          f"{write_report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
+          f"All runs with their hyper-parameters: {dashboard.command(shown)}")
 
 
 if __name__ == "__main__":

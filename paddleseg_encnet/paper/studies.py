@@ -8,6 +8,8 @@ SE_WEIGHTS = (0, 0.1, 0.2, 0.4, 0.8)
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)      # of PyTorch-Encoding's evaluation
 DEEPER = "ResNet101_vd"
 DEEPER_WEIGHTS = "https://bj.bcebos.com/paddleseg/dygraph/resnet101_vd_ssld.tar.gz"
+MULTI_SCALE = "multi_scale"
+EVALUATIONS = (MULTI_SCALE,)        # cells that score another cell's weights and train none
 SE_LOSSES = ("SELoss", "SECrossEntropyLoss")
 
 
@@ -62,7 +64,7 @@ def components(config: dict) -> List[Cell]:
             backbone["pretrained"] = DEEPER_WEIGHTS
         cells.append(Cell("deeper", f"+ {DEEPER}", changed(both_stages, model={"backbone": backbone})))
     whole = cells[-1]
-    return [*cells, Cell("multi_scale", "+ multi-scale and flip", whole.config, weights_of=whole.folder, evaluation=(
+    return [*cells, Cell(MULTI_SCALE, "+ multi-scale and flip", whole.config, weights_of=whole.folder, evaluation=(
         "--aug_eval", "--flip_horizontal", "--scales", *map(str, SCALES)))]
 
 

@@ -17,7 +17,7 @@ from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.paper import ablation, report, studies
+from paddleseg_encnet.paper import ablation, places, report, running, studies, telling
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def config(small_config) -> dict:
 
 
 def differing(cell, config) -> list:
-    return [found.split(" ")[0] for found in ablation.differences(cell.config, config)]
+    return [found.split(" ")[0] for found in places.differences(cell.config, config)]
 
 
 def test_codewords_changes_one_key(config):
@@ -93,16 +93,16 @@ def test_what_is_no_study(changes, only, words, config):
 
 
 def test_a_grid_that_is_finished_runs_nothing(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation.subprocess, "Popen", lambda *arguments, **options: pytest.fail("something was run"))
+    monkeypatch.setattr(running.subprocess, "Popen", lambda *arguments, **options: pytest.fail("something was run"))
     runs = ablation.runs_of(studies.cells("codewords", config), [1], str(tmp_path))
     for run in runs:
         os.makedirs(run.folder)
         (tmp_path / run.cell.folder / "seed_1" / "scores.json").write_text('{"mean_iou": 0.5}')
-    ablation.Ablation(runs, str(tmp_path), ["cpu"]).run()
+    running.Ablation(runs, str(tmp_path), ["cpu"]).run()
     assert all((tmp_path / run.cell.folder / "seed_1" / "config.yml").exists() for run in runs)
 
 
-class Scripted(ablation.Ablation):
+class Scripted(running.Ablation):
     """An ablation whose trainings and evaluations are lines of Python."""
     script = "import json, sys; json.dump({'mean_iou': 0.5}, open(sys.argv[1], 'w'))"
 
@@ -132,12 +132,12 @@ def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_p
 
 
 def test_cpus_share_the_cores(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation.cpu, "shared", lambda processes: {**os.environ, "SHARED_BY": str(processes)})
+    monkeypatch.setattr(running.cpu, "shared", lambda processes: {**os.environ, "SHARED_BY": str(processes)})
     [run] = prepared(config, tmp_path, "codewords_0")
-    telling = Scripted([run], "", ["cpu", "cpu"])
-    telling.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"
+    scripted = Scripted([run], "", ["cpu", "cpu"])
+    scripted.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"
     with pytest.raises(ablation.AblationError, match="shared by 2"):
-        telling.run()
+        scripted.run()
 
 
 @pytest.mark.parametrize("script, told", [
@@ -162,7 +162,7 @@ def test_steps_for_the_progress_line(config, tmp_path):
     os.makedirs(os.path.join(run.folder, "iter_60"))
     log = pathlib.Path(run.log_file)
     log.write_text("iter: 90/100\n")
-    steps = ablation.Steps([run])
+    steps = telling.Steps([run])
     counts = [steps.count()]
     for said in ("iter: 70/100\n", "a table" * 5000, "iter: 80/100\n"):
         log.write_text(log.read_text() + said)
@@ -192,6 +192,81 @@ def test_weights_of_another_cell(config, tmp_path):
     pathlib.Path(multi_scale.weights).touch()
     with pytest.raises(ablation.AblationError, match="deeper/seed_1/config.yml is of a run with model.mid_channels 16"):
         Scripted(others, "", ["cpu"]).run()
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list:
+    """The runs that the tool has trained or evaluated; what it starts is a line of Python."""
+    runs = []
+
+    def commands(ablation, run, device):
+        runs.append(run.cell.folder)
+        scores = {score: len(runs) / 10 for score in report.SCORES}
+        yield [sys.executable, "-c", f"import json, sys; json.dump({scores}, open(sys.argv[1], 'w'))", run.scores_file]
+    monkeypatch.setattr(running.Ablation, "_commands", commands)
+    return runs
+
+
+def test_two_studies_that_share_a_cell_train_it_once(small_config, trained, tmp_path, run_tool, capsys):
+    config, elsewhere = tmp_path / "codes.yml", tmp_path / "components/se_loss/seed_1"
+    config.write_text(small_config.read_text().replace("num_codes: 4, ", "num_codes: 32, "))
+    flags = ["--config", config, "--seeds", 1, "--save_dir", tmp_path, "--study"]
+    run_tool("ablation", *flags, "components", "--cells", "encoding", "se_loss")
+    run_tool("ablation", *flags, "codewords", "--cells", "codewords_0", "codewords_32")
+    said = capsys.readouterr().out
+    assert trained == ["encoding", "se_loss", "codewords_0"]
+    assert f"K = 32, seed 1: the same training as that of another study, in {elsewhere}" in said
+    assert (tmp_path / "codewords/results.csv").read_text().splitlines()[1:] == [
+        "codewords_0,1,0.3,0.3,0.3,0.3", "codewords_32,1,0.2,0.2,0.2,0.2"]
+    assert said.splitlines()[-1].endswith(f" --logdir {tmp_path}")
+
+    # A report has what other studies have trained, of seeds that this one was not asked for too.
+    run_tool("ablation", *flags, "components", "--cells", "se_loss", "--seeds", 2)
+    run_tool("ablation", *flags, "codewords", "--cells", "codewords_8")
+    assert trained[3:] == ["se_loss", "codewords_8"]
+    lines = (tmp_path / "codewords/results.csv").read_text().splitlines()[1:]
+    assert [line[:14] for line in lines] == ["codewords_0,1,", "codewords_8,1,", "codewords_32,1", "codewords_32,2"]
+
+
+def test_which_folder_a_shared_training_has(config, tmp_path):
+    """The finished one, else the one that has come furthest; not that of another seed, config or evaluation. The
+    config here leaves K = 32 to the network, and the cell names it."""
+    del config["model"]["num_codes"]
+    [cell] = studies.cells("codewords", config, ["codewords_32"])
+    own, se_loss, se_weight, multi_scale = (
+        str(tmp_path / name / "seed_1") for name in (
+            "codewords/codewords_32", "components/se_loss", "se_weight/se_weight_0.2", "components/multi_scale"))
+
+    def place(seed=1, config=cell.config):
+        return places.place(config, cell.folder, seed, str(tmp_path / "codewords"))
+
+    for folder in (multi_scale, se_loss, se_weight):
+        os.makedirs(folder)
+        pathlib.Path(folder, "config.yml").write_text(yaml.safe_dump(config))
+    pathlib.Path(multi_scale, "scores.json").write_text("{}")
+    os.makedirs(os.path.join(se_weight, "iter_2"))
+    assert place() == se_weight
+    pathlib.Path(se_loss, "scores.json").write_text("{}")
+    assert place() == se_loss
+    assert place(config=studies.changed(config, model={"mid_channels": 8})) == own
+    assert place(seed=2).endswith("codewords_32/seed_2")
+    os.makedirs(own)
+    pathlib.Path(own, "scores.json").write_text("{}")       # as earlier versions left it
+    assert place() == own
+
+
+def test_weights_that_another_study_has_trained(config, tmp_path):
+    """A config that is the whole of `components` already: its weights are those of K = 32."""
+    config = studies.changed(config, model={"num_codes": 32, "use_se_loss_stage3": True, "backbone": {
+        **config["model"]["backbone"], "type": "ResNet101_vd"}})
+    config["loss"] = {"types": config["loss"]["types"] + [SE], "coef": [1, 0.4, 0.2, 0.2]}
+    for study, cell in (("codewords", "codewords_32"), ("components", "multi_scale")):
+        [run] = prepared(config, tmp_path / study, cell, study=study)
+        os.makedirs(os.path.dirname(run.weights), exist_ok=True)
+        pathlib.Path(run.weights).touch()
+        Scripted([run], "", ["cpu"]).run()
+    assert run.weights_folder == str(tmp_path / "codewords/codewords_32/seed_1")
+    assert run.folder == str(tmp_path / "components/multi_scale/seed_1")
 
 
 def test_table_and_plot_by_hand(config, tmp_path, monkeypatch):
@@ -314,7 +389,7 @@ def test_failed_runs_are_named(small_config, tmp_path):
 
 def test_scale_lr_stands_in_the_configs(small_config, tmp_path, run_tool, monkeypatch, capsys):
     """The recipe's batch of 4 has a learning rate of 0.01, one device's 2 then half of it."""
-    monkeypatch.setattr(ablation.Ablation, "_run", lambda *arguments: None)
+    monkeypatch.setattr(running.Ablation, "_run", lambda *arguments: None)
     flags = ["--config", small_config, "--study", "codewords", "--seeds", 1, "--save_dir", tmp_path / "a b"]
     run_tool("ablation", *flags, "--learning_rate", 0.01, "--scale_lr")
     said = capsys.readouterr().out

@@ -1,0 +1,71 @@
+"""What is said of the runs of an ablation: how far they have come, how each has ended, and why one has failed."""
+
+import os
+import signal
+import threading
+from typing import Callable, Dict, List
+
+from paddleseg.utils import logger
+
+from paddleseg_encnet.paper.ablation import Run
+from paddleseg_encnet.runtime.errors import one_line
+
+
+class Telling:
+    """Says how runs have ended; for one thread of several at a time.
+
+    Args:
+        report: called after each run that has been finished.
+    """
+
+    def __init__(self, report: Callable[[], None]):
+        self.report = report
+        self.failures: Dict[str, str] = {}      # what went wrong, by the run's folder
+        self.lock = threading.Lock()
+
+    def finished(self, run: Run):
+        """Its score, and the report of what is finished so far. Without the report the runs are no worse, and there
+        will be another."""
+        with self.lock:
+            logger.info(f"{run}: mIoU {run.scores()['mean_iou']:.4f}")
+            try:
+                self.report()
+            except Exception as error:
+                logger.warning(f"no report of what is finished so far: {one_line(error)}")
+
+    def failed(self, run: Run, why: str):
+        with self.lock:
+            self.failures[run.folder] = f"{run}: {why}"
+            logger.error(self.failures[run.folder])
+
+
+class Steps:
+    """How far runs have come: what they had saved when this began, and what they have logged since. What they had
+    logged before goes further than their checkpoints, and is done again."""
+
+    def __init__(self, runs: List[Run]):
+        self.runs, self.logs = runs, [run.log_size() for run in runs]
+        self.done = [run.saved_steps() for run in runs]
+
+    def count(self) -> int:
+        for i, run in enumerate(self.runs):
+            # A finished run has done all; of the others the tables of an evaluation may have hidden the last step.
+            finished = run.cell.config["iters"] if os.path.exists(run.scores_file) else 0
+            self.done[i] = max(self.done[i], finished, run.logged_steps(self.logs[i]))
+        return sum(self.done)
+
+
+def cause(code: int, log_file: str, start: int) -> str:
+    """Why a process has failed: the signal that killed it, or its last line, in which our tools say what went wrong.
+
+    Args:
+        code: as subprocess has it, the signal's number negated.
+        start: size of the log when the process began.
+    """
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    with open(log_file, errors="replace") as file:
+        file.seek(start)
+        said = [line.strip() for line in file if line.strip()]
+    return said[-1] if said else f"it ended with code {code} and said nothing"
