@@ -63,11 +63,10 @@ def main(args):
     logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
     utils.set_cv2_num_threads(args.num_workers)
 
-    if not args.no_data_check:
-        checks.quick_check(builder, args.do_eval)
-    train_dataset = builder.train_dataset
+    built = {} if args.no_data_check else checks.quick_check(builder, args.do_eval)
+    train_dataset = built.get("train") or builder.train_dataset
     train_dataset.file_list *= args.repeats
-    val_dataset = builder.val_dataset if args.do_eval else None
+    val_dataset = (built.get("val") or builder.val_dataset) if args.do_eval else None
     model = builder.model
     if pretrained is not None:
         logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=args.allow_partial))

@@ -4,8 +4,8 @@ from typing import List
 
 import numpy as np
 
-from paddleseg_encnet.data.checks import Split
 from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.data.findings import Split
 
 
 def class_pixels(split: Split) -> np.ndarray:

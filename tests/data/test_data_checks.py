@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.datasets import Dataset
 from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
@@ -343,3 +344,16 @@ def test_training_ends_in_one_line(data, run_tool, tmp_path, flag, words):
         run_tool("train", "--config", data.config, "--save_dir", tmp_path / "run", "--batch_size", 4, *flag)
     assert re.search(words, stopped.value.code) and "\n" not in stopped.value.code
     assert not (tmp_path / "run" / "iter_1").exists()
+
+
+@pytest.mark.parametrize("flag", ([], ["--no_data_check"]))
+def test_training_builds_each_data_set_once(data, run_tool, tmp_path, monkeypatch, flag):
+    """And it is the list of the config that it reads, not one that the check has made."""
+    read, init = [], Dataset.__init__
+
+    def counted(self, *args, **options):
+        read.append(options[f"{options['mode']}_path"])
+        init(self, *args, **options)
+    monkeypatch.setattr(Dataset, "__init__", counted)
+    run_tool("train", "--config", data.config, "--save_dir", tmp_path / "run", "--batch_size", 4, "--do_eval", *flag)
+    assert read == [str(data.root / "train.txt"), str(data.root / "val.txt")]

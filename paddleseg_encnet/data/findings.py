@@ -1,0 +1,46 @@
+"""What was found in a data set, and the report of it."""
+
+from collections import Counter
+from typing import Dict, List
+
+
+class Finding:
+    """A fault and the files that have it. Of thousands a few are kept."""
+
+    EXAMPLES = 5
+
+    def __init__(self):
+        self.count, self.examples, self.hint = 0, [], ""
+
+    def add(self, example: str, hint: str):
+        self.count += 1
+        self.hint = self.hint or hint
+        if len(self.examples) < self.EXAMPLES:
+            self.examples.append(example)
+
+
+class Split:
+    """One data set of the config, what was found in it, and how many pixels each value has."""
+
+    def __init__(self, name: str):
+        self.name, self.dataset = name, None
+        self.findings: Dict[str, Finding] = {}
+        self.pixels, self.beside = Counter(), Counter()     # of each value; of all labels that have it
+        self.no_class_in: List[str] = []                    # labels with values that are no class
+        self.looked_at = "not looked at"
+        self.digests: Dict[bytes, str] = {}                 # of the images' pixels
+
+    def add(self, kind: str, example: str, hint: str = ""):
+        self.findings.setdefault(kind, Finding()).add(example, hint)
+
+    def lines(self) -> List[str]:
+        """The report."""
+        lines = [f"{self.name}: {self.looked_at}, {'found:' if self.findings else 'nothing wrong'}"]
+        for kind, finding in self.findings.items():
+            lines.append(f"  {finding.count} x {kind}")
+            lines += [f"      {example}" for example in finding.examples]
+            if finding.count > len(finding.examples):
+                lines.append(f"      and {finding.count - len(finding.examples)} more")
+            if finding.hint:
+                lines.append(f"      hint: {finding.hint}")
+        return lines

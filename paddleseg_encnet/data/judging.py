@@ -1,0 +1,68 @@
+"""What is wrong with what was seen: of a list of files, of one sample, of all labels together, of two sets."""
+
+import os
+
+from paddleseg_encnet.data.findings import Split
+from paddleseg_encnet.data.label_values import JPEG, ONLY_ZERO_AND_255, allowed, likely_cause, only_zero_and_255
+from paddleseg_encnet.data.looking import Look, no_class
+
+IN_BOTH = "images that are in train and in val"
+NO_CLASS = "labels with values that are no class"
+
+
+def check_list(split: Split):
+    """What the names alone tell."""
+    pairs = [pair[:2] for pair in split.dataset.file_list if isinstance(pair[1], str)]
+    image_of = {stem(image): image for image, _ in pairs}
+    for image, label in pairs:
+        if label.lower().endswith((".jpg", ".jpeg")):
+            split.add("labels that are JPEG", f"{label} is a JPEG", JPEG)
+        if stem(label) != stem(image) and stem(label) in image_of:
+            split.add("labels of another image", f"{image} is paired with {label}",
+                      "images and labels are paired by their position in two lists, and a file is missing")
+
+
+def stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def note(split: Split, index: int, seen: Look):
+    """Adds one sample to what is known of the split."""
+    image, label = split.dataset.file_list[index][:2]
+    if seen.fault is not None:
+        split.add(*seen.fault)
+        return
+    split.digests.setdefault(seen.digest, image)
+    classes, ignored = split.dataset.num_classes, split.dataset.ignore_index
+    labelled = sum(pixels for value, pixels in seen.values.items() if value != ignored)
+    for value, pixels in seen.values.items():
+        split.pixels[value] += pixels
+        split.beside[value] += labelled
+    if seen.first:
+        split.no_class_in.append(label)
+        wrong = [f"{value} in {seen.values[value]} pixels, the first at row {row}, column {column}"
+                 for value, (row, column) in seen.first.items()]
+        more = f", and {len(wrong) - 3} more values" if len(wrong) > 3 else ""
+        split.add(NO_CLASS, f"{label}: {'; '.join(wrong[:3])}{more}: {allowed(classes, ignored)}")
+
+
+def check_values(split: Split):
+    """Judges what all labels of a split hold together."""
+    classes, ignored = split.dataset.num_classes, split.dataset.ignore_index
+    first = str(split.dataset.file_list[0][1])
+    if split.no_class_in:
+        wrong = [value for value in split.pixels if no_class(value, split.dataset)]
+        split.findings[NO_CLASS].hint = likely_cause(wrong, split.pixels, classes, ignored,
+                                                     type(split.dataset).__name__, split.no_class_in)
+    elif only_zero_and_255(split.pixels, classes, ignored):
+        split.add("data sets with no label value but 0 and 255", f"labels like {first}", ONLY_ZERO_AND_255)
+    elif set(split.pixels) == {ignored}:
+        split.add("data sets whose labels are ignored altogether", f"labels like {first} hold {ignored} alone")
+
+
+def check_both(train: Split, val: Split):
+    """An image that is in both makes the score of the second too good."""
+    for digest, image in val.digests.items():
+        if digest in train.digests:
+            val.add(IN_BOTH, f"{image} is {train.digests[digest]}",
+                    "the same pixels, whatever the files are called: take them out of one")

@@ -1,0 +1,133 @@
+"""Looks at samples and file headers, and says what is there. judging.py says what is wrong with it.
+
+Files are read by the code that training reads them with (datasets.Checked), so that what is judged is what the network
+would see: ids after the data set's own conversions, such as ADE20K's minus 1, and not what a picture viewer shows.
+"""
+
+import concurrent.futures
+import copy
+import hashlib
+import multiprocessing
+import os
+import sys
+from typing import Dict, Iterator, NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+from paddleseg.transforms import Compose
+from PIL import Image
+
+from paddleseg_encnet.data.datasets import Checked
+from paddleseg_encnet.data.reading import DataError, check_mask, missing
+from paddleseg_encnet.data.transforms import CropFirst
+
+
+class Look(NamedTuple):
+    """What reading one sample told."""
+    fault: Optional[Tuple[str, str]]        # kind and message
+    digest: bytes = b""                     # of the image's pixels
+    values: Dict[int, int] = {}             # pixels of each value in the label
+    first: Dict[int, Tuple[int, int]] = {}  # row and column where each value that is no class comes first
+
+
+class AsRead(CropFirst):
+    """Image and label as they are read: without the transforms that move, cut and colour, which are PaddleSeg's. Those
+    of a data set itself and of users stay, as they may convert ids."""
+
+    def __call__(self, data: dict) -> dict:
+        if isinstance(data["img"], str):
+            self.read(data)
+        for transform in self.whole.transforms:
+            if type(transform).__module__ not in ("paddleseg.transforms.transforms", CropFirst.__module__):
+                data = transform(data)
+        data["img"] = data["img"].reshape(*data["img"].shape[:2], -1).transpose(2, 0, 1)
+        return data
+
+
+def as_read(dataset) -> Checked:
+    view = copy.copy(dataset)
+    view.edge = False       # slow, and not looked at
+    if isinstance(dataset.transforms, Compose):
+        view.transforms = AsRead(dataset.transforms)
+    return Checked(view)
+
+
+def look(dataset: Checked, index: int) -> Look:
+    """Reads the sample as training would, without its random transforms."""
+    try:
+        sample = dataset.read_mask(index)
+    except DataError as error:
+        return Look((error.kind, str(error)))
+    digest = hashlib.blake2b(np.ascontiguousarray(sample["img"].transpose(1, 2, 0)), digest_size=16).digest()
+    if "label" not in sample or not isinstance(dataset.dataset.file_list[index][1], str):
+        return Look(None, digest)
+    label = np.asarray(sample["label"])
+    label = label[0] if label.ndim == 3 else label
+    values = pixels_of_values(label)
+    first = {value: tuple(map(int, np.unravel_index((label == value).argmax(), label.shape)))
+             for value in values if no_class(value, dataset.dataset)}
+    return Look(None, digest, values, first)
+
+
+def pixels_of_values(label: np.ndarray) -> Dict[int, int]:
+    if label.dtype == np.uint8:         # ten times as fast as unique
+        counts = np.bincount(label.reshape(-1), minlength=256)
+        return {int(value): int(counts[value]) for value in counts.nonzero()[0]}
+    return {int(value): int(count) for value, count in zip(*np.unique(label, return_counts=True))}
+
+
+def no_class(value: int, dataset) -> bool:
+    return value != dataset.ignore_index and not 0 <= value < dataset.num_classes
+
+
+_dataset = None     # of a worker process
+
+
+def start_worker(dataset: Checked):
+    global _dataset
+    _dataset = dataset
+
+
+def look_in_worker(index: int) -> Look:
+    return look(_dataset, index)
+
+
+def look_at_all(dataset: Checked, indices, num_workers: int) -> Iterator[Look]:
+    """Looks at these samples in their order, in this process or in `num_workers` others."""
+    if num_workers == 0:
+        yield from (look(dataset, index) for index in indices)
+        return
+    # Forked where that is safe, as a new process would import Paddle first. OpenCV's threads don't survive a fork.
+    method = "fork" if sys.platform.startswith("linux") else "spawn"
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with concurrent.futures.ProcessPoolExecutor(
+                num_workers, multiprocessing.get_context(method), start_worker, (dataset,)) as pool:
+            yield from pool.map(look_in_worker, indices, chunksize=4)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def check_headers(image: str, label: Optional[str]):
+    """Raises DataError where the headers tell that the files don't fit. Files that are no pictures are not judged."""
+    for path in (image, label):
+        if isinstance(path, str) and not os.path.exists(path):
+            raise missing(path)
+    size, _ = header_of(image, "image")
+    if isinstance(label, str) and not label.endswith((".npy", ".npz")):
+        label_size, (channels, dtype) = header_of(label, "label")
+        shape = label_size if channels == 1 else (*label_size, channels)
+        check_mask(np.broadcast_to(np.zeros((), dtype), shape), size, label)
+
+
+def header_of(path: str, what: str) -> Tuple[Tuple[int, int], Tuple[int, type]]:
+    """(height, width) as OpenCV would read it, and the number of channels with their type of number."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = what == "image" and picture.format == "JPEG" and picture.getexif().get(274, 1) >= 5
+            return ((width, height) if turned else (height, width)), \
+                (len(picture.getbands()), np.uint16 if picture.mode.startswith("I;16") else np.uint8)
+    except Exception as error:
+        raise DataError(f"cannot read the {what} {path}: {error}", f"{what}s that cannot be read") from error
