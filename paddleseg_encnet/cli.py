@@ -31,6 +31,26 @@ def parser(description: str) -> argparse.ArgumentParser:
     return flags
 
 
+def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_interval: int, log_iters: int,
+                       keep_checkpoint_max: int):
+    """The flags that every training has, with these defaults."""
+    flags.add_argument("--save_dir", default=save_dir, help="folder for checkpoints and the log")
+    flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
+    flags.add_argument("--resume_model", help="go on from the newest whole checkpoint in the folder of an earlier run, "
+                       "or from an iter_N or best_model in it; auto: from --save_dir, if it holds one")
+    flags.add_argument("--iters", type=int, help="number of steps")
+    flags.add_argument("--batch_size", type=int, help="samples a step on each device")
+    flags.add_argument("--learning_rate", type=float, help="base learning rate")
+    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
+                       "all devices / the config's base_batch_size")
+    flags.add_argument("--save_interval", type=int, default=save_interval, help="steps between two checkpoints")
+    flags.add_argument("--log_iters", type=int, default=log_iters, help="steps between two log lines")
+    flags.add_argument("--keep_checkpoint_max", type=int, default=keep_checkpoint_max,
+                       help="newest checkpoints to keep; 0 keeps all")
+    flags.add_argument("--seed", type=int, help="seed of all random numbers; drawn and printed if not given")
+    flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
+
+
 def add_inference_flags(flags: argparse.ArgumentParser, augment: str):
     """The flags of sliding-window and augmented inference; `augment` is "aug_eval" or "aug_pred"."""
     flags.add_argument(f"--{augment}", action="store_true", help="average over scales and flips")

@@ -19,25 +19,12 @@ from paddleseg_encnet.weights import checkpoint, download
 
 def flags():
     flags = cli.parser("Model training")
-    flags.add_argument("--save_dir", default="./output", help="folder for checkpoints and the log")
+    cli.add_training_flags(flags, "./output", save_interval=1000, log_iters=10, keep_checkpoint_max=5)
     flags.add_argument("--do_eval", action="store_true", help="evaluate at each save")
-    flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
     flags.add_argument("--use_ema", action="store_true", help="keep a moving average of the weights too")
-    flags.add_argument("--resume_model", help="go on from the newest whole checkpoint in the folder of an earlier run, "
-                       "or from an iter_N or best_model in it; auto: from --save_dir, if it holds one")
     flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: of the network's `pretrained:` "
                        "weights take what fits, for instance all but the classifier of other classes")
-    flags.add_argument("--iters", type=int, help="number of steps")
-    flags.add_argument("--batch_size", type=int, help="samples a step on each device")
-    flags.add_argument("--learning_rate", type=float, help="base learning rate")
-    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
-                       "all devices / the config's base_batch_size")
-    flags.add_argument("--save_interval", type=int, default=1000, help="steps between two checkpoints")
-    flags.add_argument("--log_iters", type=int, default=10, help="steps between two log lines")
-    flags.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest checkpoints to keep; 0 keeps all")
     flags.add_argument("--early_stop_intervals", type=int, help="evaluations without a better mIoU before stopping")
-    flags.add_argument("--seed", type=int, help="seed of all random numbers; drawn and printed if not given")
-    flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
     flags.add_argument("--amp_level", default="O1", choices=["O1", "O2"], help="level of mixed precision")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
     flags.add_argument("--repeats", type=int, default=1, help="times that an epoch goes through the data")

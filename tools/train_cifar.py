@@ -12,7 +12,7 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet import cli
 from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
-from paddleseg_encnet.training import dashboard, recipe
+from paddleseg_encnet.training import dashboard, recipe, schedules
 from paddleseg_encnet.training.loop import Schedule, train
 from paddleseg_encnet.weights import checkpoint
 
@@ -23,28 +23,15 @@ def flags():
     flags = cli.parser("Training of a classifier for CIFAR-10, evaluated on its test images at each save")
     flags.add_argument("--data_file", help="path of cifar-10-python.tar.gz; the config's dataset_root if not given")
     flags.add_argument("--model_path", help="weights to evaluate, without training")
-    flags.add_argument("--save_dir", default="./output/cifar10", help="folder for checkpoints and the log")
-    flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
-    flags.add_argument("--resume_model", help="go on from a checkpoint or a run's folder; auto: from --save_dir, if it "
-                       "holds one")
-    flags.add_argument("--iters", type=int, help="number of steps, also of the cosine schedule")
-    flags.add_argument("--batch_size", type=int, help="images a step on each device")
-    flags.add_argument("--learning_rate", type=float, help="base learning rate")
-    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
-                       "all devices / the config's base_batch_size")
-    flags.add_argument("--save_interval", type=int, default=3900, help="steps between two checkpoints: 10 epochs")
-    flags.add_argument("--log_iters", type=int, default=100, help="steps between two log lines")
-    flags.add_argument("--keep_checkpoint_max", type=int, default=2, help="newest checkpoints to keep; 0 keeps all")
-    flags.add_argument("--seed", type=int, help="seed of all random numbers; drawn and printed if not given")
-    flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
+    # An epoch has 390 steps of the recipe's batch.
+    cli.add_training_flags(flags, "./output/cifar10", save_interval=3900, log_iters=100, keep_checkpoint_max=2)
     return flags
 
 
 def main(args):
     builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
     config = builder.config
-    if "T_max" in config.dic["lr_scheduler"]:
-        config.dic["lr_scheduler"]["T_max"] = config.iters      # whatever has set them
+    schedules.follow_iters(config.dic)
     if args.data_file is not None:
         for part in ("train_dataset", "val_dataset"):
             config.dic[part]["dataset_root"] = args.data_file

@@ -12,8 +12,8 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.runtime import watch
 
-# Seconds to wait for the other ranks; the variable is Paddle's own, its default 900.
-PATIENCE = int(os.environ.setdefault("FLAGS_stop_check_timeout", "300"))
+# Seconds to wait for the other ranks, unless Paddle's own variable FLAGS_stop_check_timeout says; its default is 900.
+PATIENCE = 300
 
 # Layers that PaddleSeg runs in half precision too, and the one that it never does.
 AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"},
@@ -45,17 +45,18 @@ class Ranks(NamedTuple):
     @classmethod
     def join(cls) -> "Ranks":
         """Connects to the other ranks, if there are any. From then on this process ends, with a line on stderr, where
-        another rank ends without having finished; likewise where one does not come within PATIENCE seconds."""
+        another rank ends without having finished; likewise where one does not come in time."""
         env = paddle.distributed.ParallelEnv()
         if env.nranks > 1 and not paddle.distributed.is_initialized():
-            watch.start(env.rank, env.trainer_endpoints, PATIENCE)
-            alarm = threading.Timer(PATIENCE, watch.end_process, [
-                f"all ranks are there but did not connect within {PATIENCE} s; NCCL_DEBUG=INFO in the environment "
+            patience = int(os.environ.setdefault("FLAGS_stop_check_timeout", str(PATIENCE)))   # Paddle reads it below
+            watch.start(env.rank, env.trainer_endpoints, patience)
+            alarm = threading.Timer(patience, watch.end_process, [
+                f"all ranks are there but did not connect within {patience} s; NCCL_DEBUG=INFO in the environment "
                 "shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network interface between the machines"])
             alarm.daemon = True
             alarm.start()
             # Some of Paddle's waits let no other thread run; this one needs no interpreter, but shows the stack only.
-            faulthandler.dump_traceback_later(PATIENCE + 5, exit=True)
+            faulthandler.dump_traceback_later(patience + 5, exit=True)
             paddle.distributed.init_parallel_env()
             faulthandler.cancel_dump_traceback_later()
             alarm.cancel()

@@ -8,8 +8,8 @@ import copy
 import math
 import os
 import random
-import time
-from typing import Callable, List, NamedTuple, Optional
+from dataclasses import dataclass
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -20,11 +20,12 @@ from paddleseg_encnet.data.order import Batches, seed_step
 from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
-from paddleseg_encnet.runtime.progress import duration
 from paddleseg_encnet.runtime.stopping import Stop
 from paddleseg_encnet.training import resuming, saving
 from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.finite import NotFinite
+from paddleseg_encnet.training.pace import Meter, Pace, log
+from paddleseg_encnet.training.schedules import advance
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 
@@ -89,59 +90,118 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
     board = Dashboard(save_dir if use_vdl and ranks.first else None, schedule, state, found and found.folder,
                       hyper_parameters)
     del found       # as large as model and optimiser
-    meter = Meter(batches)
-
-    def score(name: str):
-        ranks.share(tracked[name])
-        options = test_config or {}
-        result = evaluate(tracked[name], val_dataset, precision, num_workers, losses=losses if use_vdl else None,
-                          **options)
-        state.scored(name, result.mean_iou)
-        if name == "model":
-            board.evaluated(state, result, tracked[name], val_dataset, precision, **options)
-
+    evaluation = None if val_dataset is None else dict(
+        dataset=val_dataset, precision=precision, num_workers=num_workers, losses=losses if use_vdl else None,
+        **test_config or {})
+    run = Run(network, tracked, optimizer, losses, schedule, state, batches, batch_size, Meter(batches), saver, board,
+              precision, ranks, evaluation, profiler_options)
     with board, Stop() as stop:
-        if not state.evaluated and val_dataset is not None:     # the run was ended in this evaluation
-            save_and_evaluate(state, saver, tracked, optimizer, score, stop, ranks)
-        network.train()
+        run.to_the_end(stop)
+    return state.best.get("model", saving.Best())
+
+
+@dataclass
+class Run:
+    """A training at work: all that its steps need, and the steps."""
+    network: paddle.nn.Layer        # the model as all ranks train it
+    tracked: Dict[str, paddle.nn.Layer]     # what is saved and scored: the model, and the moving average of its weights
+    optimizer: paddle.optimizer.Optimizer
+    losses: dict
+    schedule: Schedule
+    state: saving.State
+    batches: Batches
+    batch_size: int
+    meter: Meter                    # of the batches
+    saver: saving.Saver
+    board: Dashboard
+    precision: Precision
+    ranks: Ranks
+    evaluation: Optional[dict]      # arguments of evaluate(); None: nothing is evaluated
+    profiler_options: Optional[str]
+
+    def to_the_end(self, stop: Stop):
+        """Trains from where the state is until the schedule, an early stop or a signal ends it."""
+        state, schedule = self.state, self.schedule
+        if not state.evaluated and self.evaluation:     # the run was ended in this evaluation
+            self.save_and_evaluate(stop)
+        self.network.train()
         while state.step < schedule.iters and state.evaluations_since_best != schedule.early_stop_intervals:
             state.step += 1
-            seed_step(state.seed, state.step, ranks.rank)
-            data = meter.next_batch()
-            with precision.context():
-                terms = compute_losses(model, network(as_model_wants(model, data["img"])), data, losses)
-                loss = sum(terms)
-            # Before the step, so that a loss that is not finite never reaches the weights. Here the host waits for the
-            # forward pass; with several ranks all learn in the same step that one of them must stop.
-            broken, stopping = ranks.where(not math.isfinite(float(loss)), stop.signum is not None)
-            if broken:
-                values = dict(zip(loss_names(model, len(terms)), map(float, terms)))
-                raise NotFinite(state.step, values, batches.files(), broken, saver.advice())
-            precision.step(loss, optimizer)
-            model.clear_gradients()
-            lr = optimizer.get_lr()
-            advance(optimizer, loss)
-            train_profiler.add_profiler_step(profiler_options)
-            if use_ema:
-                update_ema_model(tracked["ema_model"], model, step=state.step)
-            meter.stepped(terms)
-
+            seed_step(state.seed, state.step, self.ranks.rank)
+            terms, lr, stopping = self.step(self.meter.next_batch(), stop)
+            self.meter.stepped(terms)
             if state.step % schedule.log_iters == 0:
-                pace = meter.read()
-                log(state.step, schedule.iters, pace, lr, batches.epoch, batch_size)
-                board.stepped(state.step, dict(zip(loss_names(model, len(terms)), pace.losses)), lr, pace,
-                              batch_size * ranks.count)
-
+                self.tell(self.meter.read(), lr)
             due = schedule.saves_at(state.step)
             if due or stopping:
-                state.epoch, state.samples, state.scaler = batches.epoch, batches.samples, precision.state()
-                state.evaluated = val_dataset is None or not due
-                save_and_evaluate(state, saver, tracked, optimizer, score, stop, ranks, stopping)
-                network.train()
-                meter.restart()
+                state.epoch, state.samples, state.scaler = \
+                    self.batches.epoch, self.batches.samples, self.precision.state()
+                state.evaluated = self.evaluation is None or not due
+                self.save_and_evaluate(stop, stopping)
+                self.network.train()
+                self.meter.restart()
         if state.evaluations_since_best == schedule.early_stop_intervals:
             logger.info(f"Early stopping: {state.evaluations_since_best} evaluations without a better mIoU")
-    return state.best.get("model", saving.Best())
+
+    def step(self, data: dict, stop: Stop) -> Tuple[list, float, bool]:
+        """One step of weights and learning rate. Returns the losses by term, the rate it was made with, and whether one
+        of the ranks has got a signal to stop.
+
+        Raises:
+            NotFinite: before the step, so that a loss that is not finite never reaches the weights.
+        """
+        model = self.tracked["model"]
+        with self.precision.context():
+            terms = compute_losses(model, self.network(as_model_wants(model, data["img"])), data, self.losses)
+            loss = sum(terms)
+        # Here the host waits for the forward pass; with several ranks all learn in the same step that one must stop.
+        broken, stopping = self.ranks.where(not math.isfinite(float(loss)), stop.signum is not None)
+        if broken:
+            values = dict(zip(loss_names(model, len(terms)), map(float, terms)))
+            raise NotFinite(self.state.step, values, self.batches.files(), broken, self.saver.advice())
+        self.precision.step(loss, self.optimizer)
+        model.clear_gradients()
+        lr = self.optimizer.get_lr()
+        advance(self.optimizer, loss)
+        train_profiler.add_profiler_step(self.profiler_options)
+        if "ema_model" in self.tracked:
+            update_ema_model(self.tracked["ema_model"], model, step=self.state.step)
+        return terms, lr, stopping
+
+    def tell(self, pace: Pace, lr: float):
+        """The log line and the dashboard's points."""
+        step, names = self.state.step, loss_names(self.tracked["model"], len(pace.losses))
+        log(step, self.schedule.iters, pace, lr, self.batches.epoch, self.batch_size)
+        self.board.stepped(step, dict(zip(names, pace.losses)), lr, pace, self.batch_size * self.ranks.count)
+
+    def save_and_evaluate(self, stop: Stop, stopping: bool = False):
+        """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.
+        `stopping` ends the run, with Stopped, when the checkpoint is written."""
+        stop.saved = folder = self.saver.save(self.state, self.tracked, self.optimizer)
+        self.ranks.meet()       # the first one writes, and none may leave before that is done
+        if stopping:
+            stop.end()
+        if not self.state.evaluated:
+            with stop.at_once():
+                for name in self.tracked:
+                    self.score(name)
+            self.state.evaluated = True
+            self.saver.evaluated(folder, self.state)
+            self.ranks.meet()
+            logger.info(f"[EVAL] The model with the best validation mIoU: {self.state.best['model']}")
+
+    def score(self, name: str):
+        """Evaluates one of the tracked networks and gives its score to the state."""
+        network = self.tracked[name]
+        self.ranks.share(network)
+        result = evaluate(network, **self.evaluation)
+        self.state.scored(name, result.mean_iou)
+        if name == "model":
+            self.board.evaluated(self.state, result, network, **self.board_arguments())
+
+    def board_arguments(self) -> dict:
+        """What the dashboard takes of evaluate()'s arguments."""
+        return {key: value for key, value in self.evaluation.items() if key not in ("losses", "num_workers")}
 
 
 def begin(found: Optional[resuming.Found], model, optimizer, ranks: Ranks, step_samples: int) -> saving.State:
@@ -159,28 +219,6 @@ def begin(found: Optional[resuming.Found], model, optimizer, ranks: Ranks, step_
                               "see the same checkpoints, for instance in a shared folder")
     state.seed = int(places[0, 1])
     return state
-
-
-def save_and_evaluate(state: saving.State, saver: saving.Saver, tracked: dict, optimizer, score: Callable, stop: Stop,
-                      ranks: Ranks, stopping: bool = False):
-    """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.
-
-    Args:
-        score: takes the name of a tracked network and gives its score to the state.
-        stopping: end the run, with Stopped, when the checkpoint is written.
-    """
-    stop.saved = folder = saver.save(state, tracked, optimizer)
-    ranks.meet()        # the first one writes, and none may leave before that is done
-    if stopping:
-        stop.end()
-    if not state.evaluated:
-        with stop.at_once():
-            for name in tracked:
-                score(name)
-        state.evaluated = True
-        saver.evaluated(folder, state)
-        ranks.meet()
-        logger.info(f"[EVAL] The model with the best validation mIoU: {state.best['model']}")
 
 
 def moving_average(model, found: Optional[resuming.Found]):
@@ -205,60 +243,3 @@ def frozen_copy(model):
 def as_model_wants(model, images: paddle.Tensor) -> paddle.Tensor:
     """Images [B, C, H, W], with channels last for a model that was built so."""
     return images.transpose([0, 2, 3, 1]) if getattr(model, "data_format", "NCHW") == "NHWC" else images
-
-
-def advance(optimizer, loss: paddle.Tensor):
-    """One step of the learning rate's schedule, if it has one."""
-    schedule = optimizer._learning_rate
-    if isinstance(schedule, paddle.optimizer.lr.ReduceOnPlateau):
-        schedule.step(loss)
-    elif isinstance(schedule, paddle.optimizer.lr.CosineAnnealingDecay):
-        # Told the step, Paddle computes the rate from it; else from the rate before, which may be that of other iters.
-        schedule.step(schedule.last_epoch + 1)
-    elif isinstance(schedule, paddle.optimizer.lr.LRScheduler):
-        schedule.step()
-
-
-class Pace(NamedTuple):
-    """Means over the steps since the last reading."""
-    losses: List[float]     # by term, weighted
-    batch_cost: float       # seconds a step
-    reader_cost: float      # of these, waiting for data
-
-
-class Meter:
-    """Hands out batches and measures what steps take and yield."""
-
-    def __init__(self, batches):
-        self.batches = iter(batches)
-        self.restart()
-
-    def restart(self):
-        """Forgets everything so far, for instance the time of an evaluation."""
-        self.start, self.waited, self.steps, self.sums = time.monotonic(), 0.0, 0, None
-
-    def next_batch(self) -> dict:
-        asked = time.monotonic()
-        batch = next(self.batches)
-        self.waited += time.monotonic() - asked
-        return batch
-
-    def stepped(self, terms: list):
-        """Adds up on the device; read() reads."""
-        values = [term.detach() for term in terms]
-        self.sums = values if self.sums is None else [a + b for a, b in zip(self.sums, values)]
-        self.steps += 1
-
-    def read(self) -> Pace:
-        losses = [float(value) / self.steps for value in self.sums]
-        pace = Pace(losses, (time.monotonic() - self.start) / self.steps, self.waited / self.steps)
-        self.restart()
-        return pace
-
-
-def log(step: int, iters: int, pace: Pace, lr: float, epoch: int, batch_size: int):
-    """PaddleSeg's line."""
-    logger.info(
-        f"[TRAIN] epoch: {epoch + 1}, iter: {step}/{iters}, loss: {sum(pace.losses):.4f}, "
-        f"lr: {lr:.6f}, batch_cost: {pace.batch_cost:.4f}, reader_cost: {pace.reader_cost:.5f}, "
-        f"ips: {batch_size / pace.batch_cost:.4f} samples/sec | ETA {duration(pace.batch_cost * (iters - step))}")

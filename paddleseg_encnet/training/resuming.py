@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 from paddleseg.utils import logger
 
+from paddleseg_encnet.training import schedules
 from paddleseg_encnet.training.saving import BEST_FOLDERS, STATE, State, read_content, read_state
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.checkpoint import PADDLE_NAMES, CheckpointError
@@ -135,8 +136,7 @@ def fill(found: Found, model: paddle.nn.Layer, optimizer):
     with warnings.catch_warnings():         # said of every warm-up, whose own schedule stands in it
         warnings.filterwarnings("ignore", message="There are some unused values in state_dict")
         optimizer.set_state_dict(values)
-    if isinstance(schedule, paddle.optimizer.lr.CosineAnnealingDecay):
-        schedule.step(schedule.last_epoch)      # the rate of this curve, which may be longer than the saved one
+    schedules.resumed(optimizer)
 
 
 def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:

@@ -15,8 +15,7 @@ from conftest import ROOT, relative_difference
 from paddleseg_encnet.data.cifar import Cifar10, RandomShift
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.models.cifar_resnet import Block, CifarResNet, EncodingAttention, SEAttention
-from paddleseg_encnet.training import loop as training
-from paddleseg_encnet.training import resuming
+from paddleseg_encnet.training import resuming, schedules
 
 BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
@@ -286,11 +285,11 @@ def test_cosine_of_a_resumed_run_with_other_iters():
 
     short, longer = optimizer(60), optimizer(80)
     for _ in range(40):
-        training.advance(short, None)
+        schedules.advance(short, None)
     weights = {name: value.numpy() for name, value in layer.state_dict().items()}
     resuming.fill(resuming.Found("iter_40", None, 40, weights, short.state_dict()), layer, longer)
     rates = []
     for _ in range(40, 81):
         rates.append(longer.get_lr())
-        training.advance(longer, None)
+        schedules.advance(longer, None)
     assert rates == pytest.approx([0.01 + 0.045 * (1 + np.cos(np.pi * t / 80)) for t in range(40, 81)], rel=1e-9)

@@ -25,9 +25,10 @@ from paddleseg_encnet.pictures import drawing
 from paddleseg_encnet.pictures.palettes import CITYSCAPES, color_table
 from paddleseg_encnet.runtime.stopping import Stopped
 from paddleseg_encnet.training import dashboard, saving
-from paddleseg_encnet.training.dashboard import Dashboard, Log
+from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.finite import NotFinite
 from paddleseg_encnet.training.loop import Pace, Schedule
+from paddleseg_encnet.training.vdl_log import Log
 
 visualdl = pytest.importorskip("visualdl")
 

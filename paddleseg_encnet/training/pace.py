@@ -1,0 +1,53 @@
+"""How fast a training goes: batches handed out, their time measured, and PaddleSeg's log line."""
+
+import time
+from typing import List, NamedTuple
+
+from paddleseg.utils import logger
+
+from paddleseg_encnet.runtime.progress import duration
+
+
+class Pace(NamedTuple):
+    """Means over the steps since the last reading."""
+    losses: List[float]     # by term, weighted
+    batch_cost: float       # seconds a step
+    reader_cost: float      # of these, waiting for data
+
+
+class Meter:
+    """Hands out batches and measures what steps take and yield."""
+
+    def __init__(self, batches):
+        self.batches = iter(batches)
+        self.restart()
+
+    def restart(self):
+        """Forgets everything so far, for instance the time of an evaluation."""
+        self.start, self.waited, self.steps, self.sums = time.monotonic(), 0.0, 0, None
+
+    def next_batch(self) -> dict:
+        asked = time.monotonic()
+        batch = next(self.batches)
+        self.waited += time.monotonic() - asked
+        return batch
+
+    def stepped(self, terms: list):
+        """Adds up on the device; read() reads."""
+        values = [term.detach() for term in terms]
+        self.sums = values if self.sums is None else [a + b for a, b in zip(self.sums, values)]
+        self.steps += 1
+
+    def read(self) -> Pace:
+        losses = [float(value) / self.steps for value in self.sums]
+        pace = Pace(losses, (time.monotonic() - self.start) / self.steps, self.waited / self.steps)
+        self.restart()
+        return pace
+
+
+def log(step: int, iters: int, pace: Pace, lr: float, epoch: int, batch_size: int):
+    """PaddleSeg's line."""
+    logger.info(
+        f"[TRAIN] epoch: {epoch + 1}, iter: {step}/{iters}, loss: {sum(pace.losses):.4f}, "
+        f"lr: {lr:.6f}, batch_cost: {pace.batch_cost:.4f}, reader_cost: {pace.reader_cost:.5f}, "
+        f"ips: {batch_size / pace.batch_cost:.4f} samples/sec | ETA {duration(pace.batch_cost * (iters - step))}")

@@ -1,0 +1,30 @@
+"""Learning-rate schedules as the loop steps them, and all that is special about CosineAnnealingDecay."""
+
+import paddle
+from paddle.optimizer.lr import CosineAnnealingDecay, LRScheduler, ReduceOnPlateau
+
+
+def advance(optimizer, loss: paddle.Tensor):
+    """One step of the learning rate's schedule, if it has one."""
+    schedule = optimizer._learning_rate
+    if isinstance(schedule, ReduceOnPlateau):
+        schedule.step(loss)
+    elif isinstance(schedule, CosineAnnealingDecay):
+        # Told the step, Paddle computes the rate from it; else from the rate before, which may be that of other iters.
+        schedule.step(schedule.last_epoch + 1)
+    elif isinstance(schedule, LRScheduler):
+        schedule.step()
+
+
+def resumed(optimizer):
+    """After the optimiser's state was set: the rate is that of this run's curve, which may be longer than the saved
+    one. The others compute theirs from the step anyway."""
+    schedule = optimizer._learning_rate
+    if isinstance(schedule, CosineAnnealingDecay):
+        schedule.step(schedule.last_epoch)
+
+
+def follow_iters(config: dict):
+    """Ends a cosine with the training, whatever has set the config's `iters`."""
+    if "T_max" in config["lr_scheduler"]:
+        config["lr_scheduler"]["T_max"] = config["iters"]
