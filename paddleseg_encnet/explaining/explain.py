@@ -1,7 +1,7 @@
 """What an EncNet saw in an image: its codewords' assignment, its attention and the classes that it believes present.
 
 Nothing is worked out a second time. Hooks keep what the layers were given and gave while the network predicted, and the
-assignment is Encoding.assign() of the very features that the Encoding layer was given. explain_page.py draws it.
+assignment is Encoding.assign() of the very features that the Encoding layer was given. page.py and charts.py draw it.
 
 Shape letters: K codewords, C channels, h x w the feature map at the output stride, H x W the image.
 """

@@ -195,7 +195,7 @@ class ENCNet(nn.Layer):
 
     def loss_computation(self, logits_list: list, losses: dict, data: dict) -> list:
         """What PaddleSeg's training loop calls if it is there: its own rule, with a mismatch explained in words."""
-        check_losses(self.output_names, losses)
+        check_losses(self.output_names, losses, logits_list[0].shape[1])
         return losses_by_position(logits_list, data, losses)
 
     def fuse(self, maps):

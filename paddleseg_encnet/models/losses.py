@@ -5,6 +5,7 @@ every class weighs the same, however few pixels it has.
 """
 
 import importlib
+import weakref
 
 import paddle
 import paddle.nn as nn
@@ -12,6 +13,8 @@ import paddle.nn.functional as F
 from paddleseg.models.losses import MixedLoss
 
 from paddleseg_encnet.registry import register
+
+_tried = weakref.WeakKeyDictionary()    # loss: whether it takes presence logits
 
 
 def class_presence(label: paddle.Tensor, num_classes: int, ignore_index: int = 255) -> paddle.Tensor:
@@ -83,15 +86,16 @@ def losses_by_position(outputs: list, data: dict, losses: dict) -> list:
     return rule(logits_list=outputs, labels=data["label"].astype("int64"), edges=edges, losses=losses)
 
 
-def check_losses(names: list, losses: dict):
+def check_losses(names: list, losses: dict, num_classes: int = 2):
     """Is there one loss for each output, and of its kind?
 
     Args:
         names: the network's outputs while training; those that predict presence begin with "SE".
+        num_classes: of the network, for losses with a weight for each.
 
     Raises:
         ValueError: an output has no loss or a loss no output; SELoss stands elsewhere than at presence logits, or
-            another of PaddleSeg's losses there; there are more or fewer coefs than losses.
+            one that takes none there; there are more or fewer coefs than losses.
     """
     kinds = [type(loss).__name__ for loss in losses["types"]]
     said = (f"while training the network has the outputs {', '.join(names)}, and loss.types in the config is "
@@ -105,20 +109,34 @@ def check_losses(names: list, losses: dict):
     for name, loss in zip(names, losses["types"]):
         presence = name.startswith("SE")
         for part in loss.losses if isinstance(loss, MixedLoss) else [loss]:
-            if not fits(part, presence):
+            if not fits(part, presence, num_classes):
                 raise ValueError(f"{said}: {type(part).__name__} does not fit output {name}, which holds "
                                  f"{'one number for each class' if presence else 'a map for each class'}; {advice}")
     if len(losses["coef"]) != len(kinds):
         raise ValueError(f"{said}, but loss.coef has {len(losses['coef'])} factors: {losses['coef']}")
 
 
-def fits(loss: nn.Layer, presence: bool) -> bool:
-    """Whether a loss is for presence logits, or for maps. PaddleSeg's own are for maps, except its EncNet's; of others
-    nothing is known."""
+def fits(loss: nn.Layer, presence: bool, num_classes: int) -> bool:
+    """Whether a loss is for presence logits, or for maps. SELoss is for the first alone; another one is asked."""
     if isinstance(loss, SELoss):
         return presence
-    kind = type(loss)
-    return not (presence and kind.__module__.startswith("paddleseg.") and kind.__name__ != "SECrossEntropyLoss")
+    return not presence or takes_presence(loss, num_classes)
+
+
+def takes_presence(loss: nn.Layer, num_classes: int) -> bool:
+    """Whether a loss computes anything of presence logits [B, num_classes] and a label [B, H, W]: tried once, on
+    zeros. Those for maps raise, each in its own way."""
+    if loss not in _tried:
+        state = paddle.get_rng_state()      # some draw; a run that is resumed later must draw the same
+        try:
+            with paddle.no_grad():
+                loss(paddle.zeros([2, num_classes]), paddle.zeros([2, 4, 6], "int64"))
+            _tried[loss] = True
+        except Exception:
+            _tried[loss] = False
+        finally:
+            paddle.set_rng_state(state)
+    return _tried[loss]
 
 
 def loss_names(model: nn.Layer, count: int) -> list:

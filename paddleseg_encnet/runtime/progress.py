@@ -1,4 +1,7 @@
-"""A line that shows how far long work has come and how long it still takes."""
+"""A line that shows how far long work has come and how long it still takes.
+
+Not tqdm, which rewrites its line in a log file too: there a line at each tenth is enough, and can be read.
+"""
 
 import sys
 import time

@@ -29,12 +29,11 @@ from paddleseg_encnet.scenes.layout import (
     add_barriers,
     add_furniture,
     add_houses,
-    add_people,
-    add_traffic,
     add_trees,
 )
 from paddleseg_encnet.scenes.materials import LIGHTS
 from paddleseg_encnet.scenes.surroundings import develop, draw_backdrop, draw_ground, draw_shadows, draw_sky
+from paddleseg_encnet.scenes.traffic import add_people, add_traffic
 
 SPLITS = ('train', 'val')
 MIN_SIZE = (64, 32)

@@ -13,7 +13,7 @@ from conftest import relative_difference
 from paddleseg.models.backbones import ResNet18_vd
 from paddleseg.transforms import Compose, Normalize, Padding, Resize
 
-from paddleseg_encnet.explaining import explain
+from paddleseg_encnet.explaining import charts, explain
 from paddleseg_encnet.explaining import page as explain_page
 from paddleseg_encnet.models.encnet import ENCNet
 from paddleseg_encnet.pictures import page
@@ -232,9 +232,9 @@ def test_page_asks_for_nothing_from_elsewhere_and_says_what_is_to_be_seen(explan
 
 
 def test_picture_of_a_map_spans_its_own_range_and_invents_nothing():
-    flat = explain_page.viridis(np.zeros((2, 2)), 0.0)
+    flat = charts.viridis(np.zeros((2, 2)), 0.0)
     assert (flat == flat[0, 0]).all() and flat[0, 0].tolist() == [84, 1, 68][::-1]
-    assert explain_page.viridis(np.array([[0.1, 0.1]]), 0.1)[0, 0].tolist() == [253, 231, 37]
+    assert charts.viridis(np.array([[0.1, 0.1]]), 0.1)[0, 0].tolist() == [253, 231, 37]
 
 
 def test_networks_with_parts_left_out(image):

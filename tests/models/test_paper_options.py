@@ -6,14 +6,14 @@ import paddle
 import pytest
 from conftest import relative_difference
 from paddleseg import core
-from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.cvlibs import Config, SegBuilder, manager
 from paddleseg.models.backbones import ResNet18_vd
 from paddleseg.models.losses import CrossEntropyLoss, DiceLoss, KLLoss, MixedLoss
 from paddleseg.utils import utils
 
 from paddleseg_encnet import DilatedFCN, ENCNet, Encoding, SELoss
 from paddleseg_encnet.models.encnet import EncModule, PresenceBranch
-from paddleseg_encnet.models.losses import check_losses
+from paddleseg_encnet.models.losses import check_losses, takes_presence
 from paddleseg_encnet.training import loop as training
 
 TOLERANCE = 1e-5        # float32 against float64 over sums of some hundred terms
@@ -233,6 +233,36 @@ def test_losses_of_another_kind_than_the_output(losses, words):
     with pytest.raises(ValueError) as error:
         check_losses(names, {"types": losses, "coef": [1, 0.4, 0.2]})
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(manager.LOSSES.components_dict))
+def test_of_paddlesegs_losses_only_its_encnets_takes_presence(name):
+    """Those that draw random numbers leave the generator as it was."""
+    given = {"BootstrappedCrossEntropyLoss": dict(min_K=1, loss_th=0.3), "MultiClassFocalLoss": dict(num_class=5)}
+    if name == "MixedLoss":
+        pytest.skip("its parts are looked at one by one")
+    loss = manager.LOSSES[name](**given.get(name, {}))
+    paddle.seed(1)
+    expected = paddle.rand([4]).tolist()
+    paddle.seed(1)
+    assert takes_presence(loss, 5) == (name in ("SELoss", "SECrossEntropyLoss"))
+    assert paddle.rand([4]).tolist() == expected
+
+
+def test_a_users_loss_is_asked_what_it_takes():
+    class Presence(paddle.nn.Layer):
+        """With a weight for each class, as users write them."""
+        def forward(self, logit, label):
+            return (logit * paddle.arange(1, 20, dtype="float32")).mean() + 0 * label.sum().astype("float32")
+
+    class Maps(paddle.nn.Layer):
+        def forward(self, logit, label):
+            return logit[:, 0, :label.shape[1], :label.shape[2]].mean()
+
+    names = network_of().output_names
+    check_losses(names, {"types": [Maps(), Maps(), Presence()], "coef": [1, 1, 1]}, num_classes=19)
+    with pytest.raises(ValueError, match="Maps does not fit output SE"):
+        check_losses(names, {"types": [Maps(), Maps(), Maps()], "coef": [1, 1, 1]}, num_classes=19)
 
 
 @pytest.mark.parametrize("options, losses, coef", [
