@@ -19,7 +19,7 @@ from paddleseg.cvlibs.config import parse_from_yaml
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.runtime.writing import write
-from paddleseg_encnet.weights import checkpoint, convert, download, sources
+from paddleseg_encnet.weights import checkpoint, codebases, convert, download, sources
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "_base_")
 # Number of classes -> the data set that has so many here.
@@ -80,7 +80,7 @@ def complete_config(model: dict, source: sources.Source, base: str, notes: list)
     losses = parse_from_yaml(os.path.join(CONFIGS, "encnet.yml"))["loss"]
     outputs = 2 + source.use_se_loss            # logits, auxiliary logits, presence logits
     config["loss"] = {key: values[:outputs] for key, values in losses.items()}
-    if source.family != convert.PADDLESEG:
+    if source.family != codebases.PADDLESEG:
         for part in ("train_dataset", "val_dataset"):
             for transform in config.get(part, {}).get("transforms", []):
                 if transform["type"] == "Normalize":

@@ -1,29 +1,12 @@
 """ResNet V1b and V1c: sizes, dilations, names and errors. What they compute is compared in test_convert.py."""
 
-import contextlib
-
 import paddle
 import pytest
+from networks import evaluating, uninitialised
 from paddleseg.cvlibs import manager
 
 from paddleseg_encnet.models import backbones
 from paddleseg_encnet.weights import checkpoint
-
-
-@contextlib.contextmanager
-def uninitialised():
-    """Networks are made with constant weights within, which takes a tenth of the time."""
-    constant = paddle.nn.initializer.Constant(0.0)
-    paddle.nn.initializer.set_global_initializer(constant, constant)
-    try:
-        yield
-    finally:
-        paddle.nn.initializer.set_global_initializer(None, None)
-
-
-def evaluating(layer):
-    layer.eval()        # which returns nothing in Paddle 2.6
-    return layer
 
 
 def backbone(depth=18, deep_stem=True, **arguments):

@@ -8,10 +8,10 @@ import paddle
 import pytest
 import yaml
 from conftest import ROOT, relative_difference, tool
+from networks import evaluating, uninitialised
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from paddleseg.models.backbones import ResNet50_vd, ResNet101_vd
 from paddleseg.models.encnet import ENCNet as StockENCNet
-from test_backbones import evaluating, uninitialised
 
 import paddleseg_encnet.models.backbones  # noqa: F401  registers
 from paddleseg_encnet import ENCNet, cli
