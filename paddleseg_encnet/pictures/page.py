@@ -1,6 +1,6 @@
 """A page of words and pictures: as one PNG, and as one HTML file that asks for nothing from elsewhere.
 
-The HTML is put together by hand: as a jinja2 template, which gave the same elements, it took twice the lines.
+The HTML is put together by hand: as a jinja2 template, which gave the same elements, it took more lines.
 """
 
 import base64

@@ -1,8 +1,6 @@
 """What stops evaluation: areas that cannot be counted."""
 
 
-
-
 def calculate_area_fails() -> bool:
     import paddle
     from paddleseg.utils import metrics

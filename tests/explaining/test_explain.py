@@ -1,6 +1,7 @@
 """tools/explain.py: what it shows is what the network did, and follows the scene."""
 
 import csv
+import html
 import os
 import pathlib
 import re
@@ -229,6 +230,26 @@ def test_page_asks_for_nothing_from_elsewhere_and_says_what_is_to_be_seen(explan
     picture = page.as_picture(made)
     assert picture.shape[1] == page.WIDTH and picture.dtype == np.uint8
     assert (picture[-5:] == 255).all() and (picture[:, -5:] == 255).all()       # nothing is cut off
+
+
+def test_names_of_classes_stay_text(explanation, image):
+    """In paragraphs, captions and what pictures say to those who can't see them."""
+    name = "<script>alert('1')</script>\"><img src=x> & co"
+    gathered = explain.Gathered(5, 11)
+    gathered.add(str(image), explanation)
+    made = [explain_page.image_page(explanation, name, [name] * 11, color_table(CAMVID),
+                                    explanation.ids.astype(np.uint8), np.ones((11, 8), "float32")),
+            explain_page.set_page(gathered, name, [name] * 11)]
+    made.append(page.Page(name, [name], [page.Section(name, [name], made[0].sections[0].pictures)]))
+    for each in made:
+        text = page.as_html(each)
+        pictures = [picture for section in each.sections for picture in section.pictures]
+        assert "<script" not in text and "src=x>" not in text and text.count("<img ") == len(pictures)
+        read = html.unescape(text)
+        said = [each.title, *each.text, *(part for section in each.sections for part in (section.title, *section.text)),
+                *(part for picture in pictures for part in (picture.alt, picture.caption))]
+        assert any(name in picture.alt for picture in pictures) and all(part in read for part in said)
+    assert any(name in picture.caption for section in made[0].sections for picture in section.pictures)
 
 
 def test_picture_of_a_map_spans_its_own_range_and_invents_nothing():
