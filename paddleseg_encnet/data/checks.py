@@ -49,6 +49,8 @@ def quick_check(builder: SegBuilder, with_val: bool, seconds: float = 1.0) -> di
         DataError: something is wrong; it names the first file of each kind. Images in both sets are only warned of.
     """
     splits = build_all(builder, ("train", "val") if with_val else ("train",))
+    for split in splits:        # what the builder says where it builds them itself
+        builder.show_msg(f"{split.name}_dataset", getattr(builder.config, f"{split.name}_dataset_cfg"))
     for split in splits:
         if split.dataset is not None:
             check_list(split)

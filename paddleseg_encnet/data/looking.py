@@ -48,7 +48,8 @@ def as_read(dataset) -> Checked:
     view = copy.copy(dataset)
     view.edge = False       # slow, and not looked at
     if isinstance(dataset.transforms, Compose):
-        view.transforms = AsRead(dataset.transforms)
+        # A copy: what a user's transform draws or counts while it is looked at is not to be missing in training.
+        view.transforms = AsRead(copy.deepcopy(dataset.transforms))
     return Checked(view)
 
 

@@ -19,6 +19,7 @@ from paddleseg_encnet.data.checks import check, quick_check
 from paddleseg_encnet.data.class_shares import class_weights
 from paddleseg_encnet.data.datasets import Checked, DataError, Loader
 from paddleseg_encnet.data.label_values import likely_cause
+from paddleseg_encnet.data.looking import as_read, look
 
 SIZE = (24, 32)
 
@@ -357,3 +358,17 @@ def test_training_builds_each_data_set_once(data, run_tool, tmp_path, monkeypatc
     monkeypatch.setattr(Dataset, "__init__", counted)
     run_tool("train", "--config", data.config, "--save_dir", tmp_path / "run", "--batch_size", 4, "--do_eval", *flag)
     assert read == [str(data.root / "train.txt"), str(data.root / "val.txt")]
+
+
+def test_a_quick_look_leaves_the_transforms_of_training_alone(data):
+    class Counting:
+        calls = 0
+
+        def __call__(self, sample):
+            self.calls += 1
+            return sample
+
+    builder = data.builder()
+    counting = Counting()
+    builder.train_dataset.transforms.transforms.append(counting)
+    assert look(as_read(builder.train_dataset), 0).fault is None and counting.calls == 0
