@@ -1,5 +1,6 @@
 """Data: CamVid, pairs by file name, and labels that are checked before a step is taken with them."""
 
+import contextlib
 import copy
 import glob
 import os
@@ -17,6 +18,7 @@ from paddleseg_encnet.data.reading import DataError, check_mask, missing
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.pictures.palettes import PALETTES, fitting
 from paddleseg_encnet.registry import register
+from paddleseg_encnet.runtime.forking import frozen_garbage
 from paddleseg_encnet.runtime.stopping import protect_reader
 
 
@@ -229,7 +231,9 @@ class Loader(paddle.io.DataLoader):
         super().__init__(checked, collate_fn=collate, worker_init_fn=protect_reader, **options)
 
     def __iter__(self):
-        for batch in super().__iter__():
+        with frozen_garbage() if self.num_workers else contextlib.nullcontext():
+            batches = super().__iter__()        # this starts the workers
+        for batch in batches:
             if ERROR in batch:
                 raise DataError(bytes(np.asarray(batch[ERROR])).decode())
             yield batch

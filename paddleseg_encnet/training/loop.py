@@ -4,6 +4,7 @@ PaddleSeg builds what a config names; this loop runs it. Checkpoints, log lines 
 the steps: ten of them give the losses and weights of paddleseg.core.train (tests/test_paddleseg_loops.py).
 """
 
+import contextlib
 import copy
 import math
 import os
@@ -95,7 +96,7 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         **test_config or {})
     run = Run(network, tracked, optimizer, losses, schedule, state, batches, batch_size, Meter(batches), saver, board,
               precision, ranks, evaluation, profiler_options)
-    with board, Stop() as stop:
+    with board, contextlib.closing(run.meter), Stop() as stop:
         run.to_the_end(stop)
     return state.best.get("model", saving.Best())
 

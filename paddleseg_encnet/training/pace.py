@@ -22,6 +22,10 @@ class Meter:
         self.batches = iter(batches)
         self.restart()
 
+    def close(self):
+        """Ends the processes that read ahead."""
+        self.batches.close()
+
     def restart(self):
         """Forgets everything so far, for instance the time of an evaluation."""
         self.start, self.waited, self.steps, self.sums = time.monotonic(), 0.0, 0, None
