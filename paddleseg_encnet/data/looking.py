@@ -12,7 +12,6 @@ import os
 import sys
 from typing import Dict, Iterator, NamedTuple, Optional, Tuple
 
-import cv2
 import numpy as np
 from paddleseg.transforms import Compose
 from PIL import Image
@@ -20,6 +19,7 @@ from PIL import Image
 from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import DataError, check_mask, missing
 from paddleseg_encnet.data.transforms import CropFirst
+from paddleseg_encnet.runtime.forking import forked_pool
 
 
 class Look(NamedTuple):
@@ -98,16 +98,11 @@ def look_at_all(dataset: Checked, indices, num_workers: int) -> Iterator[Look]:
     if num_workers == 0:
         yield from (look(dataset, index) for index in indices)
         return
-    # Forked where that is safe, as a new process would import Paddle first. OpenCV's threads don't survive a fork.
+    # Forked where that is safe, as a new process would import Paddle first.
     method = "fork" if sys.platform.startswith("linux") else "spawn"
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with concurrent.futures.ProcessPoolExecutor(
-                num_workers, multiprocessing.get_context(method), start_worker, (dataset,)) as pool:
-            yield from pool.map(look_in_worker, indices, chunksize=4)
-    finally:
-        cv2.setNumThreads(threads)
+    with forked_pool(), concurrent.futures.ProcessPoolExecutor(
+            num_workers, multiprocessing.get_context(method), start_worker, (dataset,)) as pool:
+        yield from pool.map(look_in_worker, indices, chunksize=4)
 
 
 def check_headers(image: str, label: Optional[str]):

@@ -6,7 +6,6 @@ enough for a step and a save, but not for an evaluation, which happens after the
 
 import contextlib
 import ctypes
-import gc
 import os
 import signal
 import socket
@@ -115,10 +114,8 @@ def protect_reader(worker_id: int = 0):
     """For a process that reads data: it takes no part in signals, and ends with the process that trains.
 
     Ctrl-C and launchers signal a whole process group, and the step that is to be finished may need its data. Paddle
-    ends it with a SIGTERM when training ends, but leaves it waiting for ever when its parent was killed. And what it
-    inherited is not its to clear up: a loader that the parent had given up would wait for threads that are not here.
+    ends it with a SIGTERM when training ends, but leaves it waiting for ever when its parent was killed.
     """
-    gc.freeze()
     signal.set_wakeup_fd(-1)                # inherited, and the training process reads it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setpgrp"):

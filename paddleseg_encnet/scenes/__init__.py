@@ -9,7 +9,6 @@ scene, which take the place of the cities, are `highway`, `city`, `residential` 
 
 import contextlib
 import functools
-import gc
 import json
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ import cv2
 import numpy as np
 
 from paddleseg_encnet.runtime.cpu import cpu_count
+from paddleseg_encnet.runtime.forking import forked_pool
 from paddleseg_encnet.scenes.canvas import Camera, Canvas
 from paddleseg_encnet.scenes.furniture import draw_hood
 from paddleseg_encnet.scenes.layout import (
@@ -133,25 +133,20 @@ def _write_scene(root, size, seed, scene):
 def _processes(jobs):
     """A pool with a process for each core, but not for a handful of scenes."""
     # Forked where that is safe, as a new process would import Paddle first.
-    # OpenCV's threads do not survive a fork, so it has none meanwhile.
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    # What they inherited is not theirs to clear up: collecting a loader that
-    # the parent has given up would wait for threads that are not here.
-    pool = multiprocessing.get_context(method).Pool(
-        max(1, min(cpu_count(), jobs // 8)), initializer=gc.freeze)
-    try:
-        yield pool
-        # They end by themselves: on a signal Paddle's handler, which they
-        # inherited, prints a stack.
-        pool.close()
-    except BaseException:
-        pool.terminate()
-        raise
-    finally:
-        pool.join()
-        cv2.setNumThreads(threads)
+    with forked_pool():
+        pool = multiprocessing.get_context(method).Pool(
+            max(1, min(cpu_count(), jobs // 8)))
+        try:
+            yield pool
+            # They end by themselves: on a signal Paddle's handler, which they
+            # inherited, prints a stack.
+            pool.close()
+        except BaseException:
+            pool.terminate()
+            raise
+        finally:
+            pool.join()
 
 
 def _is_complete(root, record):
