@@ -2,7 +2,7 @@
 
 models     ENCNet, DilatedFCN (the paper's baseline), Encoding
 losses     SELoss, also as SECrossEntropyLoss
-backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on
+backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on; EfficientNetLite0 to 2
 datasets   CamVid, PascalContext59
 
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
@@ -20,7 +20,7 @@ table.apply()
 from paddleseg_encnet.data import cifar  # noqa: E402,F401   only registration; so do the others
 from paddleseg_encnet.data.datasets import CamVid  # noqa: E402
 from paddleseg_encnet.data.pascal import PascalContext59  # noqa: E402
-from paddleseg_encnet.models import backbones, cifar_resnet  # noqa: E402,F401   only registration; so do the others
+from paddleseg_encnet.models import backbones, cifar_resnet, efficientnet_lite  # noqa: E402,F401   only registration; so do the others
 from paddleseg_encnet.models.encnet import ENCNet  # noqa: E402
 from paddleseg_encnet.models.encoding import Encoding  # noqa: E402
 from paddleseg_encnet.models.fcn import DilatedFCN  # noqa: E402

@@ -108,6 +108,8 @@ class ENCNet(nn.Layer):
         mid_channels: C, width of the head.
         use_se_loss: predict the presence of each class from the context; one more output while training.
         add_lateral: add 1x1 laterals from the earlier maps and fuse them with the last.
+        fuse_at: whose size the fused map has, the "last" of backbone_indices', or the "first": thin things need a fine
+            map, and with this one a backbone of stride 32 gives it for less than dilation does.
         pretrained: path or URL of weights of the whole network.
         align_corners: how all bilinear resizing samples; PyTorch-Encoding's networks need True.
         aux_channels: width of the auxiliary head; mid_channels if None, 256 in the PyTorch implementations.
@@ -130,8 +132,12 @@ class ENCNet(nn.Layer):
                  mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False, pretrained: str = None,
                  align_corners: bool = False, aux_channels: int = None, use_aux_loss: bool = True,
                  use_se_loss_stage3: bool = False, use_encoding: bool = True, reduction: str = "mean",
-                 dropout: float = 0.0, random_scale: bool = False):
+                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last"):
         super().__init__()
+        if fuse_at not in ("last", "first"):
+            raise ValueError(f'fuse_at is "last" or "first" of the backbone_indices, got {fuse_at!r}')
+        if fuse_at == "first" and not add_lateral:
+            raise ValueError("fuse_at: first needs laterals to fuse; set add_lateral: True")
         if use_se_loss and not use_encoding:
             raise ValueError("use_se_loss needs the context that use_encoding: False leaves out; set both to False")
         maps = len(backbone.feat_channels)
@@ -145,7 +151,7 @@ class ENCNet(nn.Layer):
         widths = [backbone.feat_channels[i] for i in backbone_indices]
         self.backbone = backbone
         self.backbone_indices = list(backbone_indices)
-        self.add_lateral = add_lateral
+        self.add_lateral, self.fuse_at = add_lateral, fuse_at
         self.use_aux_loss = use_aux_loss
         self.use_se_loss = use_se_loss
         self.use_se_loss_stage3 = use_se_loss_stage3
@@ -199,10 +205,12 @@ class ENCNet(nn.Layer):
         return losses_by_position(logits_list, data, losses)
 
     def fuse(self, maps):
-        """The backbone's maps -> one [B, mid_channels, h, w], at the last map's size."""
+        """The backbone's maps -> one [B, mid_channels, h, w], at the size of the last map, or of the first one read."""
         feature = self.bottleneck(maps[self.backbone_indices[-1]])
         if not self.add_lateral:
             return feature
+        if self.fuse_at == "first":
+            feature = self.resize(feature, paddle.shape(maps[self.backbone_indices[0]])[2:])
         size = paddle.shape(feature)[2:]
         laterals = [self.resize(conv(maps[i]), size) for conv, i in zip(self.lateral_convs, self.backbone_indices)]
         return self.fusion(paddle.concat([feature, *laterals], axis=1))

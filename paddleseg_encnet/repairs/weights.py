@@ -17,10 +17,10 @@ def pretrained_weights():
     """
     from paddleseg.utils import logger, utils
 
-    from paddleseg_encnet.weights import checkpoint, download
+    from paddleseg_encnet.weights import checkpoint, download, packages
 
     def load_pretrained_model(model, pretrained_model):
-        """Fills the whole of `model` from a path or URL, or raises CheckpointError. For a backbone the file may hold
+        """Fills the whole of `model` from a path, a URL or pip:PACKAGE, or raises CheckpointError. For a backbone the file may hold
         more, such as the classifier that it was trained with on ImageNet."""
         name = type(model).__name__
         if pretrained_model is None:
@@ -28,8 +28,11 @@ def pretrained_weights():
             return
         logger.info(f"Loading pretrained model from {pretrained_model}")
         is_backbone = hasattr(model, "feat_channels") and not hasattr(model, "backbone")
-        report = checkpoint.load(model, download.pretrained(pretrained_model),
-                                 ignore_extra=("",) if is_backbone else ())
+        if pretrained_model.startswith(packages.PREFIX):
+            source = packages.read(packages.weights_file(pretrained_model))
+        else:
+            source = download.pretrained(pretrained_model)
+        report = checkpoint.load(model, source, ignore_extra=("",) if is_backbone else (), where=pretrained_model)
         logger.info(f"{len(report.loaded)} variables loaded into {name}")
 
     utils.load_pretrained_model = load_pretrained_model

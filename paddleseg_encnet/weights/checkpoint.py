@@ -99,7 +99,7 @@ class LoadReport:
 
 
 def load(layer, source: Union[str, os.PathLike, dict], allow_partial: bool = False,
-         ignore_extra: Sequence[str] = ()) -> LoadReport:
+         ignore_extra: Sequence[str] = (), where: str = "the given weights") -> LoadReport:
     """Fill a network with the weights of a file.
 
     Strict unless told otherwise: each parameter and persistent buffer of ``layer`` is filled and
@@ -112,6 +112,7 @@ def load(layer, source: Union[str, os.PathLike, dict], allow_partial: bool = Fal
         allow_partial: For fine-tuning: take what has the right name and shape, leave the rest.
         ignore_extra: Prefixes of names that the file may hold beyond the network,
             such as the classifier ``fc.`` of a backbone trained on ImageNet.
+        where: What an error calls a dict that is given as the source.
 
     Returns:
         What was loaded and what was not.
@@ -121,7 +122,7 @@ def load(layer, source: Union[str, os.PathLike, dict], allow_partial: bool = Fal
             an integer tensor meets a float one; or nothing fits at all. The layer is unchanged.
     """
     if isinstance(source, dict):
-        where, state = "the given weights", source
+        state = source
     else:
         where, state = str(source), read(source)
     state = {name: _as_array(value) for name, value in state.items()}
