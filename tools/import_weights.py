@@ -1,4 +1,4 @@
-"""Imports an EncNet or a ResNet of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir DIR
+"""Imports an EncNet, a ResNet or an EfficientNet-Lite of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir DIR
 
 Writes model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a backbone alone,
 backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
@@ -47,7 +47,7 @@ def main(args):
     path = download.pretrained(args.checkpoint)
     state = checkpoint.read(path)
     source = sources.recognise(state)
-    if args.align_corners:
+    if args.align_corners and source.is_network:
         source = dataclasses.replace(source, align_corners=args.align_corners == "True", assumed=())
     tensors, section = convert.convert(state, source)
 

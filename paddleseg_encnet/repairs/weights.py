@@ -29,7 +29,7 @@ def pretrained_weights():
         logger.info(f"Loading pretrained model from {pretrained_model}")
         is_backbone = hasattr(model, "feat_channels") and not hasattr(model, "backbone")
         if pretrained_model.startswith(packages.PREFIX):
-            source = packages.read(packages.weights_file(pretrained_model))
+            source = packages.read(pretrained_model)
         else:
             source = download.pretrained(pretrained_model)
         report = checkpoint.load(model, source, ignore_extra=("",) if is_backbone else (), where=pretrained_model)

@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from paddleseg_encnet.weights import efficientnet_lite
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.codebases import (
     AUXILIARY_CHANNELS,
@@ -23,6 +24,7 @@ from paddleseg_encnet.weights.codebases import (
     TENSORS,
     WIDTHS,
 )
+from paddleseg_encnet.weights.efficientnet_lite import LiteSource
 from paddleseg_encnet.weights.sources import Source, imagenet_classifier, recognise, tensors_of
 
 
@@ -50,6 +52,8 @@ def convert(checkpoint: Dict[str, Any], source: Optional[Source] = None) -> Tupl
     """
     source = source or recognise(checkpoint)
     state = tensors_of(checkpoint)
+    if isinstance(source, LiteSource):
+        return efficientnet_lite.convert(state, source)
     converted, zeros, missing, wrong = {}, [], [], []
     left = {name for name in state if not name.endswith(".num_batches_tracked")}
     left -= set(imagenet_classifier(state, source.prefix))
@@ -105,6 +109,8 @@ def model_config(source: Source) -> dict:
 
 def summary(source: Source) -> List[Tuple[str, str, int]]:
     """What goes where: common name there, part of the network here, number of tensors."""
+    if isinstance(source, LiteSource):
+        return efficientnet_lite.summary(source)
     parts = {}
     for tensor in layout(source):
         if not tensor.zero_if_missing or source.in_paddle:

@@ -11,14 +11,11 @@ from typing import Dict
 
 import numpy as np
 
-from paddleseg_encnet.weights import checkpoint
+from paddleseg_encnet.weights import checkpoint, convert
 from paddleseg_encnet.weights.arrays import CheckpointError
 
 PREFIX = "pip:"
 ENDINGS = (".pth", ".pt", ".pdparams", ".safetensors")
-# What PyTorch and Paddle call the same statistics of a batch norm. PyTorch also counts batches, which changes nothing.
-STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}
-COUNTER = "num_batches_tracked"
 
 
 def weights_file(address: str) -> str:
@@ -44,16 +41,15 @@ def weights_file(address: str) -> str:
     return found[0]
 
 
-def read(path: str) -> Dict[str, np.ndarray]:
-    """The file's tensors, those of PyTorch's batch norms under Paddle's names. For networks whose layers have the names
-    and shapes that they have there: convolutions and batch norms do, linear layers are transposed.
+def read(address: str) -> Dict[str, np.ndarray]:
+    """The backbone's tensors of the package that `pip:NAME` names, under Paddle's names and in its layouts.
 
     Raises:
-        CheckpointError: the file can't be read.
+        CheckpointError: as weights_file; or the file can't be read, or is of no backbone that this project knows.
     """
-    tensors = {}
-    for name, value in checkpoint.read(path).items():
-        layer, _, last = name.rpartition(".")
-        if last != COUNTER:
-            tensors[f"{layer}.{STATISTICS[last]}" if last in STATISTICS else name] = value
-    return tensors
+    path = weights_file(address)
+    state = checkpoint.read(path)
+    try:
+        return convert.convert(state)[0]
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None

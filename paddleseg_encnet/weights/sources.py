@@ -7,10 +7,11 @@ brings the tensors under ours.
 
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
+from paddleseg_encnet.weights import efficientnet_lite
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.codebases import (
     CLASSIFIERS,
@@ -27,6 +28,7 @@ from paddleseg_encnet.weights.codebases import (
     WRAPPERS,
     Names,
 )
+from paddleseg_encnet.weights.efficientnet_lite import LiteSource
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,16 @@ class Source:
         return notes
 
 
-def recognise(checkpoint: Dict[str, Any]) -> Source:
+def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
     """Tells what a file holds, as `checkpoint.read` returns it.
 
     Raises:
         CheckpointError: it is none of what this module knows; says what was looked for.
     """
     state = tensors_of(checkpoint)
+    lite = efficientnet_lite.recognise(state)
+    if lite is not None:
+        return lite
     names, version, prefix = _backbone_names(state)
     counts, bottleneck = _blocks(state, names, prefix)
     if (bottleneck, counts) not in DEPTHS:
@@ -165,7 +170,7 @@ def _backbone_names(state) -> Tuple[Names, str, str]:
             block = prefix + names.block.format(stage=2, s=1, block=0)
             if all(is_conv(prefix + name) for name in names.stem[::2]) and is_conv(block + names.shortcut[0]):
                 return names, version, prefix
-    raise CheckpointError("no ResNet was found in this file: known are the names of torchvision, timm, mmcv, "
+    raise CheckpointError("no ResNet and no EfficientNet-Lite was found in this file: known are the names of torchvision, timm, mmcv, "
                           f"PyTorch-Encoding and PaddleSeg; its first tensors are {', '.join(list(state)[:5])}")
 
 

@@ -279,7 +279,7 @@ HOLDS_ITSELF["model"] = HOLDS_ITSELF
      r"wrong \(1\): decode_head.bottleneck.bn.bias float32 \(3,\) instead of \(4,\)$"),
     ({**mmseg_state(), "decode_head.enc_module.fc.0.bias": np.ones(4, "int64")}, r"fc.0.bias int64 \(4,\)"),
     (without(mmseg_state(), "backbone.layer3.1"), "2-2-1-2 basic blocks"),
-    (without(mmseg_state(), "backbone.stem"), "no ResNet was found"),
+    (without(mmseg_state(), "backbone.stem"), "no ResNet and no EfficientNet-Lite was found"),
     (resnet18(State(), "", DEEP_IN_CONV1, shortcut=(1, 2)), "ResNet-18 with average-pool shortcuts"),
     ({"epoch": 3}, "no tensors"),
     (HOLDS_ITSELF, "no tensors"),
