@@ -18,6 +18,7 @@ import paddle.nn.functional as F
 from paddleseg.models import layers
 from paddleseg.utils import utils
 
+from paddleseg_encnet.models.depthwise import DepthwiseConv2D
 from paddleseg_encnet.registry import register
 
 
@@ -86,10 +87,8 @@ def norm(channels: int) -> nn.Layer:
     return layers.SyncBatchNorm(channels, momentum=0.99, epsilon=1e-3)
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: Tuple[int, int] = (0, 0),
-         **options) -> nn.Conv2D:
-    return nn.Conv2D(in_channels, out_channels, kernel, stride=stride, padding=[*padding, *padding], bias_attr=False,
-                     **options)
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: Tuple[int, int] = (0, 0)):
+    return nn.Conv2D(in_channels, out_channels, kernel, stride=stride, padding=[*padding, *padding], bias_attr=False)
 
 
 class InvertedResidual(nn.Layer):
@@ -103,8 +102,7 @@ class InvertedResidual(nn.Layer):
         if self.expands:
             self._expand_conv = conv(shape.in_channels, width, 1)
             self._bn0 = norm(width)
-        self._depthwise_conv = conv(width, width, shape.kernel, shape.stride, shape.padding, dilation=shape.dilation,
-                                    groups=width)
+        self._depthwise_conv = DepthwiseConv2D(width, shape.kernel, shape.stride, shape.padding, shape.dilation)
         self._bn1 = norm(width)
         self._project_conv = conv(width, shape.out_channels, 1)
         self._bn2 = norm(shape.out_channels)

@@ -1,0 +1,132 @@
+"""Depthwise convolution that a CPU can train: Paddle's kernel takes most of an EfficientNet-Lite's step there.
+
+Paddle unfolds the image for each channel and multiplies by one vector; for the gradients it does so again. Here a
+channel of the whole batch is one tall picture, the images below each other with zeros between them, so that
+
+    the output                  is OpenCV's filter2D with the channel's kernel,
+    the gradient of the input   is filter2D of the output's gradient with the kernel turned by 180 degrees,
+    the gradient of a weight    is the dot product of the output's gradient with the picture, moved by the weight's place.
+
+Everywhere else (on a GPU, in other types than float32, in a static graph or an export) it is Paddle's convolution.
+Ratios: benchmarks/depthwise.py.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Optional, Tuple
+
+import cv2
+import numpy as np
+import paddle
+import paddle.nn as nn
+from paddle.autograd import PyLayer
+
+from paddleseg_encnet.runtime.cpu import cpu_count
+
+_pool: Optional[ThreadPoolExecutor] = None
+
+
+def each(work: Callable[[int], None], count: int):
+    """work(i) for each i < count, on as many threads as Paddle has cores; both libraries release Python's lock."""
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(cpu_count())
+    step = -(-count // cpu_count())
+    list(_pool.map(lambda start: [work(i) for i in range(start, min(start + step, count))], range(0, count, step)))
+
+
+def tall(images: np.ndarray, before: int, height: int, width: int, stride: int = 1) -> np.ndarray:
+    """One channel [B, H, W] as a picture [B * height, width]: each image `before` from its corner, every `stride`-th
+    pixel, zeros elsewhere."""
+    picture = np.zeros((len(images), height, width), images.dtype)
+    rows, columns = before + stride * images.shape[1], before + stride * images.shape[2]
+    picture[:, before:rows:stride, before:columns:stride] = images
+    return picture.reshape(-1, width)
+
+
+def spread(kernels: np.ndarray, dilation: int) -> np.ndarray:
+    """[C, k, k] with dilation - 1 zeros between the weights. OpenCV skips them."""
+    size = dilation * (kernels.shape[1] - 1) + 1
+    wide = np.zeros((len(kernels), size, size), kernels.dtype)
+    wide[:, ::dilation, ::dilation] = kernels
+    return wide
+
+
+def correlate(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """At y, x the sum over i, j of kernel[i, j] picture[y + i, x + j], of the picture's size."""
+    return cv2.filter2D(picture, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+
+
+def moments(picture: np.ndarray, gradient: np.ndarray, size: int, dilation: int) -> np.ndarray:
+    """[k, k]: for each place of a kernel the dot product of the picture, moved by it, with the gradient.
+
+    Rows are moved into the next ones and images into the next, where the gradient is 0: the zeros around an image are
+    as wide as the kernel reaches."""
+    places, width = range(0, size, dilation), picture.shape[1]
+    picture, gradient = picture.reshape(-1), gradient.reshape(-1)
+    length = picture.size - (size - 1) * (width + 1)
+    return np.array([[picture[begin:begin + length].dot(gradient[:length])
+                      for begin in range(row * width, row * width + size, dilation)] for row in places])
+
+
+class Depthwise(PyLayer):
+    """x [B, C, H, W], weight [C, 1, k, k] -> [B, C, H', W'] with C groups; padding is that before and after, both ways."""
+
+    @staticmethod
+    def forward(ctx, x, weight, stride, padding, dilation):
+        ctx.input_is_fixed, x = x.stop_gradient, x.numpy()
+        kernels = spread(weight.numpy()[:, 0], dilation)
+        size = kernels.shape[1]
+        batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
+        rows, columns = height - size + 1, width - size + 1
+        y = np.empty((batch, channels, -(-rows // stride), -(-columns // stride)), x.dtype)
+
+        def work(c):
+            result = correlate(tall(x[:, c], padding[0], height, width), kernels[c]).reshape(batch, height, width)
+            y[:, c] = result[:, :rows:stride, :columns:stride]
+        each(work, channels)
+        ctx.kept = x, kernels, stride, padding, dilation
+        return paddle.to_tensor(y, place=paddle.CPUPlace())
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, kernels, stride, padding, dilation = ctx.kept
+        ctx.kept, dy = None, dy.numpy()
+        size = kernels.shape[1]
+        batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
+        d_weight, d_x = np.empty_like(kernels[:, None, ::dilation, ::dilation]), np.empty_like(x)
+        # The input's gradient is at the padded pixel y the sum over i of kernel[i] dy[y - i], which is the correlation
+        # of dy, size - 1 further down, with the kernel turned by 180 degrees.
+        turned = np.ascontiguousarray(kernels[:, ::-1, ::-1])
+        further = size - 1
+
+        def work(c):
+            gradient = tall(dy[:, c], further, height + further, width + further, stride)
+            picture = tall(x[:, c], further + padding[0], height + further, width + further)
+            d_weight[c, 0] = moments(picture, gradient, size, dilation)
+            if not ctx.input_is_fixed:
+                result = correlate(gradient, turned[c]).reshape(batch, height + further, width + further)
+                d_x[:, c] = result[:, padding[0]:padding[0] + x.shape[2], padding[0]:padding[0] + x.shape[3]]
+        each(work, channels)
+        d_weight = paddle.to_tensor(d_weight, place=paddle.CPUPlace())
+        return None if ctx.input_is_fixed else paddle.to_tensor(d_x, place=paddle.CPUPlace()), d_weight
+
+
+class DepthwiseConv2D(nn.Conv2D):
+    """nn.Conv2D with a group for each channel and no bias; same parameter, same values.
+
+    Args:
+        channels: C.
+        kernel, stride, dilation: the same both ways.
+        padding: zeros before and after, both ways.
+    """
+
+    def __init__(self, channels: int, kernel: int, stride: int, padding: Tuple[int, int], dilation: int = 1):
+        super().__init__(channels, channels, kernel, stride=stride, padding=[*padding, *padding], dilation=dilation,
+                         groups=channels, bias_attr=False)
+        self.geometry = stride, tuple(padding), dilation
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if paddle.in_dynamic_mode() and x.place.is_cpu_place() and x.dtype == paddle.float32 \
+                and self.weight.dtype == paddle.float32:
+            return Depthwise.apply(x, self.weight, *self.geometry)
+        return super().forward(x)
