@@ -80,3 +80,17 @@ def camvid(root: pathlib.Path) -> pathlib.Path:
             image(root / split / f"{name}.png", random)
             mask(root / f"{split}annot" / f"{name}.png", ids(random, range(12)))
     return root
+
+
+def facade(root: pathlib.Path) -> pathlib.Path:
+    """LabelMeFacade: lists of pairs, photographs of several sizes, names of classes; 255 is no class."""
+    random = np.random.default_rng(0)
+    for split, names in NAMES.items():
+        for name in names:
+            image(root / split / f"{name}.jpg", random)
+            mask(root / f"{split}annot" / f"{name}.png", ids(random, [*range(8), 255]))
+        lines = [f"{split}/{name}.jpg {split}annot/{name}.png\n" for name in names]
+        (root / f"{split}.txt").write_text("".join(lines))
+    names = ("building", "car", "door", "pavement", "road", "sky", "vegetation", "window")
+    (root / "labels.txt").write_text("\n".join(names))
+    return root

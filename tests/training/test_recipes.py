@@ -51,7 +51,8 @@ def roots(tmp_path_factory, scenes):
     context = published_layouts.pascal_context(folder / "VOC2010")
     return {"Cityscapes": scenes, "ADE20K": published_layouts.ade20k(folder / "ADEChallengeData2016"),
             "PascalVOC": published_layouts.pascal_voc(folder / "VOCdevkit"), "PascalContext": context,
-            "PascalContext59": context, "CamVid": published_layouts.camvid(folder / "camvid")}
+            "PascalContext59": context, "CamVid": published_layouts.camvid(folder / "camvid"),
+            "Dataset": published_layouts.facade(folder / "facade")}
 
 
 def shrunk(path, roots) -> dict:
@@ -60,6 +61,9 @@ def shrunk(path, roots) -> dict:
     config = copy.deepcopy(parse_from_yaml(str(path)))      # parts that the YAML shares are parts of their own
     for name in ("train_dataset", "val_dataset"):
         config[name]["dataset_root"] = str(roots[config[name]["type"]])
+        path = f"{config[name]['mode']}_path"
+        if path in config[name]:
+            config[name][path] = f"{config[name]['dataset_root']}/{config[name]['mode']}.txt"
         for transform in config[name]["transforms"]:
             if "crop_size" in transform:
                 transform["crop_size"] = [64, 64]
@@ -102,7 +106,12 @@ def test_config_builds_as_it_is(path):
     assert type(model).__name__.lower().replace("dilated", "") == network
     if backbone.startswith("resnet"):
         assert settings["backbone"]["type"].lower() == f"{backbone}_vd" and settings["backbone"]["output_stride"] == 8
-    assert settings["num_classes"] == parts.train_dataset_class.NUM_CLASSES == parts.val_dataset_class.NUM_CLASSES
+    if backbone == "lite0":
+        assert settings["backbone"]["type"] == "EfficientNetLite0"
+    for mode in ("train", "val"):       # a data set of lists has its number of classes from the config
+        data = parts.config.dic[f"{mode}_dataset"]
+        count = data.get("num_classes") or getattr(parts, f"{mode}_dataset_class").NUM_CLASSES
+        assert settings["num_classes"] == count
 
 
 @pytest.mark.parametrize("name", [path.stem for path in CONFIGS])
