@@ -14,6 +14,7 @@ import time
 from importlib import metadata
 
 import data_loading
+import depthwise
 import encoding
 import evaluation
 import inference
@@ -22,7 +23,7 @@ import network
 
 DOCS = os.path.join(os.path.dirname(measuring.HERE), "docs")
 PLOTS = os.path.join(DOCS, "images", "benchmark_encoding.png")
-BENCHMARKS = {"encoding.py": encoding, "network.py": network, "evaluation.py": evaluation,
+BENCHMARKS = {"encoding.py": encoding, "network.py": network, "depthwise.py": depthwise, "evaluation.py": evaluation,
               "data_loading.py": data_loading, "inference.py": inference}
 
 # What the plots vary, one at a time, around encoding.BASE: (title, axis label, shapes).

@@ -1,6 +1,7 @@
-"""Imports an EncNet, a ResNet or an EfficientNet-Lite of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir DIR
+"""Imports weights of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir DIR
 
-Writes model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a backbone alone,
+They may be of an EncNet, a ResNet or an EfficientNet-Lite. Writes
+model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a backbone alone,
 backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
 """
 

