@@ -1,7 +1,7 @@
 """Imports weights of another codebase:  python tools/import_weights.py CHECKPOINT --output_dir DIR
 
-Of an EncNet it writes model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a ResNet or an
-EfficientNet-Lite alone backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
+Of an EncNet it writes model.pdparams (or model.safetensors) and model.yml, which the other tools take; of a ResNet or
+an EfficientNet-Lite alone backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
 """
 
 import argparse
