@@ -1,4 +1,4 @@
-"""Writes weights in half precision, for sharing:  python tools/halve_weights.py model.pdparams --output shared.safetensors
+"""Writes weights in half precision, for sharing:  python tools/halve_weights.py WEIGHTS --output FILE.safetensors
 
 Whatever takes weights takes the file too, and computes in float32. It is half as large.
 """
@@ -44,7 +44,7 @@ def main(args):
     print(f"wrote {args.output}: {len(halved)} tensors, {os.path.getsize(args.output) / 1e6:.1f} MB")
     large = [name for name, value in halved.items() if value.dtype.kind == "f" and value.dtype != "float16"]
     if large:
-        print(f"{len(large)} keep their type, as numbers in them are too large for half precision: {', '.join(large[:3])}")
+        print(f"{len(large)} keep their type, as half precision has no numbers so large: {', '.join(large[:3])}")
 
 
 if __name__ == "__main__":
