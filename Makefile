@@ -1,4 +1,5 @@
-# make demo             install, draw street scenes, train, evaluate, predict, explain: ten minutes on two cores
+# make demo             install, draw street scenes, train, evaluate, predict, explain; then predict a photograph with
+#                       the trained network in weights/: ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
 # make lint             names, import order, and that each room imports only from rooms below its own
 # make stress           what takes too long for make test: runs and ranks killed at random moments, full disks; 15 minutes
@@ -13,6 +14,7 @@ RUN = $(VENV)/bin/python
 DEMO ?= output/demo
 DEMO_ITERS ?= 300
 CONFIG = configs/encnet_quick_start.yml
+SHIPPED = configs/encnet_lite0_camvid_480x360.yml
 
 .PHONY: demo test lint stress bench install clean
 .DELETE_ON_ERROR:
@@ -54,6 +56,9 @@ demo: install
 		--image_path data/scenes/leftImg8bit/val --save_dir $(DEMO)/pictures --save legend
 	$(RUN) tools/explain.py --config $(CONFIG) --model_path $(DEMO)/best_model/model.pdparams --device cpu \
 		--image_path "$$(ls data/scenes/leftImg8bit/val/*/*.png | head -n 1)" --save_dir $(DEMO)/explain
+	$(RUN) tools/predict.py --config $(SHIPPED) --model_path weights/encnet_lite0_camvid.safetensors --device cpu \
+		--image_path docs/images/street.jpg --save_dir $(DEMO)/photograph --save legend
+	@echo "A photograph, by the network in weights/: $(DEMO)/photograph/legend/street.png"
 	@echo "Pictures: $(DEMO)/pictures/legend, $(DEMO)/confusion.png   What the network saw: $(DEMO)/explain"
 	@echo "Dashboard: $(VENV)/bin/visualdl --logdir $(DEMO)"
 

@@ -1,0 +1,75 @@
+"""The network in weights/ on an image of 480 x 360: live, live on Paddle's depthwise kernel, and in each exported form.
+
+python benchmarks/shipped.py
+
+Forms whose packages are not installed are left out. The peer, in the column "stock", is the same network live with
+Paddle's own kernel for depthwise convolutions.
+"""
+
+import argparse
+import os
+import pathlib
+import tempfile
+from importlib.util import find_spec
+
+import measuring
+from measuring import Row
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"
+WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
+IMAGE = ROOT / "docs" / "images" / "street.jpg"
+
+
+def measure() -> dict:
+    """Seconds an image in each form; they take turns."""
+    import paddle
+
+    import paddleseg_encnet  # noqa: F401  first: it sets threads and malloc
+
+    # isort: split
+    from paddleseg_encnet import cli
+    from paddleseg_encnet.deployment.deployed import Deployed
+    from paddleseg_encnet.deployment.export import FORMS, export
+    from paddleseg_encnet.models.depthwise import DepthwiseConv2D
+    from paddleseg_encnet.runtime import cpu
+    from paddleseg_encnet.weights import checkpoint
+    paddle.set_device("cpu")
+    builder = cli.build(argparse.Namespace(config=str(CONFIG), opts=None))
+    cli.leave_out_pretrained(builder.config)
+    network = builder.model
+    checkpoint.load(network, str(WEIGHTS))
+    network.eval()
+    forward = DepthwiseConv2D.forward
+
+    def live(kernel):
+        DepthwiseConv2D.forward = kernel
+        with paddle.no_grad():
+            network(images)[0].numpy()
+        DepthwiseConv2D.forward = forward
+
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = all(map(find_spec, ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes")))
+        export(network, folder, {"transforms": builder.config.val_dataset_cfg["transforms"]}, "argmax", onnx=onnx,
+               calibration=[str(IMAGE)] if onnx else None)
+        deploy = os.path.join(folder, "deploy.yaml")
+        runs = {name: Deployed(deploy, threads=cpu.cpu_count(), **options) for key, (name, options) in FORMS.items()
+                if key == "model" or onnx}
+        batch = next(iter(runs.values())).prepare(str(IMAGE))[0][None]
+        images = paddle.to_tensor(batch)
+        works = {"live": lambda: live(forward), "stock": lambda: live(paddle.nn.Conv2D.forward)}
+        works.update((name, lambda run=deployed.run: run(batch)) for name, deployed in runs.items())
+        return measuring.interleaved(works, rounds=8)
+
+
+def rows():
+    seconds = measuring.child("shipped.py", "all") or {}
+    stock = seconds.pop("stock")
+    for name, each in seconds.items():
+        what = "live" if name == "live" else f"exported, {name}"
+        yield Row(f"EncNet on Lite0, {what}", "ms", 1000 * each, 1000 * stock, None, None,
+                  f"480 x 360; {1 / each:.1f} images/s; stock: live on Paddle's depthwise kernel")
+
+
+if __name__ == "__main__":
+    measuring.main(__doc__, rows, lambda _: measure())
