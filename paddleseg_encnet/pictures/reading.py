@@ -4,6 +4,7 @@ OpenCV reads, and Pillow what not every OpenCV reads, GIF and AVIF. NumPy, OpenC
 """
 
 import io
+import warnings
 from typing import Tuple
 
 import cv2
@@ -79,7 +80,9 @@ def pixel_type(data: bytes) -> Tuple[str, int]:
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[:16 if data[2] == ord("+") else 8])
         file = io.BytesIO(data)
         file.seek(tags.next)
-        tags.load(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")         # of what is wrong with tags that nobody asks for
+            tags.load(file)
         if tags.get(PHOTOMETRIC) in LOG_LUV:
             return "float", 32
         kind = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned"}.get(int(np.max(tags.get(SAMPLE_FORMAT, 1))))
