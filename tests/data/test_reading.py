@@ -22,7 +22,7 @@ SIZE = (24, 32)
 
 
 def tiff(pixels: np.ndarray, order: str = "<") -> bytes:
-    """An uncompressed TIFF of these numbers, grey, RGB or RGBA: a header, the tags, what is too long for them, pixels."""
+    """An uncompressed TIFF of these numbers, grey, RGB or RGBA: header, tags, what is too long for them, pixels."""
     pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(order))
     height, width = pixels.shape[:2]
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
@@ -228,7 +228,8 @@ def test_damaged_gif(color, tmp_path):
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("dtype, format, order", [
-    ("uint16", "png", "<"), ("uint16", "tif", "<"), ("uint16", "tif", ">"), ("int32", "tif", "<"), ("bool", "png", "<")])
+    ("uint16", "png", "<"), ("uint16", "tif", "<"), ("uint16", "tif", ">"), ("int32", "tif", "<"),
+    ("bool", "png", "<")])
 def test_labels_that_8_bits_hold_have_8_bits(dtype, format, order, tmp_path):
     ids = np.resize([0, 1, 1] if dtype == "bool" else [0, 1, 255], SIZE).astype(dtype)
     path = tmp_path / f"x.{format}"
