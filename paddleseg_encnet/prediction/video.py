@@ -95,8 +95,9 @@ def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, targ
         for frame in evenly(frames, rate, tally):
             if frame is not None:
                 seen = predictor.predict(frame)
-                picture = drawing.overlay(seen.image, seen.ids, style.colors, style.alpha)
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                picture = cv2.cvtColor(drawing.overlay(seen.image, seen.ids, style.colors, style.alpha),
+                                       cv2.COLOR_RGB2BGR)
+            writer.write(picture)
             tally["written"] += 1
             progress.reach(min(tally["read"], promised))
     except KeyboardInterrupt:
