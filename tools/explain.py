@@ -66,6 +66,8 @@ def main(args):
     explain.check_explainable(model, codewords=not single)
     checkpoint.load(model, args.model_path)
     logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")
+    if passed_over := inputs.passed_over(args.image_path):
+        logger.info(passed_over)
     if config.test_config.get("is_slide"):
         logger.info("The image goes through the network whole, not in the windows of test_config: each has a context "
                     "of its own")

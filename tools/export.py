@@ -8,12 +8,13 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 # isort: split
 
 import paddle
-from paddleseg.utils import get_image_list, logger
+from paddleseg.utils import logger
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.deployment.export import OUTPUT_OPS, export, verify
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
+from paddleseg_encnet.prediction import inputs
 from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.weights import checkpoint
 
@@ -45,7 +46,9 @@ def main(args):
     for path in filter(None, (args.int8, args.verify)):
         if not os.path.exists(path):
             raise FileNotFoundError(f"there is no image {path}")
-    calibration = sorted(get_image_list(args.int8)[0]) if args.int8 else None
+    calibration = inputs.find_images(args.int8)[0] if args.int8 else None
+    if passed_over := inputs.passed_over(args.int8 or ""):
+        logger.info(passed_over)
     network = builder.model
     checkpoint.load(network, args.model_path)
     export(network, args.save_dir, described(config), args.output_op, args.input_shape, args.onnx, calibration)

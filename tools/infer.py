@@ -22,7 +22,7 @@ from PIL import Image  # noqa: E402
 
 from paddleseg_encnet import cli  # noqa: E402
 from paddleseg_encnet.deployment.deployed import Deployed  # noqa: E402
-from paddleseg_encnet.prediction.inputs import find_images  # noqa: E402
+from paddleseg_encnet.prediction import inputs as given  # noqa: E402
 from paddleseg_encnet.runtime import cpu  # noqa: E402
 from paddleseg_encnet.runtime.progress import Progress  # noqa: E402
 
@@ -62,7 +62,10 @@ def main(args):
     for name in ("batch_size", "cpu_threads"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    images, root, _ = find_images(args.image_path)
+    images, root, _ = given.find_images(args.image_path)
+    names = given.output_names(images, root)
+    for line in filter(None, (given.passed_over(args.image_path), given.kept_endings(names))):
+        print(line)
     os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
     cpu.prepare()
     deployed = Deployed(args.config, args.backend, args.precision, args.device, args.cpu_threads, args.enable_mkldnn,
@@ -80,7 +83,7 @@ def main(args):
             outputs = deployed.run(batch)
         for path, output, history in zip(paths, outputs, histories):
             with times.take("postprocess"):
-                save(deployed.finish(output, history), palette, args.save_dir, os.path.relpath(path, root))
+                save(deployed.finish(output, history), palette, args.save_dir, names[path])
             progress.advance()
     progress.close()
     print(f"{len(images)} pictures of classes in {args.save_dir}")

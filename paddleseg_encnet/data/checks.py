@@ -15,7 +15,7 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data import datasets
 from paddleseg_encnet.data.findings import Split
-from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note
+from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
 from paddleseg_encnet.data.looking import as_read, check_headers, look, look_at_all
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.runtime.errors import innermost
@@ -30,6 +30,7 @@ def check(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
     for split in splits:
         if split.dataset is not None:
             check_list(split)
+            note_passed_over(split)
             count = len(split.dataset)
             note_all(split, range(count), num_workers)
             split.looked_at = f"{count} of {count} samples looked at"

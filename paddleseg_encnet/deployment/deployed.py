@@ -1,6 +1,6 @@
 """Runs an exported network with Paddle Inference or ONNX Runtime: what tools/infer.py does, for one image or a batch.
 
-This file needs neither PaddleSeg nor the rest of the package, only NumPy, OpenCV, PyYAML and the runtime asked for.
+PaddleSeg is not needed, only NumPy, OpenCV, Pillow, PyYAML and the runtime asked for.
 """
 
 import os
@@ -9,6 +9,8 @@ from typing import Callable, Dict, List, Tuple
 import cv2
 import numpy as np
 import yaml
+
+from paddleseg_encnet.pictures.reading import decode
 
 # --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
 # Each takes and returns an image [H, W, 3] float32, RGB.
@@ -159,11 +161,10 @@ class Images:
         """An image file -> the network's input [3, H, W] float32, and the sizes it had, for `finish`.
 
         Raises:
-            ValueError: the image can't be read, or does not have the size that the network was exported for.
+            OSError, ValueError: the image can't be read, or does not have the size that the network was exported for.
         """
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"cannot read the image {path}: there is none, or it is damaged")
+        with open(path, "rb") as file:
+            image = decode(file.read(), str(path))
         image = cv2.cvtColor(image.astype("float32"), cv2.COLOR_BGR2RGB)
         history = []
         for name, transform, options in self.transforms:

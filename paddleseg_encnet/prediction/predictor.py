@@ -14,6 +14,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
 from paddleseg_encnet.evaluation import sliding
 from paddleseg_encnet.prediction import outputs
+from paddleseg_encnet.prediction.inputs import output_names
 from paddleseg_encnet.prediction.outputs import Predicted, Style
 from paddleseg_encnet.runtime.devices import Ranks
 from paddleseg_encnet.runtime.errors import one_line
@@ -184,22 +185,3 @@ def label_of(path: str, size, num_classes: int, first_value: int, ignore_index: 
     check_mask(label, size, path)
     ids = label.astype(np.int64) - first_value
     return np.where((label == ignore_index) | (ids < 0) | (ids >= num_classes), 255, ids).astype(np.uint8)
-
-
-def output_names(images: List[str], root: Optional[str]) -> Dict[str, str]:
-    """Each image's path -> the name of its pictures: the path below `root`, or the file's name if it is not below.
-
-    Raises:
-        ValueError: two images would write the same pictures.
-    """
-    names, owners = {}, {}
-    for path in images:
-        name = os.path.basename(path) if root is None else os.path.relpath(path, root)
-        if name.split(os.sep)[0] == os.pardir:
-            name = os.path.basename(path)
-        names[path] = name
-        owner = owners.setdefault(os.path.splitext(name)[0], path)
-        if owner != path:
-            raise ValueError(f"{owner} and {path} would be written to the same pictures; give the folder that holds "
-                             "both, or call twice with another --save_dir")
-    return names
