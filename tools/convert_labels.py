@@ -1,4 +1,4 @@
-"""From a labelling tool's files to masks of class ids:  python tools/convert_labels.py labelme photos --save_dir data/own
+"""From a labelling tool's files to masks of ids:  python tools/convert_labels.py labelme photos --save_dir data/own
 
 Writes masks/, train.txt, val.txt, labels.txt and config.yml, and ends with the line that trains.
 """
@@ -24,8 +24,9 @@ BASES = [os.path.join(os.path.dirname(TOOLS), "configs", "_base_", name)
 def source(sources, name: str, what: str, annotations: str, example: str) -> argparse.ArgumentParser:
     """The parser of a source, with the flags that all have."""
     flags = sources.add_parser(
-        name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=f"example:\n  python "
-        f"tools/convert_labels.py {name} {example}", usage=f"%(prog)s {annotations.split(':')[0]} --save_dir DIR [flags]",
+        name, help=what, description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example:\n  python tools/convert_labels.py {name} {example}",
+        usage=f"%(prog)s {annotations.split(':')[0]} --save_dir DIR [flags]",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=80))
     flags.add_argument("annotations", metavar=annotations.split(":")[0], help=annotations.split(": ", 1)[1])
     flags.add_argument("--save_dir", required=True, metavar="DIR", help="folder for masks, lists and config.yml")
@@ -66,22 +67,22 @@ def rules(flags, unknown: str, shapes: bool) -> argparse._ArgumentGroup:
 
 def flags():
     flags = argparse.ArgumentParser(
-        description="From a labelling tool's files to masks of class ids, with lists that PaddleSeg's\nDataset reads and "
-                    "a config to start from. Flags of each source: SOURCE --help",
+        description="From a labelling tool's files to masks of class ids, with lists that PaddleSeg's\nDataset reads "
+                    "and a config to start from. Flags of each source: SOURCE --help",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=80),
         epilog="example:\n  python tools/convert_labels.py labelme photos --save_dir data/own")
     sources = flags.add_subparsers(dest="source", metavar="SOURCE", required=True)
 
     one = source(sources, "labelme", "labelme's JSON files", "FOLDER: with the .json files",
                  "photos --save_dir data/own --split 0.8")
-    names(one, "folder of the images, where imagePath leads nowhere", "names in the order of their ids; else background "
-          "and the labels found, sorted")
+    names(one, "folder of the images, where imagePath leads nowhere", "names in the order of their ids; else "
+          "background and the labels found, sorted")
     rules(one, "label that --labels lacks", shapes=True)
 
     one = source(sources, "coco", "COCO's JSON: polygons, run lengths, crowds", "FILE: .json",
                  "instances.json --images photos --save_dir data/own")
-    names(one, "where file_name begins; else the folder of the .json", "names in the order of their ids; else background "
-          "and the categories by their id")
+    names(one, "where file_name begins; else the folder of the .json", "names in the order of their ids; else "
+          "background and the categories by their id")
     one.add_argument("--val", metavar="FILE", help="another .json, to evaluate on")
     rules(one, "category that is not listed", shapes=True).add_argument(
         "--crowd", default="class", choices=["class", "ignore"], metavar="RULE", help="crowds: class, ignore (255)")
@@ -89,12 +90,12 @@ def flags():
     one = source(sources, "colours", "masks in colours, named as their images", "FOLDER: with the masks",
                  "SegmentationClass --images photos \\\n      --table labelmap.txt --save_dir data/own")
     names(one, "folder of the images", "names of a palette's first colours", required=True)
-    one.add_argument("--table", required=True, metavar="FILE", help="CVAT's labelmap.txt, or lines R G B name; or voc; or "
-                     "a PNG with a palette, whose colours --labels names")
+    one.add_argument("--table", required=True, metavar="FILE", help="CVAT's labelmap.txt, or lines R G B name; or voc; "
+                     "or a PNG with a palette, whose colours --labels names")
     one.add_argument("--mask_suffix", default="", metavar="TEXT", help="what masks have behind the image's name")
     rules(one, "colour of no class", shapes=False).add_argument(
-        "--tolerance", type=int, default=0, metavar="N", help="colour off by at most N in R, G and B, as JPEG leaves it: "
-        "the nearest class; 0: none but its own")
+        "--tolerance", type=int, default=0, metavar="N", help="colour off by at most N in R, G and B, as JPEG leaves "
+        "it: the nearest class; 0: none but its own")
 
     one = source(sources, "cityscapes", "Cityscapes' labels as train ids", "FOLDER: with leftImg8bit and gtFine",
                  "cityscapes --save_dir data/own")
@@ -115,8 +116,8 @@ def read(args, decided: Rules, tally: Tally):
     if args.source == "coco":
         return coco.read(args.annotations, args.val, args.images, args.labels, args.ignore, decided, tally)
     if args.source == "colours":
-        return colours.read(args.annotations, args.images, args.table, args.labels, args.ignore, args.mask_suffix, decided,
-                            tally)
+        return colours.read(args.annotations, args.images, args.table, args.labels, args.ignore, args.mask_suffix,
+                            decided, tally)
     if args.source == "cityscapes":
         return cityscapes.read(args.annotations, args.read, decided, tally)
     return {"voc": published.read_voc, "ade20k": published.read_ade20k}[args.source](args.annotations, decided, tally)
@@ -138,8 +139,8 @@ def main(args):
     project = read(args, decided, tally)
     own = args.split is None and all(item.split for item in project.items)
     try:
-        converted = convert.convert(project, args.save_dir, [args.base] if args.base else BASES, decided, tally, args.split,
-                                    args.seed, advance)
+        converted = convert.convert(project, args.save_dir, [args.base] if args.base else BASES, decided, tally,
+                                    args.split, args.seed, advance)
     finally:
         if progress is not None:
             progress.close()

@@ -20,8 +20,8 @@ from paddleseg_encnet.pictures.palettes import CITYSCAPES
 # The label of each labelId, https://www.cityscapes-dataset.com; those that are no class of the 19 are ignored.
 LABELS = ("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road",
           "sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel", "pole",
-          "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car", "truck",
-          "bus", "caravan", "trailer", "train", "motorcycle", "bicycle")
+          "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car",
+          "truck", "bus", "caravan", "trailer", "train", "motorcycle", "bicycle")
 NOT_DRAWN = "license plate"
 CLASSES = Classes(list(CITYSCAPES), frozenset(set(LABELS) - set(CITYSCAPES)), CITYSCAPES)
 IMAGE_END = "_leftImg8bit.png"
@@ -50,7 +50,8 @@ def read(root: str, kind: str, rules: Rules, tally: Tally) -> Project:
             return next(os.path.basename(path)[:-len(one)] for one in ends if path.endswith(one))
         together, lonely_images, lonely_labels = match(pictures, labels, stem)
         for label in lonely_labels:
-            images.absent(f"the annotation {label} has no image in {folders[0]}", rules, tally, "unpack the images again")
+            images.absent(f"the annotation {label} has no image in {folders[0]}", rules, tally,
+                          "unpack the images again")
         for image in lonely_images:
             images.unannotated(image, rules, tally)
         for image, label in together:

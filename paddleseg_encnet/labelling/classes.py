@@ -88,8 +88,8 @@ def unknown(found: Dict[str, Use], classes: Classes, rules: Rules, source: str, 
         text = f"{label!r}, {use.count} x, first in {use.first}"
         if rules.unknown == "stop":
             more = f" (and {len(strangers) - 1} more labels)" if len(strangers) > 1 else ""
-            raise DataError(f"the label {text}, is not in {os.path.normpath(source)}{more}: correct one of them, or add "
-                            "--unknown ignore or --unknown leave_out")
+            raise DataError(f"the label {text}, is not in {os.path.normpath(source)}{more}: correct one of them, or "
+                            "add --unknown ignore or --unknown leave_out")
         tally.add("labels that are not in the list: " + {"ignore": "their pixels are ignored (255)",
                                                         "leave_out": "their shapes are left out"}[rules.unknown], text)
     if rules.unknown == "ignore":

@@ -164,14 +164,14 @@ def run_lengths(segmentation: dict, where: str):
         if tuple(size) != tuple(canvas):
             raise DataError(f"{where}: its run lengths are for {size[1]} x {size[0]} pixels, the image has "
                             f"{canvas[1]} x {canvas[0]}")
-        rle = segmentation if isinstance(counts, str) else coco_mask.frPyObjects({"size": size, "counts": counts}, *size)
-        return coco_mask.decode(rle).astype(bool)
+        packed = segmentation if isinstance(counts, str) else coco_mask.frPyObjects(segmentation, *size)
+        return coco_mask.decode(packed).astype(bool)
     return draw
 
 
 def decompressed(text: str, where: str) -> List[int]:
-    """Run lengths of COCO's compressed text: five bits a character, lowest first, a sixth says that more follow; from the
-    fourth on each is the difference to the one two before."""
+    """Run lengths of COCO's compressed text: five bits a character, lowest first, a sixth says that more follow; from
+    the fourth on each is the difference to the one two before."""
     runs, value, shift = [], 0, 0
     for character in text:
         bits = ord(character) - 48

@@ -75,7 +75,8 @@ def check(items: List[Item]):
     for item in items:
         path = writing.mask_path(item.name).lower()     # as file systems that don't tell A from a have it
         if path in taken:
-            raise DataError(f"the masks of {taken[path]} and {item.image} would both be {path}: rename one of the images")
+            raise DataError(f"the masks of {taken[path]} and {item.image} would both be {path}: rename one of the "
+                            "images")
         taken[path] = item.image
 
 
@@ -89,8 +90,8 @@ def summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[f
     """
     counts = {name: sum(pair.split == name for pair in converted.pairs) for name in ("train", "val")}
     how = "the source's own split" if own else f"--split {0.8 if split is None else split} --seed {seed}"
-    lines = [f"{len(converted.pairs)} masks in {os.path.join(save_dir, writing.MASKS)}: {counts['train']} images to train "
-             f"on, {counts['val']} to evaluate ({how})", *converted.table()]
+    lines = [f"{len(converted.pairs)} masks in {os.path.join(save_dir, writing.MASKS)}: {counts['train']} images to "
+             f"train on, {counts['val']} to evaluate ({how})", *converted.table()]
     lines += ["found and decided:", *tally.lines()] if tally.findings else ["nothing was left to be decided"]
     config = shlex.quote(os.path.join(save_dir, writing.CONFIG))
     output = shlex.quote(os.path.join("output", os.path.basename(os.path.abspath(save_dir))))

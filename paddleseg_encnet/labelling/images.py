@@ -10,7 +10,7 @@ from paddleseg_encnet.data.reading import DataError, read_image
 from paddleseg_encnet.labelling.project import Rules, Tally
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-ORIENTATION = 0x0112        # the EXIF tag; 1 is upright
+ORIENTATION, WIDTH, HEIGHT = 0x0112, 0x0100, 0x0101        # tags of EXIF and TIFF; orientation 1 is upright
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
          8: Image.Transpose.ROTATE_90}
@@ -44,6 +44,8 @@ def look(path: str) -> Picture:
     try:
         with Image.open(path) as image:
             stored, orientation, kind = image.size[::-1], image.getexif().get(ORIENTATION, 1), image.format
+            if kind == "TIFF":      # Pillow's size is that of the turned image there
+                stored = (image.tag_v2[HEIGHT], image.tag_v2[WIDTH])
     except Exception as error:      # Pillow raises whatever its decoders do
         raise DataError(f"cannot read the image {path}: {error}") from error
     if orientation not in TURNS:

@@ -1,7 +1,7 @@
 """labelme's JSON files, one an image.
 
-Shapes become pixels as in labelme itself: Pillow's ImageDraw fills polygon, rectangle or ellipse with its outline, so that
-pixels on the border belong to the shape. Later shapes lie on top.
+Shapes become pixels as in labelme itself: Pillow's ImageDraw fills polygon, rectangle or ellipse with its outline, so
+that pixels on the border belong to the shape. Later shapes lie on top.
 """
 
 import base64
@@ -76,8 +76,8 @@ def without_json(folders: List[Optional[str]], used: Dict[str, str], taken: set)
 
 
 def find_image(content: dict, path: str, image_folder: Optional[str], tally: Tally) -> Optional[str]:
-    """The image's path: as `imagePath` has it from the JSON file's folder or from `image_folder`, else by its name alone
-    in one of them; None if it is in none of these places."""
+    """The image's path: as `imagePath` has it from the JSON file's folder or from `image_folder`, else by its name
+    alone in one of them; None if it is in none of these places."""
     if not isinstance(content.get("shapes"), list) or not isinstance(content.get("imagePath"), str):
         raise DataError(f"{path} is no file of labelme's: it has no list `shapes` and text `imagePath`")
     said = content["imagePath"].replace("\\", "/")      # written on Windows
@@ -133,7 +133,7 @@ def drawn(kind: str, corners: List[Tuple[float, float]]):
 
 
 def pasted(encoded, corners: List[Tuple[float, float]], where: str):
-    """Draws a mask that the file holds as a PNG in base64: its pixels from the first corner to the second, both included.
+    """Draws a mask that the file holds as a PNG in base64: pixels from the first corner to the second, both included.
 
     Raises:
         DataError: it is none, or does not fit between the corners.

@@ -1,4 +1,4 @@
-"""What a labelling project is here, whichever tool it comes from; what is decided where it is in doubt; what was found."""
+"""What a labelling project is, whichever tool it comes from; what is decided where it is in doubt; what was found."""
 
 from typing import Callable, Dict, List, NamedTuple, Optional
 
@@ -16,7 +16,7 @@ class Rules(NamedTuple):
     unknown: str = "stop"           # labels or colours that are no class: "stop", "ignore", or of shapes "leave_out"
     unannotated: str = "leave_out"  # images without annotation: "leave_out", "keep" as background, "stop"
     missing: str = "stop"           # annotation whose image is not there: "stop", "leave_out"
-    exif: str = "displayed"         # what annotation of a turned image was drawn on, where sizes don't tell; or "stored"
+    exif: str = "displayed"         # what annotation of a turned image was drawn on if sizes don't tell; or "stored"
     crowd: str = "class"            # COCO's crowds: pixels of their "class", "ignore"
     tolerance: int = 0              # how far, in each of R, G and B, a colour may be from that of its class
 

@@ -14,8 +14,8 @@ from paddleseg_encnet.pictures.palettes import ADE20K, PASCAL_VOC
 
 
 def read_voc(root: str, rules: Rules, tally: Tally) -> Project:
-    """VOC2012 with JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/{train,val}.txt: 21 classes with background,
-    as in the files; borders are 255 there too.
+    """VOC2012 with JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/{train,val}.txt: 21 classes with
+    background, as in the files; borders are 255 there too.
 
     Raises:
         DataError: a list or file is missing, or something is open that the rules say to stop at.
@@ -26,7 +26,7 @@ def read_voc(root: str, rules: Rules, tally: Tally) -> Project:
     for split in ("train", "val"):
         path = os.path.join(root, "ImageSets", "Segmentation", f"{split}.txt")
         if not os.path.isfile(path):
-            raise DataError(f"there is no list {path}; give the folder VOC2012, which VOCtrainval_11-May-2012.tar holds")
+            raise DataError(f"there is no list {path}; give the folder VOC2012 of VOCtrainval_11-May-2012.tar")
         with open(path, encoding="utf-8") as file:
             names = file.read().split()
         for name in names:
@@ -49,8 +49,8 @@ def read_ade20k(root: str, rules: Rules, tally: Tally) -> Project:
         folders = [os.path.join(root, part, folder) for part in ("images", "annotations")]
         stems = {images.stem(name) for one in folders for name in images.below(one)}
         for name in sorted(stems):
-            add(found, f"{split}/{name}", os.path.join(folders[0], f"{name}.jpg"), os.path.join(folders[1], f"{name}.png"),
-                draw, split, rules, tally)
+            add(found, f"{split}/{name}", os.path.join(folders[0], f"{name}.jpg"),
+                os.path.join(folders[1], f"{name}.png"), draw, split, rules, tally)
     return Project(Classes(list(ADE20K), colors=ADE20K), found)
 
 

@@ -66,4 +66,5 @@ def save(path: str, content: dict) -> dict:
     try:
         return parse_from_yaml(path)
     except (yaml.YAMLError, OSError, AttributeError, TypeError) as error:
-        raise DataError(f"{', '.join(content['_base_'])}: no config to build on: {' '.join(str(error).split())}") from error
+        bases = ", ".join(content["_base_"])
+        raise DataError(f"{bases}: no config to build on: {' '.join(str(error).split())}") from error

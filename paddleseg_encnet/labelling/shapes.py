@@ -77,7 +77,7 @@ def compose(one: Annotated, size: Size, classes: Classes, background: int, rules
     known = [(number, shape) for number, shape in known if number is not None]      # the rest is left out by the rule
     if rules.overlap == "smallest":
         areas = [int(shape.draw(size).sum()) for _, shape in known]
-        known = [known[i] for i in sorted(range(len(known)), key=lambda i: -areas[i])]      # stable: equals as in the file
+        known = [known[i] for i in sorted(range(len(known)), key=lambda i: -areas[i])]      # equals as in the file
     mask = np.full(size, background, np.uint8)
     covered, claimed_twice = np.zeros(size, bool), np.zeros(size, bool)
     for number, shape in known:

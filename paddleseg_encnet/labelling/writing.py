@@ -34,8 +34,8 @@ def staged(folder: str) -> Iterator[str]:
     """
     there = [name for name in WRITTEN if os.path.lexists(os.path.join(folder, name))]
     if there:
-        raise DataError(f"{os.path.join(folder, there[0])} is there already; remove {', '.join(there)} or choose another "
-                        "--save_dir")
+        raise DataError(f"{os.path.join(folder, there[0])} is there already; remove {', '.join(there)} or choose "
+                        "another --save_dir")
     made = first_missing(folder)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -44,7 +44,7 @@ def staged(folder: str) -> Iterator[str]:
         raise DataError(f"cannot write into {folder}: {error.strerror}") from error
     try:
         yield stage
-        for name in sorted(os.listdir(stage), key=lambda name: name == CONFIG):     # last what a training is called with
+        for name in sorted(os.listdir(stage), key=lambda name: name == CONFIG):     # last what training takes
             os.rename(os.path.join(stage, name), os.path.join(folder, name))
         made = None
     finally:
@@ -108,8 +108,8 @@ def separator(pairs: List[Pair], folder: str) -> str:
 
 
 def relative(path: str, folder: str) -> str:
-    """The path as seen from a folder, with links followed: the system follows them too before it goes up by ..; as it is
-    where there is no such way (another drive on Windows)."""
+    """The path as seen from a folder, with links followed, as the system follows them before it goes up by ..; as it
+    is where there is no such way (another drive on Windows)."""
     try:
         return os.path.relpath(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)),
                                os.path.realpath(folder)).replace(os.sep, "/")

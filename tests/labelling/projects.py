@@ -43,8 +43,8 @@ def as_base64(mask: np.ndarray) -> str:
 
 def labelme_json(path: pathlib.Path, image: str, shapes: list, size=SIZE):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": image, "imageData": None,
-                                "imageHeight": size[0], "imageWidth": size[1]}))
+    path.write_text(json.dumps({"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": image,
+                                "imageData": None, "imageHeight": size[0], "imageWidth": size[1]}))
 
 
 def labelme(root: pathlib.Path, count: int = 10) -> dict:
@@ -65,7 +65,7 @@ def labelme(root: pathlib.Path, count: int = 10) -> dict:
 
 
 def paint(shapes: list, ids: dict, size=SIZE, rest: int = 0) -> np.ndarray:
-    """The mask of labelme's shapes, each painted over the ones before: one canvas of numbers, not one for each shape."""
+    """The mask of labelme's shapes, each painted over the ones before, on one canvas of numbers."""
     canvas = Image.new("L", size[::-1], rest)
     pencil = ImageDraw.Draw(canvas)
     for one in shapes:
@@ -104,8 +104,8 @@ def ring(size=SIZE, centre=(30, 20), outer=14, inner=6) -> np.ndarray:
 
 
 def coco(root: pathlib.Path, count: int = 10) -> dict:
-    """Photographs in photos/ and instances.json with polygons of one and two parts, run lengths of a ring compressed and
-    not, and a crowd; the content of the file."""
+    """Photographs in photos/ and instances.json with polygons of one and two parts, run lengths of a ring compressed
+    and not, and a crowd; the content of the file."""
     from pycocotools import mask as coco_mask
     content = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "tree"}, {"id": 2, "name": "car"},
                                                                {"id": 90, "name": "window"}]}
@@ -143,7 +143,8 @@ def colours(root: pathlib.Path, count: int = 4, ending: str = ".png") -> dict:
     for i in range(count):
         ids = blocks(np.random.default_rng(i), range(4)).repeat(2, 0).repeat(2, 1)
         photo(root / "photos" / f"{i}.png", i, size=ids.shape)
-        Image.fromarray(table[ids]).save(root / "masks" / f"{i}{ending}", **({"quality": 95} if ending == ".jpg" else {}))
+        quality = {"quality": 95} if ending == ".jpg" else {}
+        Image.fromarray(table[ids]).save(root / "masks" / f"{i}{ending}", **quality)
         written[str(i)] = ids
     (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + "".join(
         f"{name}:{','.join(map(str, color))}::\n" for name, color in COLORS.items()))
