@@ -71,7 +71,10 @@ def settle(found: List[str], labels: Optional[str], ignore: List[str], rules: Ru
 
 
 def enough(names: List[str], source: str) -> List[str]:
-    """The names, if masks of 8 bits have ids for them."""
+    """The names, if masks of 8 bits have ids for them, and labels.txt a line."""
+    broken = [name for name in names if len(name.splitlines()) != 1 or not name.strip()]
+    if broken:
+        raise DataError(f"{source}: no class can be called {broken[0]!r}")
     if not 1 <= len(names) <= IGNORED:
         raise DataError(f"{source}: {len(names)} classes; there must be 1 to {IGNORED}, as 255 is for no class")
     return names

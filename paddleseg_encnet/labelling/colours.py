@@ -16,6 +16,8 @@ from paddleseg_encnet.pictures.palettes import PASCAL_VOC, bit_reversed
 
 Color = Tuple[int, int, int]
 
+NEAR = 32       # how far JPEG takes most colours, away from borders; only for advice
+
 
 class Table(NamedTuple):
     """Colours (RGB) of all names, and those that mean 255 without having one."""
@@ -57,7 +59,9 @@ def pairs(folder: str, image_folder: str, suffix: str, rules: Rules, tally: Tall
     if not ending:
         raise DataError(f"no mask in the folder {folder}" + (f" whose name ends in {suffix}" if suffix else ""))
     mask_of = {name: os.path.join(folder, masks[stem]) for stem, name in ending.items()}
-    images_at = images.by_stem(images.below(image_folder), image_folder)
+    taken = {os.path.realpath(mask) for mask in mask_of.values()}      # where masks lie among the images
+    images_at = images.by_stem([path for path in images.below(image_folder)
+                                if os.path.realpath(os.path.join(image_folder, path)) not in taken], image_folder)
     for name in sorted(mask_of.keys() - images_at.keys()):
         images.absent(f"the mask {mask_of[name]} has no image {name}.* in {image_folder}", rules, tally,
                       "say with --images in which folder it is")
@@ -198,10 +202,11 @@ class Lookup:
         color = (int(values[most] >> 16), int(values[most] >> 8 & 255), int(values[most] & 255))
         example = f"{path}: {counts[~close].sum()} pixels in {(~close).sum()} colours, most of them {color}"
         if rules.unknown == "stop":
-            text = f"{example}, that the table does not have; the nearest, off by {distance[most]}, is " \
-                   f"{self.names[near[most]]}, {tuple(self.colors[near[most]].tolist())}. Correct the table, or add "
-            raise DataError(text + f"--tolerance {distance[most]} (JPEG and resizing change colours), or --unknown "
-                            "ignore")
+            share = counts[~close & (distance <= NEAR)].sum() / counts[~close].sum()
+            nearest = f"{self.names[near[most]]}, {tuple(self.colors[near[most]].tolist())}"
+            raise DataError(f"{example}, which the table does not have; the nearest, off by {distance[most]}, is "
+                            f"{nearest}. Correct the table, or add --tolerance {NEAR}, which takes {share:.0%} of them for "
+                            "the class near them, and --unknown ignore, which makes others 255")
         tally.add("masks with colours that the table does not have: ignored (255)", example)
 
 

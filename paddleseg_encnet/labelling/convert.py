@@ -97,6 +97,8 @@ def summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[f
     output = shlex.quote(os.path.join("output", os.path.basename(os.path.abspath(save_dir))))
 
     def tool(name):
-        return f"python {shlex.quote(os.path.relpath(os.path.join(tools, name)))} --config {config}"
+        path = os.path.join(tools, name)
+        inside = os.path.relpath(path)
+        return f"python {shlex.quote(path if inside.startswith(os.pardir) else inside)} --config {config}"
     return [*lines, *converted.notes, "check it, then train:", f"  {tool('check_data.py')}",
             f"  {tool('train.py')} --do_eval --use_vdl --save_dir {output}"]

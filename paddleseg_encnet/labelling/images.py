@@ -57,16 +57,21 @@ def look(path: str) -> Picture:
     return picture
 
 
+def check_size(size: Size, picture: Picture):
+    """Raises DataError where annotation of this size is of neither form of the image."""
+    if size not in (picture.displayed, picture.stored):
+        (height, width), (rows, columns) = picture.displayed, size
+        raise DataError(f"the annotation of {picture.path} is for {columns} x {rows} pixels, the image has "
+                        f"{width} x {height}: was one of them resized?")
+
+
 def fit(mask: np.ndarray, picture: Picture, rules: Rules, tally: Tally) -> np.ndarray:
     """The mask [H, W] as training sees the image.
 
     Raises:
         DataError: the mask is of another size than the image.
     """
-    if mask.shape not in (picture.displayed, picture.stored):
-        (height, width), (rows, columns) = picture.displayed, mask.shape
-        raise DataError(f"the annotation of {picture.path} is for {columns} x {rows} pixels, the image has "
-                        f"{width} x {height}: was one of them resized?")
+    check_size(mask.shape, picture)
     if picture.orientation == 1:
         return mask
     tells = picture.displayed != picture.stored

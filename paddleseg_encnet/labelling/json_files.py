@@ -18,7 +18,7 @@ def read(path: str) -> dict:
         with open(path, encoding="utf-8-sig") as file:
             value = json.load(file)
     except UnicodeDecodeError:
-        raise DataError(f"{path} is no JSON: it is no text") from None
+        raise DataError(f"{path} is no JSON: it is no text in UTF-8") from None
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except RecursionError:

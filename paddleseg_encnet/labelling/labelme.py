@@ -97,7 +97,7 @@ def shapes_of(content: dict, path: str, size: Optional[Size], tally: Tally) -> L
     found = []
     for i, shape in enumerate(content["shapes"]):
         where = f"{path}, shape {i}"
-        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"].strip():
             raise DataError(f"{where}: it is no object with a text `label`")
         kind, label = shape.get("shape_type") or "polygon", shape["label"].strip()
         if kind in NO_AREA or kind == "polygon" and len(shape.get("points") or []) < 3:

@@ -6,7 +6,7 @@ import numpy as np
 
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling import classes as labels
-from paddleseg_encnet.labelling.images import Size, look, unannotated
+from paddleseg_encnet.labelling.images import Size, check_size, look, unannotated
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Rules, Tally
 
 
@@ -64,7 +64,9 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
 
     def item(one: Annotated) -> Item:
         def draw():
-            size = one.size or look(one.image).annotated(rules)
+            picture = look(one.image)
+            size = one.size or picture.annotated(rules)
+            check_size(size, picture)       # before memory is taken for a size that a file made up
             return compose(one, size, classes, background, rules, tally)
         return Item(one.name, one.image, draw, one.split)
 

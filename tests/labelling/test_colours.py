@@ -85,9 +85,9 @@ def test_colours_that_jpeg_moved(tmp_path, convert):
     folder = tmp_path / "project"
     written = projects.colours(folder, ending=".jpg")
     table = np.array(list(projects.COLORS.values()))
-    with pytest.raises(SystemExit, match=r"0.jpg: \d+ pixels in \d+ colours, most of them \(.*\), that the table does "
-                                         r"not have; the nearest, off by \d+, is .*add --tolerance \d+ \(JPEG and resi"
-                                         "zing change colours\\), or --unknown ignore"):
+    words = r"0.jpg: \d+ pixels in \d+ colours, most of them \(.*\), which the table does not have; the nearest, off " \
+            r"by \d+, is .*add --tolerance 32, which takes \d\d% of them for the class near them, and --unknown ignore"
+    with pytest.raises(SystemExit, match=words):
         convert(folder)
     assert not (tmp_path / "own").exists()
     printed = convert(folder, "--tolerance", 40, "--unknown", "ignore")
@@ -111,7 +111,8 @@ def test_colour_of_no_class(tmp_path, project, convert):
     pixels = np.asarray(Image.open(folder / "masks" / "1.png")).copy()
     pixels[0, :5] = 255
     Image.fromarray(pixels).save(folder / "masks" / "1.png")
-    with pytest.raises(SystemExit, match=r"1.png: 5 pixels in 1 colours, most of them \(255, 255, 255\), that the"):
+    with pytest.raises(SystemExit, match=r"1.png: 5 pixels in 1 colours, most of them \(255, 255, 255\), which the "
+                                         "table does not have.*--tolerance 32, which takes 0% of them"):
         convert(folder)
     printed = convert(folder, "--unknown", "ignore")
     assert "1 x masks with colours that the table does not have: ignored (255)\n" in printed
@@ -135,6 +136,16 @@ def test_suffix(tmp_path, project, convert):
     for path in list((folder / "masks").iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
     convert(folder, "--mask_suffix", "_mask")
+    assert np.array_equal(mask(tmp_path / "own", "2"), written["2"])
+
+
+def test_masks_among_the_images(tmp_path, project, run_tool, capsys):
+    folder, written = project
+    for path in list((folder / "masks").iterdir()):
+        path.rename(folder / "photos" / f"{path.stem}_mask.png")
+    run_tool("convert_labels", "colours", folder / "photos", "--images", folder / "photos", "--table",
+             folder / "labelmap.txt", "--mask_suffix", "_mask", "--save_dir", tmp_path / "own")
+    assert "nothing was left to be decided" in capsys.readouterr().out
     assert np.array_equal(mask(tmp_path / "own", "2"), written["2"])
 
 
