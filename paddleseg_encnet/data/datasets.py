@@ -198,8 +198,9 @@ class Checked(paddle.io.Dataset):
             mask = np.asarray(sample["label"])
             if mask.ndim == 3 and mask.shape[0] == 1:     # PaddleSeg adds an axis in mode "val"
                 mask = mask[0]
-            # An evaluated label keeps its size; then the image's own size is what the first resizing remembered.
-            history = sample.get("trans_info") or []
+            # An evaluated label keeps its size; then the image's own size is what the first resizing remembered. One to
+            # train on is resized with the image.
+            history = [] if "label" in sample.get("gt_fields", ()) else sample.get("trans_info") or []
             check_mask(mask, tuple(history[0][1]) if history else sample["img"].shape[-2:], label)
         return sample
 

@@ -37,17 +37,24 @@ class Split:
     def lines(self) -> List[str]:
         """The report."""
         lines = [f"{self.name}: {self.looked_at}, {'found:' if self.findings else 'nothing wrong'}"]
-        for kind, finding in self.findings.items():
-            lines.append(f"  {finding.count} x {kind}")
-            lines += [f"      {example}" for example in finding.examples]
-            if finding.count > len(finding.examples):
-                lines.append(f"      and {finding.count - len(finding.examples)} more")
-            if finding.hint:
-                lines.append(f"      hint: {finding.hint}")
+        lines += listing(self.findings)
         if self.passed_over:
             lines.append(f"  {len(self.passed_over)} pictures are passed over, as the data set takes other endings; "
                          f"the first: {self.passed_over[0]}")
         return lines
+
+
+def listing(findings: Dict[str, Finding]) -> List[str]:
+    """Each kind with its count, its examples and its hint."""
+    lines = []
+    for kind, finding in findings.items():
+        lines.append(f"  {finding.count} x {kind}")
+        lines += [f"      {example}" for example in finding.examples]
+        if finding.count > len(finding.examples):
+            lines.append(f"      and {finding.count - len(finding.examples)} more")
+        if finding.hint:
+            lines.append(f"      hint: {finding.hint}")
+    return lines
 
 
 def kinds(splits: List[Split]) -> str:
