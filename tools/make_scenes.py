@@ -28,7 +28,8 @@ def main(args):
     progress.close()
     root, config = args.save_dir, "--config encnet_quick_start --do_eval"
     if os.path.normpath(root) != os.path.normpath(DEFAULT):
-        config += " --opts" + "".join(f" {shlex.quote(f'{part}_dataset.dataset_root={root}')}" for part in ("train", "val"))
+        quoted = shlex.quote(root)
+        config += f" --opts train_dataset.dataset_root={quoted} val_dataset.dataset_root={quoted}"
     print(f"{'Drew' if drawn else 'Found'} {args.train} scenes to train and {args.val} to validate on in {root}; "
           f"train on them: {command('train')} {config}")
 
