@@ -15,7 +15,8 @@ from paddleseg_encnet.data.reading import DataError
 
 
 def flags():
-    flags = cli.parser("Looks at every image and label that a config names; exit code 1 if something is wrong")
+    flags = cli.parser("Looks at every image and label that a config names; exit code 1 if something is wrong",
+                       "--config encnet_quick_start --num_workers 2")
     flags.add_argument("--save_dir", default="output/data", help="folder for class_histogram.png")
     return flags
 

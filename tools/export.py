@@ -1,6 +1,5 @@
 """Exports weights:  python tools/export.py --config CONFIG --model_path WEIGHTS --save_dir output/inference_model"""
 
-import argparse
 import os
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
@@ -20,7 +19,8 @@ from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
-    flags = argparse.ArgumentParser(description="Model export")
+    flags = cli.bare_parser("Model export", "--config encnet_quick_start --save_dir output/export\n"
+                            "--model_path output/best_model/model.pdparams")
     flags.add_argument("--config", required=True, help="YAML file that names model and validation transforms")
     flags.add_argument("--model_path", required=True, help="weights to export")
     flags.add_argument("--save_dir", default="./output/inference_model", help="folder for the export")
@@ -33,7 +33,6 @@ def flags():
                        "folder or a list, to calibrate on")
     flags.add_argument("--verify", metavar="IMAGE", help="compare each exported form with the live network on an image")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 

@@ -36,7 +36,9 @@ def boolean(text: str) -> bool:
 
 
 def flags():
-    flags = argparse.ArgumentParser(description="Inference with an exported model")
+    flags = cli.bare_parser("Inference with an exported model",
+                            "--config output/export/deploy.yaml --save_dir output/masks\n"
+                            "--image_path data/scenes/leftImg8bit/val")
     flags.add_argument("--config", required=True, help="deploy.yaml of the export")
     flags.add_argument("--image_path", required=True, help="an image, a folder, or a text file with a path a line")
     flags.add_argument("--save_dir", default="./output", help="folder for the pictures; pixel values are class ids")
@@ -46,7 +48,7 @@ def flags():
     flags.add_argument("--backend", default="paddle", choices=["paddle", "onnx"],
                        help="Paddle Inference or ONNX Runtime")
     flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"],
-                       help="fp16: Paddle Inference on a GPU; int8: ONNX Runtime, what export.py --int8 wrote")
+                       help="fp16: Paddle Inference on a GPU; int8: ONNX Runtime, what export --int8 wrote")
     flags.add_argument("--cpu_threads", type=int, default=cpu.cpu_count(), help="default: all cores")
     flags.add_argument("--enable_mkldnn", type=boolean, default=True, metavar="True|False",
                        help="let Paddle Inference use oneDNN on the CPU (default: True)")
@@ -54,7 +56,6 @@ def flags():
                        help=f"run the first batch {WARM_UP} times before time is taken, and say more of it")
     flags.add_argument("--print_detail", type=boolean, default=False, metavar="True|False",
                        help="let the runtime print what it does")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 

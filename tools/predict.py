@@ -21,22 +21,22 @@ from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
-    flags = cli.parser("Model prediction")
+    flags = cli.parser("Model prediction", "--config encnet_quick_start --model_path output/best_model/model.pdparams\n"
+                       "--image_path data/scenes/leftImg8bit/val")
     flags.add_argument("--model_path", required=True, help="weights to predict with")
-    flags.add_argument("--image_path", required=True, help="an image, a folder, a video, the number of a webcam, or a "
-                       "text file with an image a line, and its label behind it if there is one")
+    flags.add_argument("--image_path", required=True, help="an image, a folder, a video, a webcam's number, or a list: "
+                       "a text file with an image a line, and its label behind it")
     flags.add_argument("--save_dir", default="./output/result", help="folder for the pictures")
-    flags.add_argument("--save", nargs="+", choices=list(outputs.FOLDERS), help="pictures to save, each kind in a "
-                       "folder of its own (default: overlay palette, as PaddleSeg)")
+    flags.add_argument("--save", nargs="+", choices=list(outputs.FOLDERS), metavar="KIND",
+                       help=f"pictures to save: {', '.join(outputs.FOLDERS)} (default: overlay palette)")
     flags.add_argument("--alpha", type=float, default=0.4, help="weight of the colours in overlays, 0 to 1")
     flags.add_argument("--min_conf", type=float, default=0.0, metavar="T",
-                       help="pixels whose class has a probability below T become 255, unknown")
-    flags.add_argument("--palette", choices=sorted(PALETTES), help="names and colours of this data set's classes "
-                       "(default: those of the config's)")
-    flags.add_argument("--custom_color", nargs="+", type=int, metavar="VALUE", help="R G B of class 0, of class 1, ...")
+                       help="classes of a probability below T become 255")
+    flags.add_argument("--palette", choices=sorted(PALETTES), metavar="SET", help="names and colours of another "
+                       f"data set: {', '.join(sorted(PALETTES))}")
+    flags.add_argument("--custom_color", nargs="+", type=int, metavar="V", help="R G B of class 0, of class 1, ...")
     flags.add_argument("--device_id", type=int, default=0, help="which device of that kind")
-    flags.add_argument("--max_frames", type=int, default=0, metavar="N", help="frames to take from a webcam (default: "
-                       "until Ctrl-C)")
+    flags.add_argument("--max_frames", type=int, default=0, metavar="N", help="of a webcam; else until Ctrl-C")
     cli.add_inference_flags(flags, "aug_pred")
     return flags
 

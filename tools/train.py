@@ -11,6 +11,7 @@ from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data import checks
+from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import dashboard, recipe
 from paddleseg_encnet.training.loop import Schedule, train
@@ -18,19 +19,18 @@ from paddleseg_encnet.weights import checkpoint, download
 
 
 def flags():
-    flags = cli.parser("Model training")
+    flags = cli.parser("Model training", "--config encnet_quick_start --do_eval --use_vdl --device cpu")
     cli.add_training_flags(flags, "./output", save_interval=1000, log_iters=10, keep_checkpoint_max=5)
     flags.add_argument("--do_eval", action="store_true", help="evaluate at each save")
     flags.add_argument("--use_ema", action="store_true", help="keep a moving average of the weights too")
-    flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: of the network's `pretrained:` "
-                       "weights take what fits, for instance all but the classifier of other classes")
+    flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: take what fits of `pretrained:`")
     flags.add_argument("--early_stop_intervals", type=int, help="evaluations without a better mIoU before stopping")
     flags.add_argument("--amp_level", default="O1", choices=["O1", "O2"], help="level of mixed precision")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
     flags.add_argument("--repeats", type=int, default=1, help="times that an epoch goes through the data")
     flags.add_argument("--to_static_training", action="store_true", help="train the model as a static graph")
     flags.add_argument("--no_data_check", action="store_true", help="start without a quick look at the data")
-    flags.add_argument("--profiler_options", help="see paddleseg/utils/train_profiler.py")
+    flags.add_argument("--profiler_options", metavar="TEXT", help="see paddleseg/utils/train_profiler.py")
     return flags
 
 
@@ -38,7 +38,7 @@ def main(args):
     builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
     config = builder.config
     if config.dic["model"]["type"] == "CifarResNet":
-        raise ValueError(f"{args.config} is a classifier of images; train it with tools/train_cifar.py")
+        raise ValueError(f"{args.config} is a classifier of images; train it with {command('train_cifar')}")
     cli.set_data_format(config, args.data_format)
     pretrained = cli.take_pretrained(config)
     utils.show_env_info()

@@ -16,7 +16,8 @@ from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
-    flags = cli.parser("Model evaluation")
+    flags = cli.parser("Model evaluation",
+                       "--config encnet_quick_start --model_path output/best_model/model.pdparams")
     flags.add_argument("--model_path", required=True, help="weights to evaluate")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
     flags.add_argument("--save_json", metavar="FILE", help="write all scores and the confusion matrix")

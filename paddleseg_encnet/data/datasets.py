@@ -18,6 +18,7 @@ from paddleseg_encnet.data.reading import DataError, check_mask, missing
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.pictures.palettes import PALETTES, fitting
 from paddleseg_encnet.registry import register
+from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.forking import frozen_garbage
 from paddleseg_encnet.runtime.stopping import protect_reader
 
@@ -213,7 +214,7 @@ class Checked(paddle.io.Dataset):
             seen = {0, *np.unique(label).tolist()}      # another crop may well have 0
             cause = likely_cause(values.tolist(), seen, classes, ignored, type(self.dataset).__name__, [path])
             raise DataError(f"the label {path} has {wrong.sum()} pixels with value {few}: {allowed(classes, ignored)}. "
-                            f"Likely: {cause}. tools/check_data.py looks at all labels")
+                            f"Likely: {cause}. {command('check_data')} looks at all labels")
 
 
 # Key of a sample or batch that could not be read. Its value is text as an array of bytes: arrays are what passes from

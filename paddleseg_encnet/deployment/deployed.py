@@ -87,8 +87,8 @@ def paddle_inference(model: str, params: str, device: str, precision: str, threa
         cpu.import_paddle()
         from paddle import inference
     except ImportError as error:
-        raise ValueError(f"Paddle Inference does not load ({error}); pip install paddlepaddle, or --backend onnx") \
-            from error
+        raise ValueError(f"Paddle Inference does not load ({error}); pip install "
+                         "\"paddleseg_encnet[cpu]\" or \"[gpu]\", or --backend onnx") from error
     if precision == "fp16" and device == "cpu":
         raise ValueError("--precision fp16 is for a GPU; on the CPU there are fp32 and int8")
     config = inference.Config(model, params)
@@ -122,7 +122,8 @@ def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -
     try:
         import onnxruntime
     except ImportError as error:
-        raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime") from error
+        raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or all that "
+                         "exports need: pip install \"paddleseg_encnet[onnx]\"") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 1 if verbose else 3
