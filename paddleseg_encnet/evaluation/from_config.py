@@ -12,10 +12,12 @@ from paddleseg_encnet.evaluation import confusion, report
 from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.evaluation.metrics import Scores
 from paddleseg_encnet.runtime.devices import Ranks, select_device
+from paddleseg_encnet.runtime.errors import unwrapped
 from paddleseg_encnet.runtime.writing import check_place, write
 from paddleseg_encnet.weights import checkpoint
 
 
+@unwrapped
 def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], *, device: Optional[str] = None,
           num_workers: int = 0, opts: Optional[Sequence[str]] = None, data_format: str = "NCHW",
           save_json: Optional[str] = None, save_csv: Optional[str] = None, save_confusion: Optional[str] = None,

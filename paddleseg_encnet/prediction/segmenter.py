@@ -22,6 +22,7 @@ from paddleseg_encnet.prediction.outputs import Predicted, Style
 from paddleseg_encnet.prediction.predictor import Predictor, mask_type, probability_of_the_largest, style_of
 from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.runtime.devices import on_device
+from paddleseg_encnet.runtime.errors import unwrapped
 from paddleseg_encnet.weights import checkpoint
 
 ImageLike = Union[str, os.PathLike, np.ndarray, Image.Image]
@@ -92,6 +93,7 @@ class Segmenter:
         TypeError: no argument has that name; an image is none of these, or an array of other numbers than uint8.
     """
 
+    @unwrapped
     def __init__(self, config: Union[str, os.PathLike], weights: Optional[Union[str, os.PathLike]] = None,
                  device: Optional[str] = None, opts: Optional[Sequence[str]] = None, **inference):
         config = os.fspath(config)

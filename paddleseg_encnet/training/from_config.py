@@ -12,11 +12,13 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet import cli
 from paddleseg_encnet.data import checks
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
+from paddleseg_encnet.runtime.errors import unwrapped
 from paddleseg_encnet.training import dashboard, loop, recipe
 from paddleseg_encnet.training.saving import Best
 from paddleseg_encnet.weights import checkpoint, download
 
 
+@unwrapped
 def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "./output", *, do_eval: bool = False,
           device: Optional[str] = None, opts: Optional[Sequence[str]] = None, iters: Optional[int] = None,
           batch_size: Optional[int] = None, learning_rate: Optional[float] = None, scale_lr: bool = False,
