@@ -93,7 +93,7 @@ def written(run_tool, weights, tmp_path):
 
 def assert_equal(seen, expected):
     """To the last bit: it is the same network on the same pixels."""
-    assert len(np.unique(expected["ids"])) > 5, "an image of one class shows little"
+    assert len(np.unique(expected["ids"])) > 3, "an image of one class shows little"
     for name, found in (("ids", seen.ids), ("confidence", seen.confidence), ("overlay", seen.overlay())):
         np.testing.assert_array_equal(found, expected[name])
         assert found.dtype == np.uint8
@@ -236,8 +236,7 @@ def test_export_of_classes(exported, resizing, image, run_tool, tmp_path):
     np.testing.assert_array_equal(again.ids, seen.ids)
 
 
-@pytest.mark.parametrize("output_op", ["none", "softmax"])
-@pytest.mark.parametrize("config", ["small_config", "resizing"])
+@pytest.mark.parametrize("config, output_op", [("resizing", "none"), ("small_config", "softmax")])
 def test_export_of_scores_is_the_live_network(exported, weights, image, config, output_op, request):
     config = request.getfixturevalue(config)
     live = Segmenter(config, weights, device="cpu")(image)
@@ -245,23 +244,19 @@ def test_export_of_scores_is_the_live_network(exported, weights, image, config, 
     np.testing.assert_array_equal(seen.image, live.image)
     np.testing.assert_array_equal(seen.style.colors, live.style.colors)
     assert len(np.unique(live.ids)) > 2 and seen.presence is None
-    # Paddle Inference sums in another order, so that a tie may go the other way and a rounding by one. Where there is a
-    # Resize, probabilities and logits are not the same thing to resize.
-    resized = output_op == "softmax" and live.ids.shape != (48, 96) and "resizing" in str(config)
-    assert (seen.ids == live.ids).mean() > (0.98 if resized else 0.999)
-    assert np.abs(seen.confidence.astype(int) - live.confidence).max() <= (30 if resized else 1)
+    # Paddle Inference sums in another order, so that a tie may go the other way and a rounding by one.
+    assert (seen.ids == live.ids).mean() > 0.999
+    assert np.abs(seen.confidence.astype(int) - live.confidence).max() <= 1
 
 
 def test_export_of_a_fixed_batch_and_size(exported, small_config, segmenter, image, pixels):
-    fixed = Segmenter(exported(small_config, "--input_shape", 2, 3, 64, 128))
+    folder = exported(small_config, "--input_shape", 2, 3, 64, 128)
+    fixed = Segmenter(folder)
     assert (fixed(image).ids == segmenter(image).ids).mean() > 0.999
     with pytest.raises(ValueError, match="image 1 of the list comes to the network as 100 x 64, but that was"):
         fixed([pixels, pixels[:, :100]])
 
-
-def test_export_that_names_no_classes(exported, small_config, image):
-    """As PaddleSeg's own tool writes it."""
-    folder = exported(small_config)
+    # PaddleSeg's own export names no classes.
     content = yaml.safe_load((folder / "deploy.yaml").read_text())
     del content["Deploy"]["class_names"], content["Deploy"]["palette"]
     (folder / "deploy.yaml").write_text(yaml.safe_dump(content))
@@ -389,7 +384,7 @@ def test_page_runs_from_its_first_line_to_its_last(small_config, scenes, run_too
     assert text.count("iters=100, ") == 1
     text = text.replace("iters=100, ", "iters=2, device='cpu', ")
     space = {}
-    for code, command in re.findall(r"```python\n(.*?)```|^    (python tools/(?:.*\\\n)*.*)$", text, re.S | re.M):
+    for code, command in re.findall(r"```python\n([^`]*)```|^    (python tools/(?:.*\\\n)*.*)$", text, re.M):
         if code:
             exec(code, space)
         elif "make_scenes" not in command:
