@@ -70,6 +70,26 @@ def add_inference_flags(flags: argparse.ArgumentParser, augment: str):
     flags.add_argument("--stride", nargs=2, type=int, metavar=("W", "H"), help="step from window to window")
 
 
+def inference_args(augment: str, given: dict) -> argparse.Namespace:
+    """What add_inference_flags() parses, from the keywords of a call in Python: those `given`, else the defaults.
+
+    Raises:
+        TypeError: there is no such flag.
+    """
+    flags = argparse.ArgumentParser()
+    add_inference_flags(flags, augment)
+    known = vars(flags.parse_args([]))
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise TypeError(f"there is no argument {unknown[0]}; of inference there are {', '.join(known)}")
+    return argparse.Namespace(**{**known, **given})
+
+
+def keywords(args: argparse.Namespace) -> dict:
+    """A tool's flags as arguments of the function that it calls."""
+    return {name: value for name, value in vars(args).items() if name != "debug"}
+
+
 def test_options(config: Config, args=None) -> dict:
     """Arguments of evaluate() and predict(): `test_config` of the config, overruled by the inference flags."""
     options = dict(config.test_config)
@@ -96,6 +116,8 @@ def set_data_format(config: Config, data_format: str):
     """Channels last, which PaddleSeg has for one model."""
     if data_format == "NCHW":
         return
+    if data_format != "NHWC":
+        raise ValueError(f"data_format is NCHW or NHWC, got {data_format!r}")
     if config.dic["model"]["type"] != "DeepLabV3P":
         raise ValueError(f"--data_format {data_format} is for DeepLabV3P only, not for {config.dic['model']['type']}")
     for part in (config.dic["model"], config.dic["model"]["backbone"], *config.dic["loss"]["types"]):

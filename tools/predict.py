@@ -7,13 +7,11 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 # isort: split
 
-import numpy as np
 from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.data.datasets import names_of_classes
-from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
+from paddleseg_encnet.pictures.palettes import PALETTES
 from paddleseg_encnet.prediction import inputs, outputs, predictor
 from paddleseg_encnet.prediction.video import predict_camera, predict_video
 from paddleseg_encnet.runtime.devices import Ranks, select_device
@@ -53,7 +51,7 @@ def main(args):
     cli.leave_out_pretrained(builder.config)
     config = builder.config
     options = cli.test_options(config, args)
-    style = style_of(config, args, config.test_config.get("custom_color"))
+    style = predictor.style_of(config, args.palette, args.custom_color, args.alpha)
     if (video or camera) and set(args.save or ["overlay"]) != {"overlay"}:
         raise ValueError("of a video only the overlay is saved; leave --save out")
     kinds = args.save or outputs.DEFAULT
@@ -85,20 +83,6 @@ def main(args):
     dataset = config.val_dataset_cfg
     predictor.predict(network, images, root, args.save_dir, style, kinds, labels,
                       predictor.VALUE_OF_CLASS_0.get(dataset.get("type"), 0), dataset.get("ignore_index", 255))
-
-
-def style_of(config, args, custom_color) -> outputs.Style:
-    """Names and colours of the classes, from the flags, else the config."""
-    dataset = config.val_dataset_cfg
-    classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
-    palette = fitting(PALETTES.get(args.palette or dataset.get("type")), classes)
-    if args.palette and palette is None:
-        raise ValueError(f"--palette {args.palette} has {len(PALETTES[args.palette])} classes, the network {classes}")
-    ids = np.iinfo(predictor.mask_type(classes))
-    colors = color_table(palette, args.custom_color or custom_color, size=ids.max + 1)
-    names = list(palette) if args.palette else names_of_classes(dataset.get("type"), classes,
-                                                                dataset.get("dataset_root"))
-    return outputs.Style(names, colors, args.alpha)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,10 @@ class Images:
             OSError, ValueError: the image can't be read, or does not have the size that the network was exported for.
         """
         with open(path, "rb") as file:
-            image = decode(file.read(), str(path))
+            return self.prepare_pixels(decode(file.read(), str(path)), str(path))
+
+    def prepare_pixels(self, image: np.ndarray, where: str) -> Tuple[np.ndarray, List[tuple]]:
+        """`prepare` for an image as OpenCV reads it, uint8 [H, W, 3], BGR; `where` is what an error calls it."""
         image = cv2.cvtColor(image.astype("float32"), cv2.COLOR_BGR2RGB)
         history = []
         for name, transform, options in self.transforms:
@@ -176,23 +179,29 @@ class Images:
         image = np.ascontiguousarray(image.transpose(2, 0, 1))
         wanted = self.input_shape
         if any(side not in (-1, own) for side, own in zip(wanted[1:], image.shape)):
-            raise ValueError(f"{path} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
+            raise ValueError(f"{where} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
                              f"exported for {wanted[3]} x {wanted[2]} (width x height); export it without "
                              "--input_shape, or with a Resize among the validation transforms")
         return image, history
 
     def finish(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
         """The network's output for one image, classes [H, W] or scores [C, H, W] -> classes in the image's own size,
-        [H, W] uint8. Scores are resized bilinearly, classes take the nearest."""
+        [H, W] uint8."""
+        output = self.in_own_size(output, history)
+        return (output.argmax(2) if output.ndim == 3 else output).astype("uint8")
+
+    def in_own_size(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
+        """The network's output for one image in that image's own size: classes [H, W] uint16, which take the nearest,
+        or scores [H, W, C] float32, which are resized bilinearly."""
         scores = output.ndim == 3
-        output = output.transpose(1, 2, 0) if scores else output.astype("uint8")
+        output = output.transpose(1, 2, 0) if scores else output.astype("uint16")
         for undo, (height, width) in reversed(history):
             if undo == "crop":
                 output = output[:height, :width]
             else:
                 output = cv2.resize(output, (width, height),
                                     interpolation=cv2.INTER_LINEAR if scores else cv2.INTER_NEAREST)
-        return output.argmax(2).astype("uint8") if scores else output
+        return output
 
     def palette(self) -> List[int]:
         """R, G, B of class 0, of class 1, ...; 768 numbers. Hues where the export has no colours."""

@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import paddle
 from paddleseg.core import infer
+from paddleseg.cvlibs import Config
 from paddleseg.transforms import Compose, Normalize
 from paddleseg.utils import logger
 
+from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
 from paddleseg_encnet.evaluation import sliding
+from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.prediction import outputs
 from paddleseg_encnet.prediction.inputs import output_names
 from paddleseg_encnet.prediction.outputs import Predicted, Style
@@ -106,6 +109,28 @@ class Predictor:
 def mask_type(num_classes: int) -> type:
     """The smallest type of number that holds the class ids and one more, for what is unknown."""
     return np.uint8 if num_classes <= 255 else np.uint16
+
+
+def style_of(config: Config, palette: Optional[str] = None, custom_color: Optional[List[int]] = None,
+             alpha: float = Style.alpha) -> Style:
+    """Names and colours of a config's classes.
+
+    Args:
+        palette: name of the data set, in PALETTES, whose names and colours they have in place of the config's.
+        custom_color: R, G, B of class 0, of class 1, ...; the config's if None.
+
+    Raises:
+        ValueError: the palette is for another number of classes, or the colours are none.
+    """
+    dataset = config.val_dataset_cfg
+    classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
+    found = fitting(PALETTES.get(palette or dataset.get("type")), classes)
+    if palette and found is None:
+        raise ValueError(f"--palette {palette} has {len(PALETTES[palette])} classes, the network {classes}")
+    colors = color_table(found, custom_color or config.test_config.get("custom_color"),
+                         size=np.iinfo(mask_type(classes)).max + 1)
+    names = list(found) if palette else names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))
+    return Style(names, colors, alpha)
 
 
 def probability_of_the_largest(logits: np.ndarray) -> np.ndarray:
