@@ -13,19 +13,18 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 from paddleseg_encnet import cli
 from paddleseg_encnet.labelling import cityscapes, coco, colours, convert, labelme, published
 from paddleseg_encnet.labelling.project import Rules, Tally
+from paddleseg_encnet.runtime.commands import typed
 from paddleseg_encnet.runtime.progress import Progress
 
-TOOLS = os.path.dirname(os.path.abspath(__file__))
 # EncNet on EfficientNet-Lite0 from ImageNet weights, which a few images and a CPU can train.
-BASES = [os.path.join(os.path.dirname(TOOLS), "configs", "_base_", name)
-         for name in ("efficientnet_lite0.yml", "facade.yml", "encnet.yml")]
+BASES = ("efficientnet_lite0.yml", "facade.yml", "encnet.yml")
 
 
 def source(sources, name: str, what: str, annotations: str, example: str) -> argparse.ArgumentParser:
     """The parser of a source, with the flags that all have."""
     flags = sources.add_parser(
         name, help=what, description=f"{what[0].upper()}{what[1:]}.",
-        epilog=f"example:\n  python tools/convert_labels.py {name} {example}",
+        epilog=f"example:\n  {typed('convert_labels')} {name} {example}",
         usage=f"%(prog)s {annotations.split(':')[0]} --save_dir DIR [flags]",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=80))
     flags.add_argument("annotations", metavar=annotations.split(":")[0], help=annotations.split(": ", 1)[1])
@@ -70,7 +69,7 @@ def flags():
         description="From a labelling tool's files to masks of class ids, with lists that PaddleSeg's\nDataset reads "
                     "and a config to start from. Flags of each source: SOURCE --help",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=80),
-        epilog="example:\n  python tools/convert_labels.py labelme photos --save_dir data/own")
+        epilog=f"example:\n  {typed('convert_labels')} labelme photos --save_dir data/own")
     sources = flags.add_subparsers(dest="source", metavar="SOURCE", required=True)
 
     one = source(sources, "labelme", "labelme's JSON files", "FOLDER: with the .json files",
@@ -138,13 +137,14 @@ def main(args):
 
     project = read(args, decided, tally)
     own = args.split is None and all(item.split for item in project.items)
+    bases = [cli.find_config(args.base)] if args.base else [os.path.join(cli.configs_folder(), "_base_", name)
+                                                            for name in BASES]
     try:
-        converted = convert.convert(project, args.save_dir, [args.base] if args.base else BASES, decided, tally,
-                                    args.split, args.seed, advance)
+        converted = convert.convert(project, args.save_dir, bases, decided, tally, args.split, args.seed, advance)
     finally:
         if progress is not None:
             progress.close()
-    print("\n".join(convert.summary(converted, args.save_dir, tally, args.split, args.seed, own, TOOLS)))
+    print("\n".join(convert.summary(converted, args.save_dir, tally, args.split, args.seed, own)))
 
 
 if __name__ == "__main__":

@@ -205,8 +205,8 @@ class Lookup:
             share = counts[~close & (distance <= NEAR)].sum() / counts[~close].sum()
             nearest = f"{self.names[near[most]]}, {tuple(self.colors[near[most]].tolist())}"
             raise DataError(f"{example}, which the table does not have; the nearest, off by {distance[most]}, is "
-                            f"{nearest}. Correct the table, or add --tolerance {NEAR}, which takes {share:.0%} of them for "
-                            "the class near them, and --unknown ignore, which makes others 255")
+                            f"{nearest}. Correct the table, or add --tolerance {NEAR}, which takes {share:.0%} of them "
+                            "for the class near them, and --unknown ignore, which makes others 255")
         tally.add("masks with colours that the table does not have: ignored (255)", example)
 
 

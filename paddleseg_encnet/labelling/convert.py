@@ -9,6 +9,7 @@ import numpy as np
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling import images, recipe, writing
 from paddleseg_encnet.labelling.project import IGNORED, Item, Project, Rules, Tally
+from paddleseg_encnet.runtime.commands import typed
 
 
 class Converted(NamedTuple):
@@ -80,13 +81,12 @@ def check(items: List[Item]):
         taken[path] = item.image
 
 
-def summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[float], seed: int, own: bool,
-            tools: str) -> List[str]:
+def summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[float], seed: int,
+            own: bool) -> List[str]:
     """What to print in the end; the last line trains.
 
     Args:
         own: whether the split is the source's.
-        tools: folder of train.py.
     """
     counts = {name: sum(pair.split == name for pair in converted.pairs) for name in ("train", "val")}
     how = "the source's own split" if own else f"--split {0.8 if split is None else split} --seed {seed}"
@@ -95,10 +95,5 @@ def summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[f
     lines += ["found and decided:", *tally.lines()] if tally.findings else ["nothing was left to be decided"]
     config = shlex.quote(os.path.join(save_dir, writing.CONFIG))
     output = shlex.quote(os.path.join("output", os.path.basename(os.path.abspath(save_dir))))
-
-    def tool(name):
-        path = os.path.join(tools, name)
-        inside = os.path.relpath(path)
-        return f"python {shlex.quote(path if inside.startswith(os.pardir) else inside)} --config {config}"
-    return [*lines, *converted.notes, "check it, then train:", f"  {tool('check_data.py')}",
-            f"  {tool('train.py')} --do_eval --use_vdl --save_dir {output}"]
+    return [*lines, *converted.notes, "check it, then train:", f"  {typed('check_data')} --config {config}",
+            f"  {typed('train')} --config {config} --do_eval --use_vdl --save_dir {output}"]

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 
 COMMAND = "paddleseg-encnet"
@@ -17,6 +18,16 @@ def command(tool: str) -> str:
     if started == COMMAND or not os.path.isfile(os.path.join(TOOLS, f"{tool}.py")):
         return f"{COMMAND} {tool.replace('_', '-')}"
     return f"tools/{tool}.py"
+
+
+def typed(tool: str) -> str:
+    """The same as one types it from here: python tools/train.py, with the whole path outside the checkout."""
+    called = command(tool)
+    if called.startswith(COMMAND):
+        return called
+    path = os.path.join(TOOLS, f"{tool}.py")
+    inside = os.path.relpath(path)
+    return f"python {shlex.quote(path if inside.startswith(os.pardir) else inside)}"
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
