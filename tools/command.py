@@ -53,9 +53,8 @@ def main(arguments: Optional[List[str]] = None):
             raise
         sys.exit(f"error: {NAME} {name} does not start: {error}{advice(error)}")
     from paddleseg_encnet import cli  # the tool has imported it, its own way
-    flags = tool.flags()
-    flags.prog = f"{NAME} {name}"
-    cli.run(tool.main, flags, arguments[1:])
+    sys.argv[0] = f"{NAME} {name}"          # what parsers, and the messages that name a command, take for the program
+    cli.run(tool.main, tool.flags(), arguments[1:])
 
 
 def advice(error: ImportError) -> str:

@@ -14,8 +14,7 @@ HELP_COLUMN = 29
 def command(tool: str) -> str:
     """What calls a tool from here, of which the name of its file is given: tools/check_data.py in a checkout,
     paddleseg-encnet check-data for who started that command, or installed a wheel."""
-    started = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    if started == COMMAND or not os.path.isfile(os.path.join(TOOLS, f"{tool}.py")):
+    if sys.argv[0].startswith(f"{COMMAND} ") or not os.path.isfile(os.path.join(TOOLS, f"{tool}.py")):
         return f"{COMMAND} {tool.replace('_', '-')}"
     return f"tools/{tool}.py"
 

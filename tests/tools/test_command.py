@@ -207,8 +207,8 @@ def test_unknown_command(command, given, words):
 @pytest.mark.parametrize("name", TOOLS)
 def test_help_fits_a_screen_and_ends_with_an_example(name, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "argv", [f"paddleseg-encnet {name.replace('_', '-')}"])
     flags = tool(name).flags()
-    flags.prog = f"paddleseg-encnet {name.replace('_', '-')}"
     shown = flags.format_help()
     wrapped = [row for line in shown.splitlines() for row in textwrap.wrap(line, columns) or [""]]
     assert len(wrapped) <= 45
