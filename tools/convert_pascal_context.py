@@ -4,19 +4,16 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 # isort: split
 
-import argparse
-
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.context_labels import convert
 from paddleseg_encnet.runtime.progress import Progress
 
 
 def flags():
-    flags = argparse.ArgumentParser(description="Writes the published labels of PASCAL-Context as masks of the 59 "
-                                                "classes and background, and the lists of train and val")
+    flags = cli.bare_parser("Writes the published labels of PASCAL-Context as masks of the 59 classes and background,\n"
+                            "and the lists of train and val", "--labels trainval")
     flags.add_argument("--labels", required=True, help="folder of the published .mat files, trainval.tar.gz unpacked")
     flags.add_argument("--dataset_root", default="data/VOCdevkit/VOC2010", help="VOC2010 with JPEGImages and ImageSets")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 

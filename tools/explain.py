@@ -24,16 +24,18 @@ from paddleseg_encnet.pictures import page
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.prediction import inputs, predictor
 from paddleseg_encnet.runtime import writing
+from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.devices import select_device
 from paddleseg_encnet.runtime.progress import Progress
 from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
-    flags = cli.parser("Explains what an EncNet saw")
+    flags = cli.parser("Explains what an EncNet saw in an image, or what its codewords gather over many", "street.png\n"
+                       "--config encnet_quick_start --model_path output/best_model/model.pdparams")
     flags.add_argument("--model_path", required=True, help="weights to explain")
     flags.add_argument("image", nargs="?", help="an image; or a folder, or a text file with an image a line")
-    flags.add_argument("--image_path", help="the same, as tools/predict.py has it")
+    flags.add_argument("--image_path", help="the same, as predict has it")
     flags.add_argument("--save_dir", default="./output/explain", help="folder for the page")
     flags.add_argument("--label", metavar="FILE", help="label of the image; found by itself where the image is one of "
                        "the config's val_dataset")
@@ -43,7 +45,7 @@ def flags():
 
 def main(args):
     if bool(args.image) == bool(args.image_path):
-        raise ValueError("give one image, folder or list: tools/explain.py IMAGE, or --image_path IMAGE")
+        raise ValueError(f"give one image, folder or list: {command('explain')} IMAGE, or --image_path IMAGE")
     args.image_path = args.image_path or args.image
     builder = cli.build(args)
     cli.leave_out_pretrained(builder.config)
@@ -66,6 +68,8 @@ def main(args):
     explain.check_explainable(model, codewords=not single)
     checkpoint.load(model, args.model_path)
     logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")
+    if passed_over := inputs.passed_over(args.image_path):
+        logger.info(passed_over)
     if config.test_config.get("is_slide"):
         logger.info("The image goes through the network whole, not in the windows of test_config: each has a context "
                     "of its own")

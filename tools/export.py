@@ -1,6 +1,5 @@
 """Exports weights:  python tools/export.py --config CONFIG --model_path WEIGHTS --save_dir output/inference_model"""
 
-import argparse
 import os
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
@@ -8,18 +7,20 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 # isort: split
 
 import paddle
-from paddleseg.utils import get_image_list, logger
+from paddleseg.utils import logger
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.deployment.export import OUTPUT_OPS, export, verify
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
+from paddleseg_encnet.prediction import inputs
 from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
-    flags = argparse.ArgumentParser(description="Model export")
+    flags = cli.bare_parser("Model export", "--config encnet_quick_start --save_dir output/export\n"
+                            "--model_path output/best_model/model.pdparams")
     flags.add_argument("--config", required=True, help="YAML file that names model and validation transforms")
     flags.add_argument("--model_path", required=True, help="weights to export")
     flags.add_argument("--save_dir", default="./output/inference_model", help="folder for the export")
@@ -32,7 +33,6 @@ def flags():
                        "folder or a list, to calibrate on")
     flags.add_argument("--verify", metavar="IMAGE", help="compare each exported form with the live network on an image")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 
@@ -45,7 +45,9 @@ def main(args):
     for path in filter(None, (args.int8, args.verify)):
         if not os.path.exists(path):
             raise FileNotFoundError(f"there is no image {path}")
-    calibration = sorted(get_image_list(args.int8)[0]) if args.int8 else None
+    calibration = inputs.find_images(args.int8)[0] if args.int8 else None
+    if passed_over := inputs.passed_over(args.int8 or ""):
+        logger.info(passed_over)
     network = builder.model
     checkpoint.load(network, args.model_path)
     export(network, args.save_dir, described(config), args.output_op, args.input_shape, args.onnx, calibration)

@@ -3,7 +3,6 @@
 Whatever takes weights takes the file too, and computes in float32. It is half as large.
 """
 
-import argparse
 import os
 
 import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
@@ -17,10 +16,10 @@ from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
-    flags = argparse.ArgumentParser(description="Write weights in half precision")
+    flags = cli.bare_parser("Write weights in half precision, for sharing",
+                            "output/best_model/model.pdparams --output model.safetensors")
     flags.add_argument("weights", help="weights file of Paddle, PyTorch or safetensors")
     flags.add_argument("--output", required=True, help="safetensors file to write")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 

@@ -4,7 +4,6 @@ Of an EncNet it writes model.pdparams (or model.safetensors) and model.yml, whic
 an EfficientNet-Lite alone backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
 """
 
-import argparse
 import copy
 import dataclasses
 import os
@@ -21,7 +20,6 @@ from paddleseg_encnet import cli
 from paddleseg_encnet.runtime.writing import write
 from paddleseg_encnet.weights import checkpoint, codebases, convert, download, sources
 
-CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs", "_base_")
 # Number of classes -> the data set that has so many here.
 DATASETS = {11: "camvid.yml", 19: "cityscapes.yml", 21: "pascal_voc12aug.yml", 59: "pascal_context.yml",
             150: "ade20k.yml"}
@@ -31,7 +29,8 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def flags():
-    flags = argparse.ArgumentParser(description="Import weights of another codebase")
+    flags = cli.bare_parser("Import weights of another codebase", "--output_dir output/imported\n"
+                            "encnet_r50-d8_512x1024_80k_cityscapes_20200622_003554-fc5c5624.pth")
     flags.add_argument("checkpoint", help="weights of PyTorch-Encoding, mmsegmentation, torchvision, timm or PaddleSeg")
     flags.add_argument("--output_dir", required=True, help="folder for the weights and their config")
     flags.add_argument("--format", default="pdparams", choices=["pdparams", "safetensors"], help="of the weights")
@@ -39,7 +38,6 @@ def flags():
                        "set that has as many classes")
     flags.add_argument("--align_corners", choices=["True", "False"], help="how the network resizes, where the file "
                        "does not say it; mmsegmentation's models of 769 x 769 need True")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 
@@ -69,15 +67,13 @@ def main(args):
 
 def complete_config(model: dict, source: sources.Source, base: str, notes: list) -> dict:
     """A config for this network on the data of `base`, or of what has as many classes; adds to `notes`."""
-    if base is not None and not os.path.isfile(base):
-        raise FileNotFoundError(f"there is no config {base}")
     known = DATASETS.get(source.num_classes)
-    config = {**parse_from_yaml(base or os.path.join(CONFIGS, known or DATASETS[19])), "model": model}
+    config = {**parse_from_yaml(cli.find_config(base) if base else shipped(known or DATASETS[19])), "model": model}
     if base is None and known is None:
         set_placeholders(config, source.num_classes)
         notes.append(f"no data set here has {source.num_classes} classes: in the config, replace {PLACEHOLDER} by a "
                      "folder with train.txt and val.txt, an image and its label a line")
-    losses = parse_from_yaml(os.path.join(CONFIGS, "encnet.yml"))["loss"]
+    losses = parse_from_yaml(shipped("encnet.yml"))["loss"]
     outputs = 2 + source.use_se_loss            # logits, auxiliary logits, presence logits
     config["loss"] = {key: values[:outputs] for key, values in losses.items()}
     if source.family != codebases.PADDLESEG:
@@ -86,6 +82,10 @@ def complete_config(model: dict, source: sources.Source, base: str, notes: list)
                 if transform["type"] == "Normalize":
                     transform.update(copy.deepcopy(IMAGENET))       # a shared list would be an anchor in the YAML
     return config
+
+
+def shipped(part: str) -> str:
+    return os.path.join(cli.configs_folder(), "_base_", part)
 
 
 def set_placeholders(config: dict, num_classes: int):

@@ -22,7 +22,7 @@ from PIL import Image  # noqa: E402
 
 from paddleseg_encnet import cli  # noqa: E402
 from paddleseg_encnet.deployment.deployed import Deployed  # noqa: E402
-from paddleseg_encnet.prediction.inputs import find_images  # noqa: E402
+from paddleseg_encnet.prediction import inputs as given  # noqa: E402
 from paddleseg_encnet.runtime import cpu  # noqa: E402
 from paddleseg_encnet.runtime.progress import Progress  # noqa: E402
 
@@ -36,7 +36,9 @@ def boolean(text: str) -> bool:
 
 
 def flags():
-    flags = argparse.ArgumentParser(description="Inference with an exported model")
+    flags = cli.bare_parser("Inference with an exported model",
+                            "--config output/export/deploy.yaml --save_dir output/masks\n"
+                            "--image_path data/scenes/leftImg8bit/val")
     flags.add_argument("--config", required=True, help="deploy.yaml of the export")
     flags.add_argument("--image_path", required=True, help="an image, a folder, or a text file with a path a line")
     flags.add_argument("--save_dir", default="./output", help="folder for the pictures; pixel values are class ids")
@@ -46,7 +48,7 @@ def flags():
     flags.add_argument("--backend", default="paddle", choices=["paddle", "onnx"],
                        help="Paddle Inference or ONNX Runtime")
     flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"],
-                       help="fp16: Paddle Inference on a GPU; int8: ONNX Runtime, what export.py --int8 wrote")
+                       help="fp16: Paddle Inference on a GPU; int8: ONNX Runtime, what export --int8 wrote")
     flags.add_argument("--cpu_threads", type=int, default=cpu.cpu_count(), help="default: all cores")
     flags.add_argument("--enable_mkldnn", type=boolean, default=True, metavar="True|False",
                        help="let Paddle Inference use oneDNN on the CPU (default: True)")
@@ -54,7 +56,6 @@ def flags():
                        help=f"run the first batch {WARM_UP} times before time is taken, and say more of it")
     flags.add_argument("--print_detail", type=boolean, default=False, metavar="True|False",
                        help="let the runtime print what it does")
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
 
 
@@ -62,7 +63,10 @@ def main(args):
     for name in ("batch_size", "cpu_threads"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    images, root, _ = find_images(args.image_path)
+    images, root, _ = given.find_images(args.image_path)
+    names = given.output_names(images, root)
+    for line in filter(None, (given.passed_over(args.image_path), given.kept_endings(names))):
+        print(line)
     os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
     cpu.prepare()
     deployed = Deployed(args.config, args.backend, args.precision, args.device, args.cpu_threads, args.enable_mkldnn,
@@ -80,7 +84,7 @@ def main(args):
             outputs = deployed.run(batch)
         for path, output, history in zip(paths, outputs, histories):
             with times.take("postprocess"):
-                save(deployed.finish(output, history), palette, args.save_dir, os.path.relpath(path, root))
+                save(deployed.finish(output, history), palette, args.save_dir, names[path])
             progress.advance()
     progress.close()
     print(f"{len(images)} pictures of classes in {args.save_dir}")

@@ -20,8 +20,9 @@ TEST_BATCH = 250
 
 
 def flags():
-    flags = cli.parser("Training of a classifier for CIFAR-10, evaluated on its test images at each save")
-    flags.add_argument("--data_file", help="path of cifar-10-python.tar.gz; the config's dataset_root if not given")
+    flags = cli.parser("Training of a classifier for CIFAR-10, evaluated on its test images at each save",
+                       "--config cifar10_encnet_32k128d --data_file cifar-10-python.tar.gz")
+    flags.add_argument("--data_file", help="cifar-10-python.tar.gz; else as the config says")
     flags.add_argument("--model_path", help="weights to evaluate, without training")
     # An epoch has 390 steps of the recipe's batch.
     cli.add_training_flags(flags, "./output/cifar10", save_interval=3900, log_iters=100, keep_checkpoint_max=2)

@@ -15,9 +15,10 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data import datasets
 from paddleseg_encnet.data.findings import Split
-from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note
+from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
 from paddleseg_encnet.data.looking import as_read, check_headers, look, look_at_all
 from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.errors import innermost
 from paddleseg_encnet.runtime.progress import Progress
 
@@ -30,6 +31,7 @@ def check(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
     for split in splits:
         if split.dataset is not None:
             check_list(split)
+            note_passed_over(split)
             count = len(split.dataset)
             note_all(split, range(count), num_workers)
             split.looked_at = f"{count} of {count} samples looked at"
@@ -58,7 +60,7 @@ def quick_check(builder: SegBuilder, with_val: bool, seconds: float = 1.0) -> di
             headers, samples = look_quickly(split, order, seconds)
             split.looked_at = f"{headers} of {len(order)} file headers and {samples} samples looked at"
             check_values(split)
-            logger.info(f"Data for {split.name}: {split.looked_at}; tools/check_data.py looks at all")
+            logger.info(f"Data for {split.name}: {split.looked_at}; {command('check_data')} looks at all")
     if len(splits) == 2 and all(split.dataset is not None for split in splits):
         both = {pair[0] for pair in splits[0].dataset.file_list} & {pair[0] for pair in splits[1].dataset.file_list}
         if both:
@@ -68,7 +70,8 @@ def quick_check(builder: SegBuilder, with_val: bool, seconds: float = 1.0) -> di
              + (f" (hint: {finding.hint})" if finding.hint else "")
              for split in splits for kind, finding in split.findings.items()]
     if found:
-        raise DataError("; ".join(found) + ". tools/check_data.py looks at all files; --no_data_check trains anyway")
+        raise DataError("; ".join(found) + f". {command('check_data')} looks at all files; "
+                        "--no_data_check trains anyway")
     return {split.name: split.dataset for split in splits}
 
 

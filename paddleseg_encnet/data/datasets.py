@@ -18,6 +18,7 @@ from paddleseg_encnet.data.reading import DataError, check_mask, missing
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.pictures.palettes import PALETTES, fitting
 from paddleseg_encnet.registry import register
+from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.forking import frozen_garbage
 from paddleseg_encnet.runtime.stopping import protect_reader
 
@@ -198,8 +199,9 @@ class Checked(paddle.io.Dataset):
             mask = np.asarray(sample["label"])
             if mask.ndim == 3 and mask.shape[0] == 1:     # PaddleSeg adds an axis in mode "val"
                 mask = mask[0]
-            # An evaluated label keeps its size; then the image's own size is what the first resizing remembered.
-            history = sample.get("trans_info") or []
+            # An evaluated label keeps its size; then the image's own size is what the first resizing remembered. One to
+            # train on is resized with the image.
+            history = [] if "label" in sample.get("gt_fields", ()) else sample.get("trans_info") or []
             check_mask(mask, tuple(history[0][1]) if history else sample["img"].shape[-2:], label)
         return sample
 
@@ -212,7 +214,7 @@ class Checked(paddle.io.Dataset):
             seen = {0, *np.unique(label).tolist()}      # another crop may well have 0
             cause = likely_cause(values.tolist(), seen, classes, ignored, type(self.dataset).__name__, [path])
             raise DataError(f"the label {path} has {wrong.sum()} pixels with value {few}: {allowed(classes, ignored)}. "
-                            f"Likely: {cause}. tools/check_data.py looks at all labels")
+                            f"Likely: {cause}. {command('check_data')} looks at all labels")
 
 
 # Key of a sample or batch that could not be read. Its value is text as an array of bytes: arrays are what passes from

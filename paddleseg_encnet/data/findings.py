@@ -29,6 +29,7 @@ class Split:
         self.no_class_in: List[str] = []                    # labels with values that are no class
         self.looked_at = "not looked at"
         self.digests: Dict[bytes, str] = {}                 # of the images' pixels
+        self.passed_over: List[str] = []                    # pictures where images are looked for, with other endings
 
     def add(self, kind: str, example: str, hint: str = ""):
         self.findings.setdefault(kind, Finding()).add(example, hint)
@@ -36,11 +37,31 @@ class Split:
     def lines(self) -> List[str]:
         """The report."""
         lines = [f"{self.name}: {self.looked_at}, {'found:' if self.findings else 'nothing wrong'}"]
-        for kind, finding in self.findings.items():
-            lines.append(f"  {finding.count} x {kind}")
-            lines += [f"      {example}" for example in finding.examples]
-            if finding.count > len(finding.examples):
-                lines.append(f"      and {finding.count - len(finding.examples)} more")
-            if finding.hint:
-                lines.append(f"      hint: {finding.hint}")
+        lines += listing(self.findings)
+        if self.passed_over:
+            lines.append(f"  {len(self.passed_over)} pictures are passed over, as the data set takes other endings; "
+                         f"the first: {self.passed_over[0]}")
         return lines
+
+
+def listing(findings: Dict[str, Finding]) -> List[str]:
+    """Each kind with its count, its examples and its hint."""
+    lines = []
+    for kind, finding in findings.items():
+        lines.append(f"  {finding.count} x {kind}")
+        lines += [f"      {example}" for example in finding.examples]
+        if finding.count > len(finding.examples):
+            lines.append(f"      and {finding.count - len(finding.examples)} more")
+        if finding.hint:
+            lines.append(f"      hint: {finding.hint}")
+    return lines
+
+
+def kinds(splits: List[Split]) -> str:
+    """How many kinds of fault the splits have, and each once, with the splits that have it."""
+    where: Dict[str, List[str]] = {}
+    for split in splits:
+        for kind in split.findings:
+            where.setdefault(kind, []).append(split.name)
+    told = ", ".join(f"{kind} ({' and '.join(names)})" for kind, names in where.items())
+    return f"{len(where)} kind{'s' * (len(where) > 1)} of fault: {told}"

@@ -2,11 +2,14 @@
 
 import os
 
+from PIL import Image
+
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.label_values import JPEG, ONLY_ZERO_AND_255, allowed, likely_cause, only_zero_and_255
 from paddleseg_encnet.data.looking import Look, no_class
 
 IN_BOTH = "images that are in train and in val"
+WITHOUT_LIST = ("CamVid", "Cityscapes", "ADE20K", "CocoStuff")
 NO_CLASS = "labels with values that are no class"
 
 
@@ -20,6 +23,19 @@ def check_list(split: Split):
         if stem(label) != stem(image) and stem(label) in image_of:
             split.add("labels of another image", f"{image} is paired with {label}",
                       "images and labels are paired by their position in two lists, and a file is missing")
+
+
+def note_passed_over(split: Split):
+    """Pictures among the images of a data set without a list, which does not take them: their endings are others."""
+    if type(split.dataset).__name__ not in WITHOUT_LIST:
+        return
+    images = [pair[0] for pair in split.dataset.file_list]
+    taken, pictures = {os.path.splitext(image)[1] for image in images}, Image.registered_extensions()
+    for folder in sorted({os.path.dirname(image) for image in images}):
+        for name in sorted(os.listdir(folder)):
+            ending = os.path.splitext(name)[1]
+            if ending.lower() in pictures and ending not in taken and not name.startswith("."):
+                split.passed_over.append(os.path.join(folder, name))
 
 
 def stem(path: str) -> str:
@@ -54,6 +70,10 @@ def check_values(split: Split):
         wrong = [value for value in split.pixels if no_class(value, split.dataset)]
         split.findings[NO_CLASS].hint = likely_cause(wrong, split.pixels, classes, ignored,
                                                      type(split.dataset).__name__, split.no_class_in)
+    elif classes == 1:
+        split.add("data sets of one class", f"num_classes is 1, and labels like {first} hold class 0 alone: there is "
+                  "nothing to learn, and every network scores 1",
+                  "what is not the class is one too: num_classes 2, with 0 for the background and 1 for the class")
     elif only_zero_and_255(split.pixels, classes, ignored):
         split.add("data sets with no label value but 0 and 255", f"labels like {first}", ONLY_ZERO_AND_255)
     elif set(split.pixels) == {ignored}:

@@ -17,7 +17,7 @@ from paddleseg.transforms import Compose
 from PIL import Image
 
 from paddleseg_encnet.data.datasets import Checked
-from paddleseg_encnet.data.reading import DataError, check_mask, missing
+from paddleseg_encnet.data.reading import DataError, check_mask, missing, read_image
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.runtime.forking import forked_pool
 
@@ -112,18 +112,20 @@ def check_headers(image: str, label: Optional[str]):
             raise missing(path)
     size, _ = header_of(image, "image")
     if isinstance(label, str) and not label.endswith((".npy", ".npz")):
-        label_size, (channels, dtype) = header_of(label, "label")
+        label_size, channels = header_of(label, "label")
         shape = label_size if channels == 1 else (*label_size, channels)
-        check_mask(np.broadcast_to(np.zeros((), dtype), shape), size, label)
+        check_mask(np.broadcast_to(np.uint8(0), shape), size, label)
 
 
-def header_of(path: str, what: str) -> Tuple[Tuple[int, int], Tuple[int, type]]:
-    """(height, width) as OpenCV would read it, and the number of channels with their type of number."""
+def header_of(path: str, what: str) -> Tuple[Tuple[int, int], int]:
+    """(height, width) as OpenCV would read it, and the number of channels."""
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            turned = what == "image" and picture.format == "JPEG" and picture.getexif().get(274, 1) >= 5
+            turned = what == "image" and picture.format in ("JPEG", "AVIF") and picture.getexif().get(274, 1) >= 5
             return ((width, height) if turned else (height, width)), \
-                (len(picture.getbands()), np.uint16 if picture.mode.startswith("I;16") else np.uint8)
+                len(picture.getbands())
     except Exception as error:
+        if what == "image":         # OpenCV reads what Pillow doesn't know, fractions for instance
+            return read_image(path).shape[:2], 3
         raise DataError(f"cannot read the {what} {path}: {error}", f"{what}s that cannot be read") from error

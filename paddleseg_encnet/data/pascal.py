@@ -8,6 +8,7 @@ from paddleseg.datasets import PascalContext
 from paddleseg_encnet.data.datasets import need_folder
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.registry import register
+from paddleseg_encnet.runtime.commands import command
 
 
 class PascalContext59(PascalContext):
@@ -52,7 +53,7 @@ def need_lists_of_context(dataset_root: str, mode: str):
     """Raises DataError where the list that PascalContext reads is missing."""
     need_folder(dataset_root)
     need_file(os.path.join(dataset_root, "ImageSets", "Segmentation", f"{mode}_context.txt"),
-              "tools/convert_pascal_context.py writes it, and its labels into Context")
+              f"{command('convert_pascal_context')} writes it, and its labels into Context")
 
 
 def need_file(path: str, hint: str):

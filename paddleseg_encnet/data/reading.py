@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from paddleseg_encnet.pictures.reading import PictureError, decode
+
 
 class DataError(ValueError):
     """A file of the data set is missing or wrong; says which, what was seen and what to do.
@@ -22,34 +24,24 @@ class DataError(ValueError):
 def read_image(path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """The image as OpenCV reads it: uint8 [H, W, 3] in BGR, or [H, W] with cv2.IMREAD_GRAYSCALE.
 
-    Grey becomes three equal channels, a palette its colours, of 16 bits the high 8 are taken, and what is transparent
-    shows the colour below. An EXIF orientation is followed.
+    pictures/reading.py says what becomes of grey, palettes, 16 bits, fractions and transparency.
 
     Raises:
-        DataError: there is no such file, or it is damaged, cut short or larger than OpenCV reads.
+        DataError: there is no such file, or it is damaged, cut short, larger than OpenCV reads, or of a type of pixels
+            that is not read.
     """
-    data = read_bytes(path)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
-    except cv2.error as error:
-        if "CV_IO_MAX_IMAGE" not in str(error):
-            raise DataError(f"cannot read the image {path}: {error.err}", "images that cannot be read") from error
-        raise DataError(f"the image {path} has more pixels than OpenCV reads, 2^30 unless the environment says "
-                        "otherwise: cut it into parts, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT",
-                        "images that are too large") from error
-    if image is None:
-        raise DataError(f"cannot read the image {path}: it is damaged, cut short or no image",
-                        "images that cannot be read")
-    if is_cut_jpeg(data):
-        raise DataError(f"cannot read the image {path}: it is cut short", "images that cannot be read")
-    return image
+        return decode(read_bytes(path), path, flag)
+    except PictureError as error:
+        raise DataError(str(error), error.kind) from error
 
 
 def read_label(path: str) -> np.ndarray:
-    """The label as PaddleSeg reads it: [H, W], for a palette image its indices, for a colour picture [H, W, C].
+    """The label as PaddleSeg reads it: [H, W], for a palette image its indices, for a colour picture [H, W, C]. Whole
+    numbers that 8 bits hold become uint8, however many bits they have in the file.
 
     Raises:
-        DataError: there is no such file, or it is damaged or cut short.
+        DataError: there is no such file, or it is damaged or cut short, or holds fractions.
     """
     if not os.path.exists(path):
         raise missing(path)
@@ -58,7 +50,12 @@ def read_label(path: str) -> np.ndarray:
             label = np.array(image)
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
         raise DataError(f"cannot read the label {path}: {error}", "labels that cannot be read") from error
-    return label.astype(np.uint8) if label.dtype == bool else label     # a mask of 1 bit a pixel
+    if label.dtype.kind == "f":
+        raise DataError(f"the label {path} has pixels of type {label.dtype}: class ids are whole numbers; save it with "
+                        "8 bits", "labels of fractions")
+    if label.dtype != np.uint8 and label.min() >= 0 and label.max() <= 255:
+        label = label.astype(np.uint8)
+    return label
 
 
 def read_bytes(path: str) -> bytes:
@@ -75,14 +72,6 @@ def missing(path: str) -> DataError:
     return DataError(f"there is no file {path}, which the data set lists", "files that do not exist")
 
 
-def is_cut_jpeg(data: bytes) -> bool:
-    """Whether a JPEG ends inside its pixels. OpenCV fills the rest with grey and says nothing.
-
-    Neither marker occurs in compressed pixels: the start of the last scan must be followed by an end of image.
-    """
-    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-
-
 def check_mask(label: np.ndarray, image_size: Tuple[int, int], name: str):
     """Raises DataError where a label that was just read is no mask of class ids of its image's size.
 
@@ -95,10 +84,11 @@ def check_mask(label: np.ndarray, image_size: Tuple[int, int], name: str):
         raise DataError(
             f"the label {name} has shape {label.shape}: it must be a mask with one channel of class ids, not a colour "
             "picture; replace each colour by its class id", "labels that are colour pictures")
-    if label.dtype == np.uint16:
+    if label.dtype.kind == "u" and label.dtype.itemsize == 2:
         raise DataError(
-            f"the label {name} has 16 bits a pixel, which Paddle takes for another type of number and turns into 0; "
-            "save it with 8 bits", "labels with 16 bits a pixel")
+            f"the label {name} has 16 bits a pixel and values up to {label.max()}, which Paddle takes for another type "
+            "of number and turns into 0; class ids go up to 255: save it with 8 bits",
+            "labels with 16 bits a pixel and values above 255")
     if label.shape != tuple(image_size):
         turned = " (does an EXIF orientation turn the image? OpenCV follows it)"
         raise DataError(f"the label {name} is {label.shape[1]} x {label.shape[0]}, its image "

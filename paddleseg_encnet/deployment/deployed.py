@@ -1,6 +1,6 @@
 """Runs an exported network with Paddle Inference or ONNX Runtime: what tools/infer.py does, for one image or a batch.
 
-This file needs neither PaddleSeg nor the rest of the package, only NumPy, OpenCV, PyYAML and the runtime asked for.
+PaddleSeg is not needed, only NumPy, OpenCV, Pillow, PyYAML and the runtime asked for.
 """
 
 import os
@@ -9,6 +9,8 @@ from typing import Callable, Dict, List, Tuple
 import cv2
 import numpy as np
 import yaml
+
+from paddleseg_encnet.pictures.reading import decode
 
 # --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
 # Each takes and returns an image [H, W, 3] float32, RGB.
@@ -85,8 +87,8 @@ def paddle_inference(model: str, params: str, device: str, precision: str, threa
         cpu.import_paddle()
         from paddle import inference
     except ImportError as error:
-        raise ValueError(f"Paddle Inference does not load ({error}); pip install paddlepaddle, or --backend onnx") \
-            from error
+        raise ValueError(f"Paddle Inference does not load ({error}); pip install "
+                         "\"paddleseg_encnet[cpu]\" or \"[gpu]\", or --backend onnx") from error
     if precision == "fp16" and device == "cpu":
         raise ValueError("--precision fp16 is for a GPU; on the CPU there are fp32 and int8")
     config = inference.Config(model, params)
@@ -120,7 +122,8 @@ def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -
     try:
         import onnxruntime
     except ImportError as error:
-        raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime") from error
+        raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or all that "
+                         "exports need: pip install \"paddleseg_encnet[onnx]\"") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 1 if verbose else 3
@@ -159,11 +162,13 @@ class Images:
         """An image file -> the network's input [3, H, W] float32, and the sizes it had, for `finish`.
 
         Raises:
-            ValueError: the image can't be read, or does not have the size that the network was exported for.
+            OSError, ValueError: the image can't be read, or does not have the size that the network was exported for.
         """
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"cannot read the image {path}: there is none, or it is damaged")
+        with open(path, "rb") as file:
+            return self.prepare_pixels(decode(file.read(), str(path)), str(path))
+
+    def prepare_pixels(self, image: np.ndarray, where: str) -> Tuple[np.ndarray, List[tuple]]:
+        """`prepare` for an image as OpenCV reads it, uint8 [H, W, 3], BGR; `where` is what an error calls it."""
         image = cv2.cvtColor(image.astype("float32"), cv2.COLOR_BGR2RGB)
         history = []
         for name, transform, options in self.transforms:
@@ -174,23 +179,29 @@ class Images:
         image = np.ascontiguousarray(image.transpose(2, 0, 1))
         wanted = self.input_shape
         if any(side not in (-1, own) for side, own in zip(wanted[1:], image.shape)):
-            raise ValueError(f"{path} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
+            raise ValueError(f"{where} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
                              f"exported for {wanted[3]} x {wanted[2]} (width x height); export it without "
                              "--input_shape, or with a Resize among the validation transforms")
         return image, history
 
     def finish(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
         """The network's output for one image, classes [H, W] or scores [C, H, W] -> classes in the image's own size,
-        [H, W] uint8. Scores are resized bilinearly, classes take the nearest."""
+        [H, W] uint8."""
+        output = self.in_own_size(output, history)
+        return (output.argmax(2) if output.ndim == 3 else output).astype("uint8")
+
+    def in_own_size(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
+        """The network's output for one image in that image's own size: classes [H, W] uint16, which take the nearest,
+        or scores [H, W, C] float32, which are resized bilinearly."""
         scores = output.ndim == 3
-        output = output.transpose(1, 2, 0) if scores else output.astype("uint8")
+        output = output.transpose(1, 2, 0) if scores else output.astype("uint16")
         for undo, (height, width) in reversed(history):
             if undo == "crop":
                 output = output[:height, :width]
             else:
                 output = cv2.resize(output, (width, height),
                                     interpolation=cv2.INTER_LINEAR if scores else cv2.INTER_NEAREST)
-        return output.argmax(2).astype("uint8") if scores else output
+        return output
 
     def palette(self) -> List[int]:
         """R, G, B of class 0, of class 1, ...; 768 numbers. Hues where the export has no colours."""

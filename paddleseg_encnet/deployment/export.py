@@ -183,7 +183,7 @@ def to_int8(model: str, path: str, before: Images, images: List[str]):
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise ExportError(f"--int8 needs onnxruntime's quantisation, which does not load ({error}); "
-                          "pip install onnx onnxruntime ml_dtypes") from error
+                          "pip install \"paddleseg_encnet[onnx]\"") from error
     step = max(1, len(images) // CALIBRATION_IMAGES)
     chosen = images[::step][:CALIBRATION_IMAGES]
     progress = Progress(len(chosen), "calibration images")

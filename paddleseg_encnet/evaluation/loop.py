@@ -14,6 +14,7 @@ from paddleseg_encnet.evaluation import report
 from paddleseg_encnet.evaluation.metrics import Scores, confusion_matrix, presence_scores, scores
 from paddleseg_encnet.evaluation.presence import has_branch, presence_logits, take
 from paddleseg_encnet.models.losses import loss_names, losses_by_position
+from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.runtime.progress import Progress
 
@@ -90,7 +91,7 @@ def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
     missing = [files[0] for files in dataset.file_list if files[1] is None]
     if missing:
         raise DataError(f"{len(missing)} of {len(dataset)} images have no label, the first one {missing[0]}; there is "
-                        "nothing to score. Is val_dataset a test split? tools/predict.py needs no labels")
+                        f"nothing to score. Is val_dataset a test split? {command('predict')} needs no labels")
     if getattr(dataset, "mode", "val") != "val":
         dataset = copy.copy(dataset)
         dataset.mode = "val"

@@ -18,6 +18,7 @@ from paddleseg.transforms import Compose
 
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.models import encoding
+from paddleseg_encnet.runtime.commands import command
 
 BEST_IMAGES = 3         # kept for each codeword
 MAP_WIDTH = 240         # of what is kept of them, in pixels
@@ -73,7 +74,7 @@ def check_explainable(model: paddle.nn.Layer, codewords: bool = False):
     if not hasattr(model, "enc_module"):
         switched_off = " (use_encoding is False)" if hasattr(model, "use_encoding") else ""
         raise ValueError(f"{kind}{switched_off} has no context encoding module, so that there is no codeword and no "
-                         "attention to show; tools/explain.py is for ENCNet")
+                         f"attention to show; {command('explain')} is for ENCNet")
     if codewords and not has_codewords(model):
         raise ValueError(f"this {kind} has no codewords (num_codes is 0), so that there is nothing that they could "
                          "gather over several images; give one image to see its attention")

@@ -3,7 +3,7 @@
 import io
 import os
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -121,10 +121,15 @@ ENCODERS = {"overlay": overlay, "palette": palette, "ids": ids, "confidence": co
 
 def classes_seen(masks: List[np.ndarray], style: Style, height: int, width: int) -> np.ndarray:
     """A legend for a picture of this size, the most frequent classes first; with shares if it is for one mask."""
-    counts = sum(np.bincount(mask.reshape(-1), minlength=len(style.colors)) for mask in masks)
-    shares = {int(i): counts[i] / counts.sum() for i in np.argsort(-counts, kind="stable") if counts[i]}
+    shares = shares_seen(masks, style)
     return drawing.legend(style.names, style.colors, shares, width, drawing.text_scale(height),
                           shares if len(masks) == 1 else None)
+
+
+def shares_seen(masks: List[np.ndarray], style: Style) -> Dict[int, float]:
+    """The share of the pixels of each class that is there, the most frequent first."""
+    counts = sum(np.bincount(mask.reshape(-1), minlength=len(style.colors)) for mask in masks)
+    return {int(i): counts[i] / counts.sum() for i in np.argsort(-counts, kind="stable") if counts[i]}
 
 
 def shrunk(seen: Predicted, side: int) -> Predicted:

@@ -8,12 +8,16 @@ import cv2
 import numpy as np
 import paddle
 from paddleseg.core import infer
+from paddleseg.cvlibs import Config
 from paddleseg.transforms import Compose, Normalize
 from paddleseg.utils import logger
 
+from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
 from paddleseg_encnet.evaluation import sliding
+from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.prediction import outputs
+from paddleseg_encnet.prediction.inputs import output_names
 from paddleseg_encnet.prediction.outputs import Predicted, Style
 from paddleseg_encnet.runtime.devices import Ranks
 from paddleseg_encnet.runtime.errors import one_line
@@ -107,6 +111,28 @@ def mask_type(num_classes: int) -> type:
     return np.uint8 if num_classes <= 255 else np.uint16
 
 
+def style_of(config: Config, palette: Optional[str] = None, custom_color: Optional[List[int]] = None,
+             alpha: float = Style.alpha) -> Style:
+    """Names and colours of a config's classes.
+
+    Args:
+        palette: name of the data set, in PALETTES, whose names and colours they have in place of the config's.
+        custom_color: R, G, B of class 0, of class 1, ...; the config's if None.
+
+    Raises:
+        ValueError: the palette is for another number of classes, or the colours are none.
+    """
+    dataset = config.val_dataset_cfg
+    classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
+    found = fitting(PALETTES.get(palette or dataset.get("type")), classes)
+    if palette and found is None:
+        raise ValueError(f"--palette {palette} has {len(PALETTES[palette])} classes, the network {classes}")
+    colors = color_table(found, custom_color or config.test_config.get("custom_color"),
+                         size=np.iinfo(mask_type(classes)).max + 1)
+    names = list(found) if palette else names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))
+    return Style(names, colors, alpha)
+
+
 def probability_of_the_largest(logits: np.ndarray) -> np.ndarray:
     """Softmax over [C, H, W], the largest of each pixel: float [H, W]; needs the memory of a few of these."""
     largest = logits.max(axis=0)
@@ -184,22 +210,3 @@ def label_of(path: str, size, num_classes: int, first_value: int, ignore_index: 
     check_mask(label, size, path)
     ids = label.astype(np.int64) - first_value
     return np.where((label == ignore_index) | (ids < 0) | (ids >= num_classes), 255, ids).astype(np.uint8)
-
-
-def output_names(images: List[str], root: Optional[str]) -> Dict[str, str]:
-    """Each image's path -> the name of its pictures: the path below `root`, or the file's name if it is not below.
-
-    Raises:
-        ValueError: two images would write the same pictures.
-    """
-    names, owners = {}, {}
-    for path in images:
-        name = os.path.basename(path) if root is None else os.path.relpath(path, root)
-        if name.split(os.sep)[0] == os.pardir:
-            name = os.path.basename(path)
-        names[path] = name
-        owner = owners.setdefault(os.path.splitext(name)[0], path)
-        if owner != path:
-            raise ValueError(f"{owner} and {path} would be written to the same pictures; give the folder that holds "
-                             "both, or call twice with another --save_dir")
-    return names

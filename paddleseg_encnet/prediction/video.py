@@ -1,6 +1,10 @@
-"""Lays what is seen over each frame of a video."""
+"""Lays what is seen over each frame of a video or a webcam."""
 
+import itertools
 import os
+import time
+from collections import Counter
+from typing import Iterable, Iterator, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -10,16 +14,19 @@ from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.pictures import drawing
 from paddleseg_encnet.prediction.outputs import FOLDERS, Style, save_file
 from paddleseg_encnet.prediction.predictor import Predictor
+from paddleseg_encnet.prediction.sound import add_sound
 from paddleseg_encnet.runtime.progress import Progress
 
 # Container -> codec. Motion JPEG is part of OpenCV; MPEG-4 needs the FFmpeg that its wheels bring.
 CODECS = {".avi": "MJPG", ".mp4": "mp4v"}
-RATE = 25       # frames a second where a video does not say
+RATE = 25           # frames a second where a video does not say, or names the ticks of its clock
+FASTEST = 240
+LONGEST = 60.0      # seconds that a frame may last; a clock that leaps further, or goes back, is not believed
 
 
 def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) -> str:
-    """Writes the overlay of a video, without its sound, and returns its path: .avi for an .avi, else .mp4. The codecs
-    take even sizes: of an odd one the last column or row is left out.
+    """Writes the overlay of a video, with its sound where FFmpeg is at hand, and returns its path: .avi for an .avi,
+    else .mp4. The codecs take even sizes: of an odd one the last column or row is left out.
 
     Raises:
         DataError: the video can't be read.
@@ -28,45 +35,128 @@ def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) 
     stem, ending = os.path.splitext(os.path.basename(path))
     target = os.path.join(save_dir, FOLDERS["overlay"], stem + (ending if ending.lower() == ".avi" else ".mp4"))
     video = cv2.VideoCapture(path)
+    sound = ""
+
+    def make(temporary: str):
+        nonlocal sound
+        write_overlay(predictor, video, path, temporary, style)
+        sound = add_sound(temporary, path)
     try:
         if not video.isOpened():
             raise DataError(f"cannot read the video {path}: it is damaged, or this OpenCV has no decoder for it; "
                             "convert it, or write its frames into a folder of images")
-        save_file(target, lambda temporary: write_overlay(predictor, video, path, temporary, style))
+        save_file(target, make)
     finally:
         video.release()
+    logger.info(f"The video with overlays is {target}, {f'with the sound ({sound})' if sound else 'without sound'}")
+    return target
+
+
+def predict_camera(predictor: Predictor, number: int, save_dir: str, style: Style, max_frames: int = 0) -> str:
+    """Writes the overlay of what a webcam shows, an .mp4 that plays as fast as it was, and returns its path. It ends
+    with Ctrl-C, or after so many frames if they are not 0.
+
+    Raises:
+        DataError: OpenCV has no such webcam, or it gives no frame.
+        OSError: the video can't be written; nothing is left of it.
+    """
+    target = os.path.join(save_dir, FOLDERS["overlay"], f"webcam{number}.mp4")
+    camera = cv2.VideoCapture(number)
+    try:
+        if not camera.isOpened():
+            raise DataError(f"OpenCV has no webcam {number} here: is one connected, and may this user read it? Another "
+                            "number is another webcam; else give an image, a folder, a list or a video")
+        logger.info(f"Webcam {number}: {f'{max_frames} frames' if max_frames else 'Ctrl-C ends the video'}")
+        save_file(target, lambda temporary: write_overlay(predictor, camera, f"webcam {number}", temporary, style,
+                                                          live=True, max_frames=max_frames))
+    finally:
+        camera.release()
     logger.info(f"The video with overlays is {target}")
     return target
 
 
-def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, target: str, style: Style):
-    read, frame = video.read()
-    if not read:
-        raise DataError(f"cannot read a frame of the video {path}: it is empty or damaged")
-    promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    if promised < 1:
+def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, target: str, style: Style,
+                  live: bool = False, max_frames: int = 0):
+    """Predicts frame by frame into a video of a constant rate; a live one ends after `max_frames`, or with Ctrl-C."""
+    frames = timed_frames(video, live)
+    first = next(frames, None)
+    if first is None:
+        raise DataError(f"cannot read a frame of {path}: it is empty or damaged")
+    rate = video.get(cv2.CAP_PROP_FPS)
+    rate = rate if 0 < rate <= FASTEST else RATE
+    promised = max_frames if live else int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    if promised < 1 and not live:
         promised = count_frames(path)
-    progress = Progress(promised, "frames")
-    writer = open_writer(target, video.get(cv2.CAP_PROP_FPS), frame)
-    written = 0
+    progress = Progress(max(promised, 1), "frames", visible=promised > 0)
+    writer = open_writer(target, rate, first[1])
+    tally = Counter()
+    frames = itertools.islice(itertools.chain([first], frames), max_frames or None)
     try:
-        while read:
-            seen = predictor.predict(frame)
-            picture = drawing.overlay(seen.image, seen.ids, style.colors, style.alpha)
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-            written += 1
-            if written <= promised:
-                progress.advance()
-            read, frame = video.read()
+        for frame in evenly(frames, rate, tally):
+            if frame is not None:
+                seen = predictor.predict(frame)
+                picture = cv2.cvtColor(drawing.overlay(seen.image, seen.ids, style.colors, style.alpha),
+                                       cv2.COLOR_RGB2BGR)
+            writer.write(picture)
+            tally["written"] += 1
+            progress.reach(min(tally["read"], promised))
+    except KeyboardInterrupt:
+        if not live or not tally["written"]:
+            raise
     finally:
         writer.release()
         progress.close()
-    if written < promised:
-        logger.warning(f"{path} should have {promised} frames, but only {written} can be read")
+    if not live and max(tally["read"], tally["written"]) < promised:
+        logger.warning(f"{path} should have {promised} frames, but only {tally['read']} can be read")
     # VideoWriter does not say when the disk is full.
-    if count_frames(target) != written:
-        raise OSError(f"cannot write the overlay of {path}: of {written} frames {count_frames(target)} are in the "
-                      "file; is there room?")
+    if count_frames(target) != tally["written"]:
+        raise OSError(f"cannot write the overlay of {path}: of {tally['written']} frames {count_frames(target)} are in "
+                      "the file; is there room?")
+    logger.info(f"{path}: {tally['read']} frames, written at {rate:g} a second{told(tally)}")
+
+
+def timed_frames(video: cv2.VideoCapture, live: bool) -> Iterator[Tuple[float, np.ndarray]]:
+    """Each frame and its time in seconds, by the file's clock or, of a live one, by ours."""
+    while True:
+        read, frame = video.read()
+        if not read:
+            return
+        yield time.monotonic() if live else video.get(cv2.CAP_PROP_POS_MSEC) / 1000, frame
+
+
+def evenly(frames: Iterable[Tuple[float, np.ndarray]], rate: float, tally: Counter) -> Iterator[Optional[np.ndarray]]:
+    """What stands in each 1 / rate of a second: a frame, or None for the one before once more.
+
+    Each frame comes at its time, however uneven the times are, so that the video is as long as its source and keeps
+    step with the sound: the last one is repeated where the next is late, and of several in 1 / rate the first is taken.
+
+    Args:
+        frames: each with its time in seconds.
+        tally: counts what is "read", "repeated" and "left out".
+    """
+    start = last = None
+    for moment, frame in frames:
+        tally["read"] += 1
+        now = tally["read"] + tally["repeated"] - tally["left out"] - 1
+        if last is None or not 0 < moment - last < LONGEST:
+            start = moment - now / rate
+        last = moment
+        due = int((moment - start) * rate + 0.5)
+        if due < now:
+            tally["left out"] += 1
+            continue
+        for _ in range(now, due):
+            tally["repeated"] += 1
+            yield None
+        yield frame
+
+
+def told(tally: Counter) -> str:
+    """What was done where frames do not come evenly."""
+    if not tally["repeated"] and not tally["left out"]:
+        return ""
+    return f"; they come unevenly: {tally['repeated']} times the last one is repeated and {tally['left out']} are " \
+           "left out, so that each stands at its time"
 
 
 def open_writer(target: str, rate: float, frame: np.ndarray) -> cv2.VideoWriter:

@@ -4,7 +4,7 @@ import contextlib
 import faulthandler
 import os
 import threading
-from typing import List, NamedTuple, Optional
+from typing import Iterator, List, NamedTuple, Optional
 
 import numpy as np
 import paddle
@@ -20,9 +20,11 @@ AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch
                  custom_black_list={"bilinear_interp_v2"})
 
 
-def select_device(name: str) -> str:
+def select_device(name: Optional[str] = None) -> str:
     """Makes "gpu", "gpu:1", "cpu", "xpu", ... Paddle's device and returns what it became: the CPU where there is no
-    such device, which is said. Which device of a kind a rank takes is the launcher's choice, not the name's."""
+    such device, which is said. None is the GPU or, without a word, the CPU. Which device of a kind a rank takes is the
+    launcher's choice, not the name's."""
+    asked, name = name is not None, name or "gpu"
     kind = name.split(":")[0]
     if paddle.distributed.ParallelEnv().nranks > 1:
         name = kind
@@ -31,10 +33,20 @@ def select_device(name: str) -> str:
         "gpu": paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0,
         "xpu": paddle.is_compiled_with_xpu(),
     }.get(kind, kind in paddle.device.get_all_custom_device_type())
-    if not available:
+    if asked and not available:
         logger.warning(f"this Paddle has no {kind}; running on the CPU. --device cpu says so without this line")
     paddle.set_device(name if available else "cpu")
     return paddle.get_device()
+
+
+@contextlib.contextmanager
+def on_device(name: Optional[str] = None) -> Iterator[str]:
+    """select_device() for what is done within it; then Paddle's device is again what it was before."""
+    before = paddle.get_device()
+    try:
+        yield select_device(name)
+    finally:
+        paddle.set_device(before)
 
 
 class Ranks(NamedTuple):
@@ -108,9 +120,16 @@ class Ranks(NamedTuple):
 
 
 class Precision:
-    """Float32, or automatic mixed precision as PaddleSeg has it (`precision="fp16"`, `amp_level` "O1" or "O2")."""
+    """Float32, or automatic mixed precision as PaddleSeg has it (`precision="fp16"`, `amp_level` "O1" or "O2").
+
+    Raises:
+        ValueError: there is no such precision or level.
+    """
 
     def __init__(self, precision: str = "fp32", amp_level: str = "O1"):
+        for name, value, known in (("precision", precision, ("fp32", "fp16")), ("amp_level", amp_level, ("O1", "O2"))):
+            if value not in known:
+                raise ValueError(f"{name} is {known[0]} or {known[1]}, got {value!r}")
         self.half, self.level = precision == "fp16", amp_level
         self.scaler: Optional[paddle.amp.GradScaler] = None
 

@@ -1,6 +1,8 @@
 """An error in one line."""
 
+import functools
 import re
+from typing import Callable
 
 
 def one_line(error: BaseException) -> str:
@@ -14,6 +16,20 @@ def one_line(error: BaseException) -> str:
     if message and isinstance(error, (ValueError, OSError, AssertionError)):
         return message
     return f"{type(error).__name__}: {message} (--debug shows where)"
+
+
+def unwrapped(function: Callable) -> Callable:
+    """The function, raising what went wrong itself where PaddleSeg has wrapped it, as innermost() finds it."""
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except RuntimeError as error:
+            found = innermost(error)
+            if found is error:
+                raise
+        raise found     # out here, so that the wrapper does not become its context
+    return call
 
 
 def innermost(error: BaseException) -> BaseException:

@@ -74,6 +74,13 @@ def one_value(data, value):
     data.label("train2", label)
 
 
+def with_16_bits(data):
+    """As labelling tools write them, in a PNG."""
+    for name in ("train0", "train1", "train2", "train3", "val0", "val1"):
+        ids = np.array(Image.open(data.root / f"{name}_label.png"))
+        Image.fromarray(ids.astype(np.uint16)).save(data.root / f"{name}_label.png")
+
+
 def ids_with(*values):
     return lambda data: [data.label(name, np.resize(values, SIZE))
                          for name in ("train0", "train1", "train2", "train3", "val0", "val1")]
@@ -108,8 +115,10 @@ SEEN_BY_TRAINING = [
     ("turned", lambda data: data.label("train2", np.zeros((32, 24))), "train2_label.png .*EXIF"),
     ("colour", as_file(lambda path, ids: Image.fromarray(np.stack([ids * 80] * 3, -1)).save(path)),
      "train2_label.png has shape .*colour"),
-    ("16 bits", as_file(lambda path, ids: Image.fromarray(ids.astype(np.uint16)).save(path)),
-     "train2_label.png has 16 bits.*8 bits"),
+    ("16 bits", as_file(lambda path, ids: Image.fromarray(ids.astype(np.uint16) + 298).save(path)),
+     "train2_label.png has 16 bits a pixel and values up to 300.*8 bits"),
+    ("fractions", as_file(lambda path, ids: Image.fromarray(ids / np.float32(2)).save(path, format="TIFF")),
+     "train2_label.png has pixels of type float32"),
     ("a value", lambda data: one_value(data, 77), r"train2_label.png.* 77.*neither a class \(0 to 2\)"),
 ]
 
@@ -146,6 +155,9 @@ SETS = [
     ("grey picture", 3, ids_with(*range(0, 250, 7)), "grey or smoothed"),
     ("other ids", 3, ids_with(0, 1, 2, 9), "num_classes is 10, or"),
     ("all ignored", 3, ids_with(255), "hold 255 alone"),
+    ("one class", 1, ids_with(0), "num_classes is 1, .* hold class 0 alone: there is nothing to learn.*num_classes 2"),
+    ("one class, and ignored", 1, ids_with(0, 255), "there is nothing to learn"),
+    ("two classes, told to be one", 1, ids_with(0, 1), "num_classes is one short.*it is 2"),
 ]
 
 
@@ -291,6 +303,50 @@ def test_jpeg_labels(data):
     assert any("train0_label.jpg is a JPEG" in line for line in data.findings())
 
 
+def test_masks_with_16_bits_are_those_with_8(data):
+    def seen():
+        builder, quick = data.builder(), data.builder()
+        quick_check(quick, with_val=True)
+        splits = check(builder)
+        labels = [Checked(dataset).read(i)["label"] for dataset in (builder.train_dataset, builder.val_dataset)
+                  for i in range(2)]
+        np.random.seed(0)
+        return [split.lines() for split in splits], [split.pixels for split in splits], labels
+    np.random.seed(0)
+    before = seen()
+    with_16_bits(data)
+    after = seen()
+    assert before[0] == after[0] and before[1] == after[1] and "nothing wrong" in after[0][0][0]
+    for label, expected in zip(after[2], before[2]):
+        assert label.dtype == np.uint8
+        np.testing.assert_array_equal(label, expected)
+
+
+def test_masks_with_16_bits_are_trained_on_and_evaluated(data, run_tool, tmp_path, capsys):
+    losses = []
+    for _ in range(2):
+        run_tool("train", "--config", data.config, "--save_dir", tmp_path / "run", "--do_eval", "--seed", 1,
+                 "--log_iters", 1)
+        output = capsys.readouterr().out
+        losses.append((re.findall(r"loss: ([\d.]+)", output), re.findall(r"mIoU: ([\d.]+)", output)))
+        with_16_bits(data)
+    assert losses[0] == losses[1] and all(losses[0])
+
+
+def test_pictures_that_a_set_without_a_list_passes_over(data, tmp_path):
+    root = tmp_path / "camvid"
+    for split in ("train", "val"):
+        for folder in (split, f"{split}annot"):
+            (root / folder).mkdir(parents=True)
+        cv2.imwrite(str(root / split / f"{split}.png"), data.random.integers(0, 256, (*SIZE, 3)))
+        cv2.imwrite(str(root / f"{split}annot" / f"{split}.png"), np.zeros(SIZE))
+    for name in ("a.gif", "b.PNG", "notes.txt", ".hidden.jpg"):
+        (root / "train" / name).touch()
+    lines = lines_of(built(data.config, {"type": "CamVid", "dataset_root": str(root), "mode": "train"}))
+    assert f"  2 pictures are passed over, as the data set takes other endings; the first: {root}/train/a.gif" in lines
+    assert lines.count("passed over") == 1 and lines.count("nothing wrong") == 2
+
+
 def test_many_equal_faults_are_summed_up_and_all_kinds_are_told(data):
     lines = "train0.png train0_label.png\n" * 300
     (data.root / "train.txt").write_text(lines + "lost.png lost.png\ntrain1.png train1_label.png\n")
@@ -335,6 +391,17 @@ def test_the_tool_on_wrong_data(data, run_tool, tmp_path, capsys):
         run_tool("check_data", "--config", data.config, "--save_dir", tmp_path / "out")
     assert str(stopped.value.code).startswith("error: the data have 1 kind of fault: labels with values that are no")
     assert "train2_label.png: 77 in 3 pixels" in capsys.readouterr().out
+
+
+def test_the_same_fault_in_both_sets_is_one_kind(data, run_tool, tmp_path, capsys):
+    for name in ("train2", "val0"):
+        Image.fromarray(np.full(SIZE, 300, np.uint16)).save(data.root / f"{name}_label.png")
+    (data.root / "val1.png").write_bytes(b"no image")
+    with pytest.raises(SystemExit) as stopped:
+        run_tool("check_data", "--config", data.config, "--save_dir", tmp_path / "out")
+    assert str(stopped.value.code) == (
+        "error: the data have 2 kinds of fault: labels with 16 bits a pixel and values above 255 (train and val), "
+        "images that cannot be read (val); see above")
 
 
 @pytest.mark.parametrize("flag, words", [((), "train: .*77 in 3 pixels.*--no_data_check"),

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from paddleseg.datasets import Cityscapes
-from paddleseg.transforms import Normalize, Resize
+from paddleseg.transforms import Normalize, Resize, ResizeByLong
 
 from paddleseg_encnet import CamVid
 from paddleseg_encnet.data.datasets import Checked, DataError, Loader, class_names
@@ -107,6 +107,12 @@ def test_file_lost_after_the_list_was_made(root):
 def test_resized_validation_image_keeps_its_label(root):
     sample = Checked(CamVid([Resize(target_size=(4, 3)), Normalize()], str(root), mode="val")).read(0)
     assert sample["img"].shape == (3, 3, 4) and sample["label"].shape == (1, 6, 8)
+
+
+def test_resized_training_image_and_label(root):
+    """PaddleSeg remembers the image's first size here too; the label is resized with it."""
+    sample = Checked(CamVid([ResizeByLong(long_size=4), Normalize()], str(root))).read(0)
+    assert sample["img"].shape == (3, 3, 4) and sample["label"].shape == (3, 4)
 
 
 def test_class_names(scenes, root):

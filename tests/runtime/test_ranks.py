@@ -21,7 +21,6 @@ from conftest import ROOT, relative_difference
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet.models.losses import compute_losses
-from paddleseg_encnet.prediction import predictor
 from paddleseg_encnet.runtime import devices
 from paddleseg_encnet.runtime.devices import Ranks
 from paddleseg_encnet.training import recipe
@@ -345,17 +344,3 @@ def test_scaled_rate_is_what_the_training_uses(small_config, run_tool, tmp_path,
     output = capsys.readouterr().out
     assert "the recipe has 4 and learning rate 0.05. By the linear rule it is 0.0125 here (--scale_lr)" in output
     assert "iter: 1/1" in output and "lr: 0.002000" in output
-
-
-# --- names of pictures -----------------------------------------------------------------------------------------------
-
-def test_images_that_would_write_the_same_pictures():
-    with pytest.raises(ValueError, match="a/x.png and b/x.png would be written to the same pictures"):
-        predictor.output_names(["a/x.png", "b/x.png"], None)
-    with pytest.raises(ValueError, match="a/x.jpg and a/x.png"):
-        predictor.output_names(["a/x.jpg", "a/x.png"], "a")
-
-
-def test_pictures_stay_below_the_folder_they_are_saved_in():
-    names = predictor.output_names(["data/a/x.png", "data/a/x.png", "/elsewhere/y.png", "other/z.png"], "data")
-    assert names == {"data/a/x.png": "a/x.png", "/elsewhere/y.png": "y.png", "other/z.png": "z.png"}

@@ -1,0 +1,77 @@
+"""Scores of weights by what a config names: what tools/val.py does, in one function."""
+
+import argparse
+import os
+from typing import Optional, Sequence, Union
+
+from paddleseg.utils import logger, utils
+
+from paddleseg_encnet import cli
+from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.evaluation import confusion, report
+from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.metrics import Scores
+from paddleseg_encnet.runtime.devices import Ranks, select_device
+from paddleseg_encnet.runtime.errors import unwrapped
+from paddleseg_encnet.runtime.writing import check_place, write
+from paddleseg_encnet.weights import checkpoint
+
+
+@unwrapped
+def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], *, device: Optional[str] = None,
+          num_workers: int = 0, opts: Optional[Sequence[str]] = None, data_format: str = "NCHW",
+          save_json: Optional[str] = None, save_csv: Optional[str] = None, save_confusion: Optional[str] = None,
+          **inference) -> Scores:
+    """Evaluates weights on the config's validation set. The arguments are the flags of tools/val.py, by their names,
+    and what is logged and written is what that logs and writes.
+
+    Args:
+        config: as the tools' --config takes it.
+        model_path: file of weights.
+        device: "cpu", "gpu", ..., which becomes Paddle's; the GPU if there is one when it is None.
+        num_workers: processes that read data; 0 reads in this one.
+        opts: keys of the config to set, ["KEY=VALUE", ...].
+        save_json, save_csv, save_confusion: files to write all scores, those of each class, a picture into.
+        inference: is_slide, crop_size, stride, aug_eval, scales, flip_horizontal, flip_vertical.
+
+    Raises:
+        ValueError, OSError: config, weights or data are missing or wrong (CheckpointError, DataError, ...), or a file
+            can't be written, which is found out before anything is evaluated.
+        TypeError: there is no such argument.
+    """
+    config = os.fspath(config)
+    args = cli.inference_args("aug_eval", inference)
+    builder = cli.build(argparse.Namespace(config=config, opts=opts))
+    cli.set_data_format(builder.config, data_format)
+    cli.leave_out_pretrained(builder.config)
+    options = cli.test_options(builder.config, args)
+    utils.show_env_info()
+    utils.show_cfg_info(builder.config)
+    select_device(device)
+    ranks = Ranks.join()
+    paths = {kind: os.fspath(path) for kind, path in (("json", save_json), ("csv", save_csv),
+                                                      ("confusion", save_confusion)) if path}
+    if ranks.first:     # an evaluation may take an hour: what can't be written is said before
+        if "confusion" in paths:
+            confusion.check_picture(paths["confusion"])
+        for path in paths.values():
+            check_place(path)
+    dataset, model = builder.val_dataset, builder.model
+    checkpoint.load(model, os.fspath(model_path))
+    logger.info(f"Loaded {model_path}")
+    scores = evaluate(model, dataset, num_workers=num_workers, **options)
+    if ranks.first:
+        save(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
+                                                   "inference": options, "images": len(dataset)})
+    return scores
+
+
+def save(paths: dict, scores: Scores, names: list, about: dict):
+    """Writes the files: paths by "json", "csv", "confusion"."""
+    writers = {"json": lambda path: report.write_json(path, scores, names, about),
+               "csv": lambda path: report.write_csv(path, scores, names),
+               "confusion": lambda path: confusion.draw(path, scores.confusion, names)}
+    for kind, path in paths.items():
+        write(path, writers[kind])
+    for path in paths.values():
+        logger.info(f"Wrote {path}")

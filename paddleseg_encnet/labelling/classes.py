@@ -1,0 +1,100 @@
+"""Which labels are classes, in which order, and what becomes of the others."""
+
+import os
+from typing import Dict, Iterable, List, NamedTuple, Optional
+
+from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.labelling.project import IGNORED, Classes, Rules, Tally
+
+BACKGROUND = "background"
+# As labelme's own list of labels has them.
+ALIASES = {"_background_": BACKGROUND}
+IGNORE_LABEL = "__ignore__"
+
+
+class Use(NamedTuple):
+    """Where a label was seen."""
+    count: int
+    first: str
+
+
+def count(uses: Iterable[tuple]) -> Dict[str, Use]:
+    """{label: Use} of pairs (label, where)."""
+    found = {}
+    for label, where in uses:
+        found[label] = Use(found[label].count + 1, found[label].first) if label in found else Use(1, where)
+    return found
+
+
+def read_names(path: str) -> List[str]:
+    """The lines of a list of labels, in the order of their ids.
+
+    Raises:
+        DataError: it can't be read, is empty, or has a name twice.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            names = [ALIASES.get(line.strip(), line.strip()) for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the list of labels {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not names:
+        raise DataError(f"the list of labels {path} is empty; it has a name a line, in the order of the class ids")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path} has {twice[0]} twice; each line is a class of its own")
+    return names
+
+
+def settle(found: List[str], labels: Optional[str], ignore: List[str], rules: Rules) -> Classes:
+    """The classes of a project of shapes.
+
+    Args:
+        found: the labels of the source, in the order that their ids are to have without a list.
+        labels: a file of names in the order of their ids, or None.
+        ignore: labels that become 255.
+
+    Raises:
+        DataError: the list can't be read, or has no place for pixels without a shape; there is no class, or too many.
+    """
+    names = read_names(labels) if labels else [name for name in found if name != BACKGROUND]
+    if not labels and (rules.rest == BACKGROUND or BACKGROUND in found):
+        names = [BACKGROUND, *names]
+    ignored = frozenset([*ignore, IGNORE_LABEL])
+    never = [name for name in ignore if name not in found and name not in names]
+    if never:
+        raise DataError(f"--ignore {never[0]}: no label is called so; there are {', '.join(found)}")
+    names = [name for name in names if name not in ignored]
+    if rules.rest == BACKGROUND and BACKGROUND not in names:
+        raise DataError(f"{labels or '--ignore'} leaves no class {BACKGROUND} for pixels that no shape covers: name it "
+                        "there, or add --rest ignore")
+    return Classes(enough(names, labels or "the labels"), ignored)
+
+
+def enough(names: List[str], source: str) -> List[str]:
+    """The names, if masks of 8 bits have ids for them, and labels.txt a line."""
+    broken = [name for name in names if len(name.splitlines()) != 1 or not name.strip()]
+    if broken:
+        raise DataError(f"{source}: no class can be called {broken[0]!r}")
+    if not 1 <= len(names) <= IGNORED:
+        raise DataError(f"{source}: {len(names)} classes; there must be 1 to {IGNORED}, as 255 is for no class")
+    return names
+
+
+def unknown(found: Dict[str, Use], classes: Classes, rules: Rules, source: str, tally: Tally) -> Classes:
+    """The classes, with unknown labels among the ignored ones where that is the rule.
+
+    Raises:
+        DataError: there are unknown labels, and the rule is to stop.
+    """
+    strangers = {label: use for label, use in found.items() if classes.id(label) is None}
+    for label, use in strangers.items():
+        text = f"{label!r}, {use.count} x, first in {use.first}"
+        if rules.unknown == "stop":
+            more = f" (and {len(strangers) - 1} more labels)" if len(strangers) > 1 else ""
+            raise DataError(f"the label {text}, is not in {os.path.normpath(source)}{more}: correct one of them, or "
+                            "add --unknown ignore or --unknown leave_out")
+        tally.add("labels that are not in the list: " + {"ignore": "their pixels are ignored (255)",
+                                                        "leave_out": "their shapes are left out"}[rules.unknown], text)
+    if rules.unknown == "ignore":
+        return classes._replace(ignored=classes.ignored | set(strangers))
+    return classes

@@ -1,0 +1,44 @@
+"""JSON files, or one line that says what they are instead."""
+
+import json
+import os
+
+from paddleseg_encnet.data.reading import DataError
+
+
+def read(path: str) -> dict:
+    """The object in a file.
+
+    Raises:
+        DataError: there is no such file, or it holds no JSON, or JSON that is no object.
+    """
+    if not os.path.isfile(path):
+        raise DataError(f"there is no file {path}")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            value = json.load(file)
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no JSON: it is no text in UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise DataError(f"{path} is no JSON of a labelling tool: it is nested too deeply") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} holds a {type(value).__name__}, where an object with keys is expected")
+    return value
+
+
+def whole(value) -> bool:
+    """Whether it is a whole number; True is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def size(height, width, path: str):
+    """(height, width), or None where the file has neither."""
+    if height is None and width is None:
+        return None
+    if not (whole(height) and whole(width) and height > 0 and width > 0):
+        raise DataError(f"{path}: its image is {width!r} x {height!r}; these must be whole numbers above 0")
+    return height, width

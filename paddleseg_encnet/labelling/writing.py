@@ -1,0 +1,128 @@
+"""Masks and lists in a folder: all of them, or nothing."""
+
+import contextlib
+import os
+import random
+import shutil
+import tempfile
+from typing import Dict, Iterator, List, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.labelling.project import Classes, Item
+from paddleseg_encnet.pictures.palettes import color_table
+
+MASKS, CONFIG = "masks", "config.yml"
+WRITTEN = (MASKS, "train.txt", "val.txt", "labels.txt", CONFIG)
+
+
+class Pair(NamedTuple):
+    """An image and its mask, in the list of `split`."""
+    image: str
+    mask: str           # below the folder that is written
+    split: str
+
+
+@contextlib.contextmanager
+def staged(folder: str) -> Iterator[str]:
+    """A folder inside of which to write; at the end its files move into `folder`, after an error none does.
+
+    Raises:
+        DataError: what is to be written is there already, or the folder can't be made.
+    """
+    there = [name for name in WRITTEN if os.path.lexists(os.path.join(folder, name))]
+    if there:
+        raise DataError(f"{os.path.join(folder, there[0])} is there already; remove {', '.join(there)} or choose "
+                        "another --save_dir")
+    made = first_missing(folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        stage = tempfile.mkdtemp(prefix=".converting.", dir=folder)
+    except OSError as error:
+        raise DataError(f"cannot write into {folder}: {error.strerror}") from error
+    try:
+        yield stage
+        for name in sorted(os.listdir(stage), key=lambda name: name == CONFIG):     # last what training takes
+            os.rename(os.path.join(stage, name), os.path.join(folder, name))
+        made = None
+    finally:
+        shutil.rmtree(made or stage)
+
+
+def first_missing(folder: str):
+    """The highest folder of this path that is not there, which making it would make; None if it is there."""
+    folder, missing = os.path.abspath(folder), None
+    while not os.path.lexists(folder):
+        folder, missing = os.path.dirname(folder), folder
+    return missing
+
+
+def assign(items: List[Item], share: float, seed: int) -> Dict[str, str]:
+    """{name: "train" or "val"}: `share` of the images, drawn at random, to train on; at least one in each.
+
+    The draw depends on the names and the seed alone, not on the order of the items or the machine.
+    """
+    names = sorted(item.name for item in items)
+    if len(names) < 2:
+        raise DataError(f"{len(names)} images with annotation can't be split into train and val; annotate some more")
+    random.Random(seed).shuffle(names)
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    return {name: "train" if i < count else "val" for i, name in enumerate(names)}
+
+
+def mask_path(name: str) -> str:
+    """Where the mask of this name goes: below masks/, whatever folders an annotation names."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    if ".." in parts or os.path.isabs(name) or ":" in parts[0]:
+        parts = parts[-1:]
+    return "/".join([MASKS, *parts]) + ".png"
+
+
+def write_mask(path: str, mask: np.ndarray, colors: np.ndarray):
+    """uint8 [H, W] as a PNG of 8 bits with a palette: its pixels are class ids, and viewers show colours."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    picture = Image.fromarray(mask)
+    picture.putpalette(colors.tobytes())
+    picture.save(path)
+
+
+def colors_of(classes: Classes) -> np.ndarray:
+    """uint8 [256, 3]: the source's colours, else PaddleSeg's."""
+    return color_table(classes.colors and {name: classes.colors[name] for name in classes.names})
+
+
+def separator(pairs: List[Pair], folder: str) -> str:
+    """What stands between image and mask in a list: a space, or a tab where a path has a space.
+
+    Raises:
+        DataError: a path has a tab or the end of a line in it, which no list can hold.
+    """
+    paths = [path for pair in pairs for path in (relative(pair.image, folder), pair.mask)]
+    for path in paths:
+        if path != path.strip() or any(character in path for character in "\t\r\n"):
+            raise DataError(f"{path!r}: no list can hold a path with a tab, the end of a line or spaces at its ends; "
+                            "rename it")
+    return "\t" if any(" " in path for path in paths) else " "
+
+
+def relative(path: str, folder: str) -> str:
+    """The path as seen from a folder, with links followed, as the system follows them before it goes up by ..; as it
+    is where there is no such way (another drive on Windows)."""
+    try:
+        return os.path.relpath(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)),
+                               os.path.realpath(folder)).replace(os.sep, "/")
+    except ValueError:
+        return os.path.abspath(path)
+
+
+def write_lists(stage: str, folder: str, pairs: List[Pair], names: List[str]):
+    """train.txt and val.txt, whose paths begin at `folder`, and labels.txt."""
+    between = separator(pairs, folder)
+    texts = {f"{split}.txt": "".join(f"{relative(pair.image, folder)}{between}{pair.mask}\n" for pair in pairs
+                                     if pair.split == split) for split in ("train", "val")}
+    texts["labels.txt"] = "".join(f"{name}\n" for name in names)
+    for name, text in texts.items():
+        with open(os.path.join(stage, name), "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)

@@ -1,0 +1,127 @@
+"""The pixels of an image file, whatever their type, as 8 bits a channel: the one reader of all tools.
+
+OpenCV reads, and Pillow what not every OpenCV reads, GIF and AVIF. NumPy, OpenCV and Pillow only.
+"""
+
+import io
+import warnings
+from typing import Tuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, TiffImagePlugin
+
+UNREADABLE = "images that cannot be read"
+SLACK = 0.02        # beyond 0..1: OpenCV writes floats as LogLuv, which comes back with errors of up to that
+BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339        # tags of a TIFF
+LOG_LUV = (32844, 32845)                                # photometric interpretations
+
+
+class PictureError(ValueError):
+    """An image file can't be read; says which, what was seen and what to do. `kind` is what such files share."""
+
+    def __init__(self, message: str, kind: str = UNREADABLE):
+        super().__init__(message)
+        self.kind = kind
+
+
+def decode(data: bytes, path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """The image as OpenCV reads it: uint8 [H, W, 3] in BGR, or [H, W] with cv2.IMREAD_GRAYSCALE.
+
+    Grey becomes three equal channels, a palette its colours, of 16 bits the high 8 are taken, fractions (float32) count
+    from 0, black, to 1. What is transparent shows the colour below. An EXIF orientation is followed. Of a moving
+    picture it is the first.
+
+    Args:
+        data: what is in the file.
+        path: its name, for the message.
+
+    Raises:
+        PictureError: it is damaged, cut short, larger than OpenCV reads, or its pixels are of a type that has no such
+            meaning, which is told.
+    """
+    try:
+        image = of_any_type(data, path, flag)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" not in str(error):
+            raise PictureError(f"cannot read the image {path}: {error.err}") from error
+        raise PictureError(f"the image {path} has more pixels than OpenCV reads, 2^30 unless the environment says "
+                           "otherwise: cut it into parts, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT",
+                           "images that are too large") from error
+    if image is None:
+        raise PictureError(f"cannot read the image {path}: it is damaged, cut short or no image")
+    if is_cut_jpeg(data):
+        raise PictureError(f"cannot read the image {path}: it is cut short")
+    return image
+
+
+def of_any_type(data: bytes, path: str, flag: int):
+    """The image, or None where OpenCV can't decode it."""
+    if not data:
+        return None
+    if data.startswith((b"GIF87a", b"GIF89a")) or data[4:12] in (b"ftypavif", b"ftypavis"):
+        return in_channels(by_pillow(data, path), flag)
+    kind, bits = pixel_type(data)
+    if kind == "unsigned" and bits <= 16:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    if (kind, bits) != ("float", 32):
+        raise PictureError(f"cannot read the image {path}: its pixels are {kind} numbers of {bits} bits; save it with "
+                           "8 or 16 bits unsigned, or as float32 from 0 to 1")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return None if image is None else in_channels(from_fractions(image, path), flag)
+
+
+def pixel_type(data: bytes) -> Tuple[str, int]:
+    """Kind and bits of the numbers in a TIFF, where OpenCV takes signed ones for unsigned and integers for floats. Of
+    another file, or one whose tags can't be read, it is for OpenCV to judge: 8 unsigned bits."""
+    if not data.startswith((b"II*\0", b"MM\0*", b"II+\0")):
+        return "unsigned", 8
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:16 if data[2] == ord("+") else 8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")         # of what is wrong with tags that nobody asks for
+            tags.load(file)
+        if tags.get(PHOTOMETRIC) in LOG_LUV:
+            return "float", 32
+        kind = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned"}.get(int(np.max(tags.get(SAMPLE_FORMAT, 1))))
+        return kind or "complex", int(np.max(tags.get(BITS, 1)))
+    except Exception:       # Pillow raises what it meets in damaged tags: SyntaxError, struct.error, KeyError, ...
+        return "unsigned", 8
+
+
+def from_fractions(image: np.ndarray, path: str) -> np.ndarray:
+    """uint8 of floats from 0 to 1."""
+    if not (image.min() >= -SLACK and image.max() <= 1 + SLACK):     # so that NaN is refused too
+        raise PictureError(f"cannot read the image {path}: its pixels are float32 from {image.min():g} to "
+                           f"{image.max():g}, and it does not say what is black and what is white; scale it to 0 to 1, "
+                           "or save it with 8 bits")
+    return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+
+
+def by_pillow(data: bytes, path: str) -> np.ndarray:
+    """The first picture of a GIF or AVIF, BGR."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))[..., ::-1]
+    except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
+        reason = "it is damaged, or this Pillow has no decoder for it; pip install -U pillow, or save it as PNG"
+        raise PictureError(f"cannot read the image {path}: {reason}") from error
+
+
+def in_channels(image: np.ndarray, flag: int) -> np.ndarray:
+    """Grey, BGR or BGRA in the channels that the flag asks for, without what is transparent."""
+    if image.ndim == 3 and image.shape[2] > 3:
+        image = image[..., :3]
+    if (flag == cv2.IMREAD_GRAYSCALE) == (image.ndim == 2):
+        return np.ascontiguousarray(image)
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_BGR2GRAY)
+
+
+def is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG ends inside its pixels. OpenCV fills the rest with grey and says nothing.
+
+    Neither marker occurs in compressed pixels: the start of the last scan must be followed by an end of image.
+    """
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")

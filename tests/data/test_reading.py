@@ -1,0 +1,251 @@
+"""Images of every type of pixel: read as they are meant, or refused by name, with one answer from every tool."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from paddleseg.cvlibs import Config, SegBuilder
+from PIL import Image
+
+from paddleseg_encnet.data.checks import check, quick_check
+from paddleseg_encnet.data.datasets import Checked
+from paddleseg_encnet.data.reading import DataError, read_image, read_label
+from paddleseg_encnet.deployment.deployed import Images
+from paddleseg_encnet.explaining import explain
+
+random = np.random.default_rng(0)
+SIZE = (24, 32)
+
+
+def tiff(pixels: np.ndarray, order: str = "<") -> bytes:
+    """An uncompressed TIFF of these numbers, grey, RGB or RGBA: header, tags, what is too long for them, pixels."""
+    pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder(order))
+    height, width = pixels.shape[:2]
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    bits = 8 * pixels.dtype.itemsize
+    kind = {"u": 1, "i": 2, "f": 3, "c": 6}[pixels.dtype.kind]
+    tags = [(256, [width]), (257, [height]), (258, [bits] * channels), (259, [1]), (262, [2 if channels > 1 else 1]),
+            (273, None), (277, [channels]), (278, [height]), (279, [pixels.nbytes]), (339, [kind] * channels)]
+    long = sum(2 * len(values) for _, values in tags if values and len(values) > 2)
+    place = 8 + 2 + 12 * len(tags) + 4
+    entries, beyond = b"", b""
+    for tag, values in tags:
+        if tag == 273 or tag == 279:
+            entries += struct.pack(f"{order}HHII", tag, 4, 1, values[0] if values else place + long)
+        elif len(values) > 2:
+            entries += struct.pack(f"{order}HHII", tag, 3, len(values), place + len(beyond))
+            beyond += struct.pack(f"{order}{len(values)}H", *values)
+        else:
+            entries += struct.pack(f"{order}HHI", tag, 3, len(values)) + struct.pack(
+                f"{order}{len(values)}H", *values).ljust(4, b"\0")
+    start = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    return start + entries + bytes(4) + beyond + pixels.tobytes()
+
+
+@pytest.fixture
+def color() -> np.ndarray:
+    """RGB."""
+    return random.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def saved(picture: Image.Image, format: str, **options) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    return file.getvalue()
+
+
+# --- read as they are meant ------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_fractions_count_from_0_to_1(color, channels, order, tmp_path):
+    """Numbers up to half a level about a level, less what float32 may round."""
+    levels = np.concatenate([color, color[..., :1]], axis=2)[..., :channels]
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(((levels + random.uniform(-0.499, 0.499, levels.shape)).clip(0, 255) / 255).astype("float32")
+                          .squeeze(), order))
+    expected = levels.repeat(3, axis=2) if channels == 1 else levels[..., 2::-1]
+    np.testing.assert_array_equal(read_image(str(path)), expected)
+    grey = levels[..., 0] if channels == 1 else cv2.cvtColor(np.ascontiguousarray(expected), cv2.COLOR_BGR2GRAY)
+    np.testing.assert_array_equal(read_image(str(path), cv2.IMREAD_GRAYSCALE), grey)
+
+
+def test_fractions_as_opencv_writes_them(tmp_path):
+    """Compressed as LogLuv, from which they come back with errors of up to 0.02: 5 of 255 levels."""
+    picture = cv2.GaussianBlur(random.random((*SIZE, 3)), (9, 9), 3).astype("float32")
+    picture = (picture - picture.min()) / (picture.max() - picture.min())
+    cv2.imwrite(str(tmp_path / "x.tif"), picture)
+    assert np.abs(read_image(str(tmp_path / "x.tif")).astype(int) - np.rint(255 * picture)).max() <= 5
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_unsigned_numbers_are_opencvs(color, dtype, channels, tmp_path):
+    high = color.astype(dtype) * (257 if dtype == "uint16" else 1)
+    (tmp_path / "x.tif").write_bytes(tiff(high if channels == 3 else high[..., 0]))
+    expected = color[..., ::-1] if channels == 3 else color[..., :1].repeat(3, axis=2)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "x.tif")), expected)
+
+
+def test_a_gif_is_its_first_picture(color, tmp_path):
+    first = Image.fromarray(color).quantize(16)
+    first.save(tmp_path / "x.gif", save_all=True, append_images=[Image.fromarray(255 - color).quantize(16)],
+               transparency=0)
+    expected = np.array(first.convert("RGB"))[..., ::-1]       # what is transparent shows the colour below
+    np.testing.assert_array_equal(read_image(str(tmp_path / "x.gif")), expected)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "x.gif"), cv2.IMREAD_GRAYSCALE),
+                                  cv2.cvtColor(np.ascontiguousarray(expected), cv2.COLOR_BGR2GRAY))
+
+
+@pytest.mark.skipif(".avif" not in Image.registered_extensions(), reason="this Pillow has no AVIF")
+def test_an_avif_is_turned_as_its_exif_says(tmp_path):
+    smooth = np.add.outer(np.arange(64), 2 * np.arange(48)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6       # a quarter to the right
+    (tmp_path / "x.avif").write_bytes(saved(Image.fromarray(smooth), "AVIF", quality=95, exif=exif))
+    found = read_image(str(tmp_path / "x.avif"))
+    assert found.shape == (48, 64, 3) and np.abs(found[..., 0].astype(int) - np.rot90(smooth, -1)).max() < 10
+
+
+# --- refused by name, and by every tool ------------------------------------------------------------------------------
+
+REFUSED = [
+    (np.float32, lambda pixels: 255 * pixels, "float32 from 0 to 255, and it does not say what is black"),
+    (np.float32, lambda pixels: pixels - 0.1, "float32 from -0.1 to 0.9"),
+    (np.float32, lambda pixels: np.where(pixels > 0, pixels, np.nan), "float32 from nan to nan"),
+    (np.float16, lambda pixels: pixels, "float numbers of 16 bits"),
+    (np.float64, lambda pixels: pixels, "float numbers of 64 bits"),
+    (np.int8, lambda pixels: 100 * pixels, "signed numbers of 8 bits"),
+    (np.int16, lambda pixels: 1000 * pixels, "signed numbers of 16 bits"),
+    (np.int32, lambda pixels: 1000 * pixels, "signed numbers of 32 bits"),
+    (np.uint32, lambda pixels: 1000 * pixels, "unsigned numbers of 32 bits"),
+]
+READ = [
+    ("float32", lambda color: tiff((color / 255).astype("float32"))),
+    ("float32, grey", lambda color: tiff((color[..., 0] / 255).astype("float32"))),
+    ("uint16", lambda color: tiff(color.astype("uint16") * 257)),
+    ("GIF", lambda color: saved(Image.fromarray(color).quantize(16), "GIF")),
+]
+
+
+class Set:
+    """A data set of one image, in train and val."""
+
+    def __init__(self, root):
+        self.path, label = root / "x.png", root / "label.png"      # OpenCV and Pillow look at what is in a file
+        Image.fromarray(np.resize(np.uint8([0, 1]), SIZE)).save(label)
+        (root / "list.txt").write_text("x.png label.png\n")
+        split = f"{{type: Dataset, dataset_root: {root}, num_classes: 2, transforms: [{{type: Normalize}}], mode: "
+        (root / "config.yml").write_text(f"""
+_base_: {ROOT}/configs/_base_/encnet.yml
+batch_size: 1
+iters: 1
+train_dataset: {split} train, train_path: {root}/list.txt}}
+val_dataset: {split} val, val_path: {root}/list.txt}}
+model: {{num_classes: 2, backbone: {{type: ResNet18_vd, output_stride: 16, pretrained: null}}, num_codes: 2,
+  mid_channels: 8}}
+optimizer: {{type: SGD}}
+lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
+""")
+        (root / "deploy.yaml").write_text(yaml.safe_dump({"Deploy": {"transforms": [{"type": "Normalize"}]}}))
+        self.root = root
+
+    def builder(self) -> SegBuilder:
+        return SegBuilder(Config(str(self.root / "config.yml")))
+
+    def answers(self, network) -> dict:
+        """What each tool makes of the image: the network's input [3, H, W], or what it says."""
+        builder = self.builder()
+        view = Checked(builder.train_dataset)
+        answers = {}
+        for tool, ask in {
+                "training": lambda: view.read(0)["img"],
+                "val": lambda: Checked(builder.val_dataset).read(0)["img"],
+                "predict": lambda: builder.val_dataset.transforms(
+                    {"img": read_image(str(self.path)).astype("float32")})["img"],
+                "infer": lambda: Images(str(self.root / "deploy.yaml")).prepare(str(self.path))[0],
+                "explain": lambda: explain.explain(network, builder.val_dataset.transforms, str(self.path))
+                .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
+                "the start of training": lambda: quick_check(builder, with_val=False) and None,
+        }.items():
+            try:
+                answers[tool] = ask()
+            except ValueError as error:
+                answers[tool] = str(error)
+        found = [example for split in check(builder)[:1] for finding in split.findings.values()
+                 for example in finding.examples]
+        answers["check_data"] = found[0] if found else None
+        return answers
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    return Set(tmp_path_factory.mktemp("network")).builder().model
+
+
+@pytest.mark.parametrize("kind, write", READ, ids=[row[0] for row in READ])
+def test_every_tool_reads_the_same(color, kind, write, network, tmp_path):
+    data = Set(tmp_path)
+    data.path.write_bytes(write(color))
+    answers = data.answers(network)
+    assert answers.pop("check_data") is None and answers.pop("the start of training") is None
+    expected = read_image(str(data.path))[..., ::-1].transpose(2, 0, 1) / 127.5 - 1
+    assert expected.std() > 0.3
+    for tool, answer in answers.items():
+        np.testing.assert_allclose(answer, expected, atol=1e-6, err_msg=tool)       # float32 of numbers up to 1
+
+
+@pytest.mark.parametrize("dtype, change, words", REFUSED, ids=[f"{row[0].__name__}-{row[2]}" for row in REFUSED])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_tool_refuses_the_same(dtype, change, words, channels, network, tmp_path):
+    pixels = np.linspace(0, 1, SIZE[0] * SIZE[1] * 3).reshape(*SIZE, 3)[..., :channels].squeeze()
+    pixels = pixels / pixels.max()
+    data = Set(tmp_path)
+    data.path.write_bytes(tiff(change(pixels).astype(dtype)))
+    answers = data.answers(network)
+    for tool, answer in answers.items():
+        assert isinstance(answer, str) and f"cannot read the image {data.path}: its pixels are {words}" in answer, tool
+
+
+def test_damaged_tags_are_damaged_images(color, tmp_path):
+    path = tmp_path / "x.tif"
+    for damaged in (tiff(color)[:40], b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*" + bytes(20), b"II+\0" + bytes(9)):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="x.tif: it is damaged, cut short or no image"):
+            read_image(str(path))
+
+
+def test_damaged_gif(color, tmp_path):
+    (tmp_path / "x.gif").write_bytes(saved(Image.fromarray(color).quantize(16), "GIF")[:200])
+    with pytest.raises(DataError, match="x.gif: it is damaged, or this Pillow has no decoder"):
+        read_image(str(tmp_path / "x.gif"))
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("dtype, format, order", [
+    ("uint16", "png", "<"), ("uint16", "tif", "<"), ("uint16", "tif", ">"), ("int32", "tif", "<"),
+    ("bool", "png", "<")])
+def test_labels_that_8_bits_hold_have_8_bits(dtype, format, order, tmp_path):
+    ids = np.resize([0, 1, 1] if dtype == "bool" else [0, 1, 255], SIZE).astype(dtype)
+    path = tmp_path / f"x.{format}"
+    path.write_bytes(tiff(ids, order) if format == "tif" else saved(Image.fromarray(ids), "PNG"))
+    label = read_label(str(path))
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label, ids)
+
+
+def test_labels_that_8_bits_do_not_hold_stay(tmp_path):
+    ids = np.resize([0, 1, 256], SIZE)
+    Image.fromarray(ids.astype(np.uint16)).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_label(str(tmp_path / "x.png")), ids)
+
+
+def test_labels_of_fractions(tmp_path):
+    (tmp_path / "x.tif").write_bytes(tiff(np.zeros(SIZE, np.float32)))
+    with pytest.raises(DataError, match="x.tif has pixels of type float32: class ids are whole numbers"):
+        read_label(str(tmp_path / "x.tif"))

@@ -1,0 +1,1 @@
+"""The tools, each a script and a subcommand of paddleseg-encnet. pip installs this folder as paddleseg_encnet_tools."""
