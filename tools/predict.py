@@ -83,7 +83,7 @@ def main(args):
 def style_of(config, args, custom_color) -> outputs.Style:
     """Names and colours of the classes, from the flags, else the config."""
     dataset = config.val_dataset_cfg
-    classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
+    classes = cli.num_classes(config)
     palette = fitting(PALETTES.get(args.palette or dataset.get("type")), classes)
     if args.palette and palette is None:
         raise ValueError(f"--palette {args.palette} has {len(PALETTES[args.palette])} classes, the network {classes}")
