@@ -4,10 +4,10 @@ python benchmarks/jpu.py [--size 512 1024] [--rounds 3] [--pieces step live padd
 
 The dilated network is that of configs/encnet_resnet50_cityscapes_1024x512_80k.yml, batch 1, with random weights.
 FastFCN is PaddleSeg's as installed, with the settings of its own config, which keeps the backbone at stride 8. All have
-the package's CPU settings. Training steps run in processes of their own, whose peak is the memory; inference takes turns in
-one process. The floor is the multiplications of all convolutions, counted while the network runs, at the rate of a
-large paddle.matmul in the same process; for a step three times that. int8 is calibrated on the noise that is timed.
-Forms whose packages are not installed are left out, which is said.
+the package's CPU settings. Training steps run in processes of their own, whose peak is the memory; inference takes
+turns in one process. The floor is the multiplications of all convolutions, counted while the network runs, at the rate
+of a large paddle.matmul in the same process; for a step three times that. int8 is calibrated on the noise that is
+timed. Forms whose packages are not installed are left out, which is said.
 """
 
 import argparse
