@@ -196,6 +196,14 @@ def build(args, **overrides) -> SegBuilder:
         return SegBuilder(config)
 
 
+def num_classes(config: Config) -> int:
+    """Of the network. A config may leave it to the class of its data set, as PaddleSeg's FastFCN's does."""
+    from paddleseg.cvlibs import manager
+    dataset = config.val_dataset_cfg
+    said = config.dic["model"].get("num_classes") or dataset.get("num_classes")
+    return said or manager.DATASETS[dataset["type"]].NUM_CLASSES
+
+
 def check_clipping(config: Config):
     """Paddle takes any norm: with 0 nothing is learnt, with a negative one the loss is climbed."""
     clip = (config.dic.get("optimizer") or {}).get("grad_clip_cfg")

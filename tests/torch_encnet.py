@@ -118,15 +118,50 @@ def attend(x, gamma):
     return F.relu(x + x * gamma[:, :, None, None])
 
 
-class EncodingEncNet(nn.Module):
-    """PyTorch-Encoding's. Returns logits, presence logits, auxiliary logits."""
+class Separable(nn.Module):
+    """FastFCN's: depthwise 3 x 3, batch norm, 1 x 1."""
 
-    def __init__(self, depth, classes, lateral, codes=32, width=512, se_loss=True, aux=True, fc=True):
+    def __init__(self, inputs, outputs, dilation):
         super().__init__()
-        self.pretrained = ResNet(depth, "conv1", 64, (1, 1, 2, 4), (1, 2, 1, 1), classes=1000 if fc else 0)
+        self.conv1 = nn.Conv2d(inputs, inputs, 3, 1, dilation, dilation, groups=inputs, bias=False)
+        self.bn = nn.BatchNorm2d(inputs)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x):
+        return self.pointwise(self.bn(self.conv1(x)))
+
+
+class JPU(nn.Module):
+    """FastFCN's joint pyramid upsampling of the last three of four maps: [B, 4 * width, h, w]."""
+
+    def __init__(self, widths, width):
+        super().__init__()
+        for i in (3, 4, 5):
+            setattr(self, f"conv{i}", conv_bn_relu(widths[i - 2], width, 3))
+        for i in (1, 2, 3, 4):
+            setattr(self, f"dilation{i}", nn.Sequential(Separable(3 * width, width, 2 ** (i - 1)),
+                                                        nn.BatchNorm2d(width), nn.ReLU()))
+
+    def forward(self, maps):
+        finest = self.conv3(maps[1])
+        coarse = [F.interpolate(conv(x), finest.shape[2:], mode="bilinear", align_corners=True)
+                  for conv, x in ((self.conv5, maps[3]), (self.conv4, maps[2]))]
+        pyramid = torch.cat([*coarse, finest], 1)
+        return torch.cat([getattr(self, f"dilation{i}")(pyramid) for i in (1, 2, 3, 4)], 1)
+
+
+class EncodingEncNet(nn.Module):
+    """PyTorch-Encoding's, with jpu FastFCN's. Returns logits, presence logits, auxiliary logits."""
+
+    def __init__(self, depth, classes, lateral, codes=32, width=512, se_loss=True, aux=True, fc=True, jpu=False):
+        super().__init__()
+        dilations, strides = ((1, 1, 1, 1), (1, 2, 2, 2)) if jpu else ((1, 1, 2, 4), (1, 2, 1, 1))
+        self.pretrained = ResNet(depth, "conv1", 64, dilations, strides, classes=1000 if fc else 0)
         widths = self.pretrained.widths
         head = self.head = nn.Module()
-        head.conv5 = conv_bn_relu(widths[3], width, 3)
+        if jpu:
+            self.jpu = JPU(widths, width)
+        head.conv5 = conv_bn_relu(4 * width, width, 1) if jpu else conv_bn_relu(widths[3], width, 3)
         if lateral:
             head.connect = nn.ModuleList([conv_bn_relu(widths[1], width, 1), conv_bn_relu(widths[2], width, 1)])
             head.fusion = conv_bn_relu(3 * width, width, 3)
@@ -145,7 +180,7 @@ class EncodingEncNet(nn.Module):
 
     def forward(self, x):
         maps = self.pretrained(x)
-        y = self.head.conv5(maps[3])
+        y = self.head.conv5(self.jpu(maps) if hasattr(self, "jpu") else maps[3])
         if hasattr(self.head, "fusion"):
             laterals = [connect(m) for connect, m in zip(self.head.connect, maps[1:3])]
             y = self.head.fusion(torch.cat([y, *laterals], 1))

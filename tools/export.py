@@ -62,7 +62,7 @@ def described(config) -> dict:
     dataset = config.val_dataset_cfg
     if not dataset.get("transforms"):
         raise ValueError("the config has no transforms in val_dataset, which say what is done to an image first")
-    classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
+    classes = cli.num_classes(config)
     palette = fitting(PALETTES.get(dataset.get("type")), classes)
     colors = color_table(palette, config.test_config.get("custom_color"), max(classes, 256))
     names = names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))

@@ -75,6 +75,8 @@ def check_explainable(model: paddle.nn.Layer, codewords: bool = False):
         switched_off = " (use_encoding is False)" if hasattr(model, "use_encoding") else ""
         raise ValueError(f"{kind}{switched_off} has no context encoding module, so that there is no codeword and no "
                          f"attention to show; {command('explain')} is for ENCNet")
+    if not hasattr(model, "head"):      # PaddleSeg's FastFCN, whose layers have other names
+        raise ValueError(f"{command('explain')} is for ENCNet, and this is {kind}")
     if codewords and not has_codewords(model):
         raise ValueError(f"this {kind} has no codewords (num_codes is 0), so that there is nothing that they could "
                          "gather over several images; give one image to see its attention")

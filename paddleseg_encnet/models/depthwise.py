@@ -23,6 +23,10 @@ from paddle.jit.sot.psdb import in_sot
 
 from paddleseg_encnet.runtime.cpu import cpu_count
 
+# From a kernel of about 11 x 11 on, OpenCV multiplies Fourier transforms, which takes several times as long as the few
+# weights of a dilated kernel, and rounds more: such a kernel is applied row by row.
+FOURIER = 11 * 11
+
 _pool: Optional[ThreadPoolExecutor] = None
 
 
@@ -54,7 +58,15 @@ def spread(kernels: np.ndarray, dilation: int) -> np.ndarray:
 
 def correlate(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """At y, x the sum over i, j of kernel[i, j] picture[y + i, x + j], of the picture's size."""
-    return cv2.filter2D(picture, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    def filtered(picture, kernel):
+        return cv2.filter2D(picture, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+
+    if kernel.size < FOURIER:
+        return filtered(picture, kernel)
+    result = np.zeros_like(picture)
+    for row in np.flatnonzero(kernel.any(axis=1)):
+        result[:len(picture) - row] += filtered(picture[row:], kernel[row:row + 1])
+    return result
 
 
 def moments(picture: np.ndarray, gradient: np.ndarray, size: int, dilation: int) -> np.ndarray:
@@ -74,7 +86,9 @@ class Depthwise(PyLayer):
 
     @staticmethod
     def forward(ctx, x, weight, stride, padding, dilation):
-        ctx.fixed, x = (x.stop_gradient, weight.stop_gradient), x.numpy()
+        ctx.fixed = x.stop_gradient, weight.stop_gradient
+        ctx.save_for_backward(x)            # not its copy: several layers may read one tensor
+        x = x.numpy()
         kernels = spread(weight.numpy()[:, 0], dilation)
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
@@ -85,14 +99,14 @@ class Depthwise(PyLayer):
             result = correlate(tall(x[:, c], padding[0], height, width), kernels[c]).reshape(batch, height, width)
             y[:, c] = result[:, :rows:stride, :columns:stride]
         each(work, channels)
-        ctx.kept = x, kernels, stride, padding, dilation
+        ctx.kept = kernels, stride, padding, dilation
         return paddle.to_tensor(y, place=paddle.CPUPlace())
 
     @staticmethod
     def backward(ctx, dy):
-        x, kernels, stride, padding, dilation = ctx.kept
+        kernels, stride, padding, dilation = ctx.kept
         input_is_fixed, weight_is_fixed = ctx.fixed
-        ctx.kept, dy = None, dy.numpy()
+        x, dy = ctx.saved_tensor()[0].numpy(), dy.numpy()
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
         d_weight, d_x = np.empty_like(kernels[:, None, ::dilation, ::dilation]), np.empty_like(x)

@@ -16,6 +16,7 @@ from paddleseg.models import layers
 from paddleseg.utils import utils
 
 from paddleseg_encnet.models.encoding import Encoding
+from paddleseg_encnet.models.jpu import JPU
 from paddleseg_encnet.models.losses import check_losses, losses_by_position
 from paddleseg_encnet.registry import register
 
@@ -120,6 +121,9 @@ class ENCNet(nn.Layer):
         dropout: share of the channels before the classifier that are zeroed while training; 0.1 in the PyTorch
             implementations.
         random_scale: PyTorch-Encoding's EncodingDrop, see Encoding.
+        use_jpu: put joint pyramid upsampling (FastFCN), as wide as the head, in place of the backbone's last map, so
+            that the backbone need not be dilated: give it output_stride 32. The head then begins with a 1x1
+            convolution.
 
     Returns from forward, for images [B, 3, H, W]: while training what `output_names` says, which is [logits, auxiliary
     logits, presence logits] by default, of shapes [B, num_classes, H, W] twice and [B, num_classes]; else [logits].
@@ -132,7 +136,7 @@ class ENCNet(nn.Layer):
                  mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False, pretrained: str = None,
                  align_corners: bool = False, aux_channels: int = None, use_aux_loss: bool = True,
                  use_se_loss_stage3: bool = False, use_encoding: bool = True, reduction: str = "mean",
-                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last"):
+                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last", use_jpu: bool = False):
         super().__init__()
         if fuse_at not in ("last", "first"):
             raise ValueError(f'fuse_at is "last" or "first" of the backbone_indices, got {fuse_at!r}')
@@ -145,6 +149,9 @@ class ENCNet(nn.Layer):
         if beyond:
             raise ValueError(f"backbone_indices {list(backbone_indices)}: the backbone has the feature maps 0 to "
                              f"{maps - 1}, not {beyond[0]}")
+        if use_jpu and backbone_indices[-1] not in (-1, maps - 1):
+            raise ValueError(f"use_jpu replaces the backbone's last map, {maps - 1}, and the head does not read it: "
+                             f"backbone_indices {list(backbone_indices)} end with {backbone_indices[-1]}")
         if aux_channels is not None and aux_channels < 1:
             raise ValueError(f"aux_channels is the width of the auxiliary head, at least 1, got {aux_channels}; for "
                              "none set use_aux_loss: False")
@@ -157,8 +164,13 @@ class ENCNet(nn.Layer):
         self.use_se_loss_stage3 = use_se_loss_stage3
         self.use_encoding = use_encoding
         self.align_corners = align_corners
+        self.use_jpu = use_jpu
 
-        self.bottleneck = layers.ConvBNReLU(widths[-1], mid_channels, 3, padding=1)
+        if use_jpu:
+            self.jpu = JPU(backbone.feat_channels, mid_channels)
+            self.bottleneck = layers.ConvBNReLU(self.jpu.out_channels, mid_channels, 1)
+        else:
+            self.bottleneck = layers.ConvBNReLU(widths[-1], mid_channels, 3, padding=1)
         if add_lateral:
             self.lateral_convs = nn.LayerList([layers.ConvBNReLU(width, mid_channels, 1) for width in widths[:-1]])
             self.fusion = layers.ConvBNReLU(len(widths) * mid_channels, mid_channels, 3, padding=1)
@@ -186,6 +198,8 @@ class ENCNet(nn.Layer):
 
     def forward(self, images: paddle.Tensor):
         maps = self.backbone(images)
+        if self.use_jpu:
+            maps = self.jpu(maps)
         features = self.fuse(maps)
         if self.use_encoding:
             context, features = self.enc_module(features)
@@ -205,7 +219,7 @@ class ENCNet(nn.Layer):
         return losses_by_position(logits_list, data, losses)
 
     def fuse(self, maps):
-        """The backbone's maps -> one [B, mid_channels, h, w], at the size of the last map, or of the first one read."""
+        """The maps -> one [B, mid_channels, h, w], at the size of the last map, or of the first one read."""
         feature = self.bottleneck(maps[self.backbone_indices[-1]])
         if not self.add_lateral:
             return feature

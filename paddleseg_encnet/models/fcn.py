@@ -20,11 +20,11 @@ class DilatedFCN(ENCNet):
     def __init__(self, num_classes: int, backbone: nn.Layer, backbone_indices=(1, 2, 3), mid_channels: int = 512,
                  add_lateral: bool = False, pretrained: str = None, align_corners: bool = False,
                  aux_channels: int = None, use_aux_loss: bool = True, dropout: float = 0.0,
-                 fuse_at: str = "last"):
+                 fuse_at: str = "last", use_jpu: bool = False):
         super().__init__(num_classes, backbone, backbone_indices, mid_channels=mid_channels, use_se_loss=False,
                          add_lateral=add_lateral, pretrained=pretrained, align_corners=align_corners,
                          aux_channels=aux_channels, use_aux_loss=use_aux_loss, use_encoding=False, dropout=dropout,
-                         fuse_at=fuse_at)
+                         fuse_at=fuse_at, use_jpu=use_jpu)
 
 
 register("MODELS", DilatedFCN)

@@ -36,8 +36,9 @@ def se_weight(config: dict) -> List[Cell]:
 
 
 def components(config: dict) -> List[Cell]:
-    """The baseline, and each part of the whole added to those before it. The config's SE-loss may be at stage 4 only or
-    at both stages. A config with the deeper backbone has no cell that adds it.
+    """The baseline, and each part of the whole added to those before it; and, beside `se_loss`, the same network with
+    FastFCN's joint pyramid upsampling in place of dilation and of laterals. The config's SE-loss may be at stage 4 only
+    or at both stages. A config with the deeper backbone, or with the upsampling, has no cell that adds it.
 
     Multi-scale evaluates whole images at each scale. In windows of the crop's size, as in the paper, does
     tools/val.py with --is_slide.
@@ -64,8 +65,19 @@ def components(config: dict) -> List[Cell]:
             backbone["pretrained"] = DEEPER_WEIGHTS
         cells.append(Cell("deeper", f"+ {DEEPER}", changed(both_stages, model={"backbone": backbone})))
     whole = cells[-1]
-    return [*cells, Cell(MULTI_SCALE, "+ multi-scale and flip", whole.config, weights_of=whole.folder, evaluation=(
-        "--aug_eval", "--flip_horizontal", "--scales", *map(str, SCALES)))]
+    cells.append(Cell(MULTI_SCALE, "+ multi-scale and flip", whole.config, weights_of=whole.folder, evaluation=(
+        "--aug_eval", "--flip_horizontal", "--scales", *map(str, SCALES))))
+    if not config["model"].get("use_jpu"):
+        cells.append(Cell("jpu", "+ SE-loss, JPU for dilation", with_jpu(se_loss)))
+    return cells
+
+
+def with_jpu(config: dict) -> dict:
+    """The config as FastFCN has EncNet: a backbone of stride 32, no laterals."""
+    backbone = {**config["model"]["backbone"], "output_stride": 32}
+    config = changed(config, model={"use_jpu": True, "add_lateral": False, "backbone": backbone})
+    config["model"].pop("fuse_at", None)        # it is about laterals
+    return config
 
 
 STUDIES = {"codewords": codewords, "se_weight": se_weight, "components": components}

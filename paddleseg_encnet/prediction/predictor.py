@@ -12,6 +12,7 @@ from paddleseg.cvlibs import Config
 from paddleseg.transforms import Compose, Normalize
 from paddleseg.utils import logger
 
+from paddleseg_encnet import cli
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
 from paddleseg_encnet.evaluation import sliding
@@ -123,7 +124,7 @@ def style_of(config: Config, palette: Optional[str] = None, custom_color: Option
         ValueError: the palette is for another number of classes, or the colours are none.
     """
     dataset = config.val_dataset_cfg
-    classes = config.dic["model"].get("num_classes") or dataset["num_classes"]
+    classes = cli.num_classes(config)
     found = fitting(PALETTES.get(palette or dataset.get("type")), classes)
     if palette and found is None:
         raise ValueError(f"--palette {palette} has {len(PALETTES[palette])} classes, the network {classes}")

@@ -6,11 +6,30 @@ from typing import NamedTuple, Tuple
 
 PADDLESEG, MMSEGMENTATION, ENCODING = FAMILIES = ("PaddleSeg", "mmsegmentation", "PyTorch-Encoding")
 PADDLE, PYTORCH = "Paddle", "PyTorch"       # which a backbone alone was made with
+NONE = "-"      # no name: the codebase has no such layer
 
-# The head: group, kind of layer, its name in each family, and its shape. Only "head" is always there.
+
+def _jpu():
+    """Joint pyramid upsampling and the convolution behind it, which is 1x1; the last names are FastFCN's."""
+    yield "jpu", "conv, bias", "bottleneck._conv", NONE, "head.conv5.0", "C 4C 1"
+    for i in (5, 4, 3):
+        name = f"jpu.conv{i}"
+        yield "jpu", "conv", f"{name}._conv", NONE, f"{name}.0", f"C C{i - 1} 3"
+        yield "jpu", "norm", f"{name}._batch_norm", NONE, f"{name}.1", "C"
+    for i in (1, 2, 3, 4):
+        name = f"jpu.dilation{i}"
+        yield "jpu", "conv", f"{name}.depthwise_conv._conv", NONE, f"{name}.0.conv1", "3C 1 3"
+        yield "jpu", "norm", f"{name}.depthwise_conv._batch_norm", NONE, f"{name}.0.bn", "3C"
+        yield "jpu", "conv", f"{name}.piontwise_conv._conv", NONE, f"{name}.0.pointwise", "C 3C 1"
+        yield "jpu", "norm", f"{name}.piontwise_conv._batch_norm", NONE, f"{name}.1", "C"
+
+
+# The head: group, kind of layer, its name in each family, and its shape. Only "head" is always there, and either
+# "dilated", on a dilated backbone, or "jpu".
 # C width of the head, C2 C3 C4 widths of the stages, K codewords, N classes, A width of the auxiliary head.
 HEAD = (
-    ("head", "conv, bias", "bottleneck._conv", "decode_head.bottleneck.conv", "head.conv5.0", "C C4 3"),
+    *_jpu(),
+    ("dilated", "conv, bias", "bottleneck._conv", "decode_head.bottleneck.conv", "head.conv5.0", "C C4 3"),
     ("head", "norm", "bottleneck._batch_norm", "decode_head.bottleneck.bn", "head.conv5.1", "C"),
     ("laterals", "conv, bias", "lateral_convs.0._conv", "decode_head.lateral_convs.0.conv", "head.connect.0.0",
      "C C2 1"),

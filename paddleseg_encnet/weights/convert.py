@@ -85,8 +85,8 @@ def layout(source: Source) -> Iterator[Tensor]:
         yield from _tensors(source, kind, ours + our_name, source.prefix + their_name, shape)
     if not source.is_network:
         return
-    groups = {"head": True, "laterals": source.add_lateral, "presence": source.use_se_loss,
-              "auxiliary": source.aux_channels}
+    groups = {"head": True, "dilated": not source.use_jpu, "jpu": source.use_jpu, "laterals": source.add_lateral,
+              "presence": source.use_se_loss, "auxiliary": source.aux_channels}
     column = 2 + FAMILIES.index(source.family)
     sizes = _sizes(source)
     for row in HEAD:
@@ -104,7 +104,7 @@ def model_config(source: Source) -> dict:
     return {"type": "ENCNet", "num_classes": source.num_classes, "backbone": backbone, "backbone_indices": [1, 2, 3],
             "num_codes": source.num_codes, "mid_channels": source.mid_channels, "use_se_loss": source.use_se_loss,
             "add_lateral": source.add_lateral, "align_corners": source.align_corners,
-            "aux_channels": source.aux_channels or AUXILIARY_CHANNELS}
+            "aux_channels": source.aux_channels or AUXILIARY_CHANNELS, "use_jpu": source.use_jpu}
 
 
 def summary(source: Source) -> List[Tuple[str, str, int]]:
@@ -163,7 +163,8 @@ def _tensors(source: Source, kind: str, ours: str, theirs: str, shape: Tuple[int
 
 def _sizes(source: Source) -> Dict[str, int]:
     expansion = EXPANSION if source.depth >= 50 else 1
-    return {"C": source.mid_channels, "3C": 3 * source.mid_channels, "K": source.num_codes, "N": source.num_classes,
+    width = source.mid_channels
+    return {"C": width, "3C": 3 * width, "4C": 4 * width, "K": source.num_codes, "N": source.num_classes,
             "A": source.aux_channels, "1": 1, "3": 3, **{f"C{i + 1}": w * expansion for i, w in enumerate(WIDTHS)}}
 
 

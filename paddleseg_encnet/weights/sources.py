@@ -47,6 +47,7 @@ class Source:
     aux_channels: Optional[int] = None  # None: there is no auxiliary head
     add_lateral: bool = False
     use_se_loss: bool = False
+    use_jpu: bool = False               # FastFCN's joint pyramid upsampling, on a backbone of stride 32
     align_corners: bool = False
     output_stride: int = 8
     first_block_dilation: str = "half"
@@ -71,7 +72,8 @@ class Source:
             w = self.stem_width
             stem = f"{w}-{w}-{2 * w}" if self.version != "v1b" else f"{2 * w} (7x7)"
             return f"backbone {self.backbone} from {self.family}, stem {stem}"
-        having = [what for what, has in (("laterals", self.add_lateral), ("presence layer", self.use_se_loss),
+        having = [what for what, has in (("joint pyramid upsampling", self.use_jpu), ("laterals", self.add_lateral),
+                                         ("presence layer", self.use_se_loss),
                                          ("auxiliary head", self.aux_channels)) if has]
         return (f"EncNet of {self.family} on {self.backbone}, {self.num_classes} classes, {self.num_codes} codewords, "
                 f"{self.mid_channels} channels; {', '.join(having) or 'nothing that only training needs'}")
@@ -118,10 +120,15 @@ def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
     num_codes, _ = _shape_of(state, name["enc_module.encoding.0"] + ".codewords", 2)
     auxiliary = name["fcn_head.conv_bn_relu._conv"] + ".weight"
     settings, assumed = _settings(FAMILIES[column - 2], checkpoint)
+    if any(key.startswith("jpu.jum_") for key in state):
+        raise CheckpointError("an EncNet with FastFCN's later upsampling, JPU_X: this project has JPU, of the paper")
+    if use_jpu := f"{name['jpu.conv5._conv']}.weight" in state:
+        settings["output_stride"] = 32
     return _checked(Source(
         FAMILIES[column - 2], num_classes=num_classes, mid_channels=mid_channels, num_codes=num_codes,
         aux_channels=_shape_of(state, auxiliary, 4)[0] if auxiliary in state else None,
-        add_lateral="laterals" in present, use_se_loss="presence" in present, assumed=assumed, **settings, **found))
+        add_lateral="laterals" in present, use_se_loss="presence" in present, use_jpu=use_jpu, assumed=assumed,
+        **settings, **found))
 
 
 def tensors_of(checkpoint: Dict[str, Any]) -> Dict[str, np.ndarray]:

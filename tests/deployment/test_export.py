@@ -14,7 +14,7 @@ from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose
 from PIL import Image
 
-from paddleseg_encnet import cli
+from paddleseg_encnet import ENCNet, cli
 from paddleseg_encnet.deployment import export
 from paddleseg_encnet.deployment.deployed import Deployed, Images
 
@@ -40,8 +40,12 @@ def config(small_config):
 
 @pytest.fixture(scope="module")
 def network(config):
-    """The quick start's network, smaller, each tensor random and of a size that keeps activations near 1."""
-    network = cli.build(cli.parser("").parse_args(["--config", str(config)])).model
+    """The quick start's network, smaller."""
+    return randomised(cli.build(cli.parser("").parse_args(["--config", str(config)])).model)
+
+
+def randomised(network):
+    """Each tensor random and of a size that keeps activations near 1; in evaluation mode."""
     random = np.random.RandomState(3)
     for name, tensor in network.state_dict().items():
         if tensor.ndim > 1:
@@ -138,6 +142,25 @@ def test_int8_is_near_the_live_logits(network, logits_export, image):
     signed = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.INT8}
     assert not any(signed.intersection(node.input) for node in graph.node if node.op_type == "QuantizeLinear")
     assert os.path.getsize(logits_export / "model_int8.onnx") < 0.4 * os.path.getsize(logits_export / "model.onnx")
+
+
+@pytest.mark.parametrize("backbone", ["ResNet18_vd", "EfficientNetLite0"])
+def test_joint_pyramid_upsampling_gives_the_live_logits(backbone, image, tmp_path):
+    """At sizes that are no multiples of 32, where three maps of different rounding meet."""
+    network = randomised(ENCNet(19, manager.BACKBONES[backbone](output_stride=32), num_codes=4, mid_channels=16,
+                                use_jpu=True))
+    export.export(network, str(tmp_path), {"transforms": [{"type": "Normalize"}]}, "none", onnx=ONNX,
+                  calibration=[str(image)] if ONNX else None)
+    config = str(tmp_path / "deploy.yaml")
+    for options in [{}, {"onednn": False}] + [{"backend": "onnx"}] * ONNX:
+        for shape in SHAPES:
+            live = live_logits(network, random_images(*shape))
+            found = Deployed(config, **options).run(random_images(*shape))
+            assert np.abs(found - live).max() < 1e-4 * np.abs(live).max(), (options, shape)
+    if ONNX:
+        images = Images(config).prepare(image)[0][np.newaxis]
+        live = live_logits(network, images)
+        assert 0 < np.abs(Deployed(config, precision="int8").run(images) - live).max() < 0.15 * np.abs(live).max()
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

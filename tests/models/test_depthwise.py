@@ -17,6 +17,8 @@ GEOMETRIES = [
     (3, 4, 5, 2, (1, 2), 1, 9, 6),
     (2, 4, 5, 1, (4, 4), 2, 11, 9),
     (2, 4, 3, 1, (4, 4), 4, 6, 12),
+    (2, 3, 3, 1, (8, 8), 8, 10, 12),        # from 11 x 11 on, kernels are applied row by row
+    (1, 2, 5, 2, (8, 7), 4, 9, 12),
     (2, 2, 3, 1, (0, 0), 1, 5, 6),
 ]
 # Float32 against float64, relative to the largest value: sums of up to B * H * W = 200 products.

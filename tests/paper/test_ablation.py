@@ -49,12 +49,22 @@ def test_each_component_is_added_to_those_before(config):
     assert cells["both_stages"].config["loss"]["coef"] == [1, 0.4, 0.2, 0.2]
     assert differing(cells["deeper"], cells["both_stages"].config) == ["model.backbone.type"]
     assert cells["multi_scale"].weights_of == "deeper" and "--flip_horizontal" in cells["multi_scale"].evaluation
+    assert set(differing(cells["jpu"], config)) == {"model.use_jpu", "model.add_lateral",
+                                                    "model.backbone.output_stride"}
+    assert cells["jpu"].config["model"]["backbone"]["output_stride"] == 32
+
+
+def test_jpu_is_not_added_twice_and_needs_no_laterals(config):
+    config = studies.changed(config, model={"add_lateral": True, "fuse_at": "first"})
+    [cell] = studies.cells("components", config, ["jpu"])
+    assert cell.config["model"]["add_lateral"] is False and "fuse_at" not in cell.config["model"]
+    assert "jpu" not in [each.folder for each in studies.cells("components", cell.config)]
 
 
 def test_the_deeper_backbone_is_not_added_twice(config):
     config["model"]["backbone"]["type"] = "ResNet101_vd"
     cells = {cell.folder: cell for cell in studies.cells("components", config)}
-    assert list(cells) == ["fcn", "encoding", "se_loss", "both_stages", "multi_scale"]
+    assert list(cells) == ["fcn", "encoding", "se_loss", "both_stages", "multi_scale", "jpu"]
     assert cells["multi_scale"].weights_of == "both_stages"
     assert cells["multi_scale"].config == cells["both_stages"].config
 
@@ -71,7 +81,7 @@ SE = {"type": "SELoss"}
 @pytest.mark.parametrize("folder, names", [
     ("fcn", ["segmentation", "auxiliary"]), ("encoding", ["segmentation", "auxiliary"]),
     ("se_loss", ["segmentation", "auxiliary", "SE"]),
-    ("both_stages", ["segmentation", "auxiliary", "SE", "SE_stage3"])])
+    ("both_stages", ["segmentation", "auxiliary", "SE", "SE_stage3"]), ("jpu", ["segmentation", "auxiliary", "SE"])])
 def test_cells_build_with_a_loss_for_each_output(folder, names, base, config, tmp_path):
     config = studies.changed(config, **base)
     [cell] = studies.cells("components", config, [folder])
@@ -314,8 +324,8 @@ def test_report_has_the_runs_of_earlier_commands(config, tmp_path):
 
 def test_cells_are_named(small_config, run_tool, capsys):
     run_tool("ablation", "--config", small_config, "--study", "components", "--list")
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-6:]] == [
-        "fcn", "encoding", "se_loss", "both_stages", "deeper", "multi_scale"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-7:]] == [
+        "fcn", "encoding", "se_loss", "both_stages", "deeper", "multi_scale", "jpu"]
 
 
 def test_folder_of_another_config_is_refused(config, tmp_path):

@@ -102,12 +102,15 @@ def test_config_builds_as_it_is(path):
     with paddle.LazyGuard():        # numbers are not drawn: of a ResNet-101 that takes seconds
         model = parts.model
     assert [loss.ignore_index for loss in parts.loss["types"]] == [255] * len(parts.loss["coef"])
-    settings, (network, backbone, *_) = parts.config.dic["model"], path.stem.split("_")
+    settings, (network, backbone, *_) = parts.config.dic["model"], path.stem.replace("_jpu", "").split("_")
     assert type(model).__name__.lower().replace("dilated", "") == network
     if backbone.startswith("resnet"):
-        assert settings["backbone"]["type"].lower() == f"{backbone}_vd" and settings["backbone"]["output_stride"] == 8
+        assert settings["backbone"]["type"].lower() == f"{backbone}_vd"
+        assert settings["backbone"]["output_stride"] == (32 if "_jpu" in path.stem else 8)
     if backbone == "lite0":
         assert settings["backbone"]["type"] == "EfficientNetLite0"
+    if "_jpu" in path.stem:
+        assert model.use_jpu and not model.add_lateral and settings["backbone"]["output_stride"] == 32
     for mode in ("train", "val"):       # a data set of lists has its number of classes from the config
         data = parts.config.dic[f"{mode}_dataset"]
         count = data.get("num_classes") or getattr(parts, f"{mode}_dataset_class").NUM_CLASSES

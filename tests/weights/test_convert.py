@@ -132,6 +132,21 @@ def encoding_state(classes=5, width=4, codes=3):
     return state
 
 
+def fastfcn_state(width=4):
+    """PyTorch-Encoding's with joint pyramid upsampling, and a 1x1 convolution behind it."""
+    state = encoding_state(width=width)
+    state.conv("head.conv5.0", width, 4 * width, 1, 1)
+    for number, before in ((5, 512), (4, 256), (3, 128)):
+        state.conv(f"jpu.conv{number}.0", width, before, 3, 3)
+        state.norm(f"jpu.conv{number}.1", width)
+    for number in (1, 2, 3, 4):
+        state.conv(f"jpu.dilation{number}.0.conv1", 3 * width, 1, 3, 3)
+        state.norm(f"jpu.dilation{number}.0.bn", 3 * width)
+        state.conv(f"jpu.dilation{number}.0.pointwise", width, 3 * width, 1, 1)
+        state.norm(f"jpu.dilation{number}.1", width)
+    return state
+
+
 def without(state, *beginnings):
     return {name: value for name, value in state.items() if not name.startswith(beginnings)}
 
@@ -151,6 +166,16 @@ def test_pytorch_encoding_is_recognised():
     assert (source.family, source.backbone, source.stem_width) == ("PyTorch-Encoding", "ResNet18_v1c", 64)
     assert source.align_corners and not source.add_lateral
     assert source.notes() == ["the ImageNet classifier is left out"]
+
+
+def test_fastfcn_is_recognised():
+    source = sources.recognise(fastfcn_state())
+    assert (source.family, source.use_jpu, source.output_stride) == ("PyTorch-Encoding", True, 32)
+    assert "joint pyramid upsampling, presence layer" in str(source)
+    _, section = convert.convert(fastfcn_state())
+    assert section["use_jpu"] is True and section["backbone"]["output_stride"] == 32
+    assert convert.convert(encoding_state())[1]["use_jpu"] is False
+    assert ("jpu.*", "jpu", 3 * 5 + 4 * 10) in convert.summary(source)
 
 
 @pytest.mark.parametrize("stem, width, backbone", [
@@ -186,6 +211,14 @@ def test_backbones_are_recognised(stem, width, backbone, prefix, classifier):
         "head.weight": "head.conv6.1.weight",
         "se_layer.bias": "head.encmodule.selayer.bias",
         "fcn_head.conv_bn_relu._batch_norm._mean": "auxlayer.conv5.1.running_mean"}),
+    (fastfcn_state(), {
+        "bottleneck._conv.weight": "head.conv5.0.weight",
+        "jpu.conv5._conv.weight": "jpu.conv5.0.weight",
+        "jpu.conv3._batch_norm._variance": "jpu.conv3.1.running_var",
+        "jpu.dilation1.depthwise_conv._conv.weight": "jpu.dilation1.0.conv1.weight",
+        "jpu.dilation2.depthwise_conv._batch_norm.bias": "jpu.dilation2.0.bn.bias",
+        "jpu.dilation3.piontwise_conv._conv.weight": "jpu.dilation3.0.pointwise.weight",
+        "jpu.dilation4.piontwise_conv._batch_norm._mean": "jpu.dilation4.1.running_mean"}),
 ])
 def test_names(state, pairs):
     tensors, _ = convert.convert(state)
@@ -201,8 +234,8 @@ def test_names(state, pairs):
                        if not name.endswith("num_batches_tracked") and not name.startswith("pretrained.fc.")}
 
 
-@pytest.mark.parametrize("state", [mmseg_state(lateral=True), mmseg_state(), encoding_state()],
-                         ids=["mmsegmentation with laterals", "mmsegmentation", "PyTorch-Encoding"])
+@pytest.mark.parametrize("state", [mmseg_state(lateral=True), mmseg_state(), encoding_state(), fastfcn_state()],
+                         ids=["mmsegmentation with laterals", "mmsegmentation", "PyTorch-Encoding", "FastFCN"])
 def test_converted_weights_fill_the_whole_network(state):
     tensors, _ = convert.convert(state)
     assert set(imported(state).state_dict()) == set(tensors)
@@ -278,6 +311,8 @@ HOLDS_ITSELF["model"] = HOLDS_ITSELF
     ({**mmseg_state(), "decode_head.bottleneck.bn.bias": np.ones(3, "float32")},
      r"wrong \(1\): decode_head.bottleneck.bn.bias float32 \(3,\) instead of \(4,\)$"),
     ({**mmseg_state(), "decode_head.enc_module.fc.0.bias": np.ones(4, "int64")}, r"fc.0.bias int64 \(4,\)"),
+    (without(fastfcn_state(), "jpu.dilation2.0.bn.weight"), r"missing \(1\): jpu.dilation2.0.bn.weight$"),
+    ({**without(fastfcn_state(), "jpu"), "jpu.jum_1.conv_l.0.weight": np.ones((2, 4, 3, 3), "float32")}, "JPU_X"),
     (without(mmseg_state(), "backbone.layer3.1"), "2-2-1-2 basic blocks"),
     (without(mmseg_state(), "backbone.stem"), "no ResNet and no EfficientNet-Lite was found"),
     (resnet18(State(), "", DEEP_IN_CONV1, shortcut=(1, 2)), "ResNet-18 with average-pool shortcuts"),
@@ -379,6 +414,12 @@ def test_pytorch_encoding(reference, depth, lateral, width, size):
     compare(module, network, picture(*size), lambda outputs: outputs[:1])
 
 
+@pytest.mark.parametrize("depth, width, size", [(50, 512, SIZE), (101, 64, (33, 49)), (50, 64, (71, 50))])
+def test_fastfcn(reference, depth, width, size):
+    module = reference.randomise(reference.EncodingEncNet(depth, 59, lateral=False, width=width, jpu=True))
+    compare(module, imported(reference.arrays(module)), picture(*size), lambda outputs: outputs[:1])
+
+
 @pytest.mark.parametrize("depth, lateral, width, corners, size", [
     (50, False, 512, False, SIZE), (101, False, 64, False, (33, 49)), (50, True, 64, True, (71, 50)),
     (18, True, 64, False, SIZE)])
@@ -390,9 +431,10 @@ def test_mmsegmentation(reference, depth, lateral, width, corners, size):
     compare(module, network, picture(*size), lambda outputs: outputs[:1])
 
 
-def test_presence_and_auxiliary_logits(reference):
+@pytest.mark.parametrize("jpu", [False, True])
+def test_presence_and_auxiliary_logits(reference, jpu):
     """While training there are more outputs; here with running statistics and without dropout, as in inference."""
-    module = reference.randomise(reference.EncodingEncNet(18, 7, True, width=32))
+    module = reference.randomise(reference.EncodingEncNet(18, 7, not jpu, width=32, jpu=jpu))
     network = imported(reference.arrays(module))
     images = picture(*SIZE)
     expected, presence, auxiliary = torch_outputs(module, images)

@@ -1,0 +1,68 @@
+"""Joint pyramid upsampling: the fine map that a dilated backbone would give, from the maps of one that is not dilated.
+
+Wu et al., "FastFCN: Rethinking Dilated Convolution in the Backbone for Semantic Segmentation", 2019,
+https://arxiv.org/abs/1903.11816, section 3.3. Maps M3, M4 and M5 at strides 8, 16 and 32:
+
+    P = [up(conv5(M5)), up(conv4(M4)), conv3(M3)]           3 x 3 convolutions to the width, resized to M3's size
+    Y = [S1(P), S2(P), S4(P), S8(P)]                        separable convolutions of dilation 1, 2, 4 and 8
+
+Parameter names are those of PaddleSeg's JPU, `piontwise_conv` included, so that its weights load without a map. Here a
+CPU trains the depthwise convolutions by models/depthwise.py.
+"""
+
+from typing import List, Sequence
+
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+from paddleseg.models import layers
+
+from paddleseg_encnet.models.depthwise import DepthwiseConv2D
+
+DILATIONS = (1, 2, 4, 8)
+
+
+def separable(in_channels: int, out_channels: int, dilation: int) -> nn.Layer:
+    """Depthwise 3 x 3, norm, 1 x 1, norm, ReLU. There is no activation between the two, as in both implementations."""
+    layer = layers.SeparableConvBNReLU(in_channels, out_channels, 3, padding=dilation, dilation=dilation,
+                                       pointwise_bias=False, bias_attr=False)
+    layer.depthwise_conv._conv = DepthwiseConv2D(in_channels, 3, 1, (dilation, dilation), dilation)
+    return layer
+
+
+class JPU(nn.Layer):
+    """Joint pyramid upsampling.
+
+    Args:
+        in_channels: widths of the backbone's maps, of which the last three are read.
+        width: of each of the four branches; 512 in the paper.
+
+    Attribute `out_channels`: 4 * width.
+
+    Returns from forward, for a list of maps that ends with [B, C3, h, w], [B, C4, h/2, w/2], [B, C5, h/4, w/4]: the
+    list with [B, 4 * width, h, w] in place of its last. Resizing is bilinear with aligned corners, as the published
+    implementations have it whatever the rest of the network does.
+
+    Raises:
+        ValueError: there are fewer than three maps.
+    """
+
+    def __init__(self, in_channels: Sequence[int], width: int = 512):
+        super().__init__()
+        if len(in_channels) < 3:
+            raise ValueError(f"joint pyramid upsampling reads the backbone's last three maps, and it has "
+                             f"{len(in_channels)}")
+        self.out_channels = len(DILATIONS) * width
+        self.conv5, self.conv4, self.conv3 = (
+            layers.ConvBNReLU(channels, width, 3, padding=1, bias_attr=False) for channels in in_channels[:-4:-1])
+        self.dilation1, self.dilation2, self.dilation3, self.dilation4 = (
+            separable(3 * width, width, dilation) for dilation in DILATIONS)
+
+    def forward(self, maps: List[paddle.Tensor]) -> List[paddle.Tensor]:
+        fine = self.conv3(maps[-3])                                                         # [B, width, h, w]
+        size = paddle.shape(fine)[2:]
+        coarse = [F.interpolate(conv(x), size, mode="bilinear", align_corners=True)
+                  for conv, x in ((self.conv5, maps[-1]), (self.conv4, maps[-2]))]
+        pyramid = paddle.concat([*coarse, fine], axis=1)                                    # [B, 3 width, h, w]
+        branches = (self.dilation1, self.dilation2, self.dilation3, self.dilation4)
+        return [*maps[:-1], paddle.concat([branch(pyramid) for branch in branches], axis=1)]
