@@ -46,7 +46,7 @@ def wheel(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("setup.py", "README.md"):
+    for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
     for name in ("paddleseg_encnet", "configs", "tools"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -106,6 +106,14 @@ def test_the_package_is_the_wheels(installed):
     shown = subprocess.run([sys.executable, "-c", code], cwd=installed.cwd, capture_output=True, text=True,
                            env={**os.environ, "PYTHONPATH": str(installed.folder)})
     assert shown.stdout.strip() == str(installed.folder / "paddleseg_encnet" / "__init__.py")
+
+
+def test_an_editable_install_has_the_command_too():
+    """make install is one."""
+    command = pathlib.Path(sys.executable).parent / "paddleseg-encnet"
+    listed = subprocess.run([command, "configs"], capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == CONFIGS
 
 
 def test_what_the_wheel_leaves_out(installed):
