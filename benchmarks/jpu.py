@@ -134,7 +134,8 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
                 logits = network(paddle.to_tensor(batch))[0].numpy()
             differences[which] = float(np.abs(run(batch) - logits).max() / np.abs(logits).max())
             works[which] = lambda run=run: run(batch)
-        return {"seconds": measuring.interleaved(works, int(rounds), in_a_row=1), "differences": differences}
+        seconds = measuring.interleaved(works, int(rounds), in_a_row=1)
+    return {"seconds": seconds, "floor": floor(networks["jpu"], size), "differences": differences}
 
 
 def lines(size, rounds: int, pieces) -> list:
@@ -147,12 +148,10 @@ def lines(size, rounds: int, pieces) -> list:
                       steps["jpu"]["floor"], ""))
         found.append(("peak of the training process", "GiB",
                       {which: each["peak"] / 2 ** 30 for which, each in steps.items()}, None, ""))
-    floors = {}
     if "live" in pieces:
         result = measuring.child("jpu.py", "live", *arguments)
-        floors = result["floors"]
-        found.append(("inference, live", "s", result["seconds"], floors["jpu"],
-                      f"EncNet-50's own floor {floors['dilated']:.3g}"))
+        found.append(("inference, live", "s", result["seconds"], result["floors"]["jpu"],
+                      f"EncNet-50's own floor {result['floors']['dilated']:.3g}"))
     for form in (form for form in FORMS if form in pieces):
         missing = [name for name in NEEDED.get(form, ()) if importlib.util.find_spec(name) is None]
         result = None if missing else measuring.child("jpu.py", "exported", form, *arguments)
@@ -160,7 +159,7 @@ def lines(size, rounds: int, pieces) -> list:
             print(f"left out: {FORMS[form][0]}" + (f", needs {', '.join(missing)}" if missing else ""), file=sys.stderr)
             continue
         difference = max(result["differences"].values())
-        found.append((f"inference, {FORMS[form][0]}", "s", result["seconds"], floors.get("jpu"),
+        found.append((f"inference, {FORMS[form][0]}", "s", result["seconds"], result["floor"],
                       "" if form == "int8" else f"logits within {difference:.0e} of live"))
     return found
 
