@@ -31,6 +31,13 @@ def parser(description: str) -> argparse.ArgumentParser:
     return flags
 
 
+def positive(text: str) -> int:
+    """A whole number above 0, of a flag."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text}, must be a whole number, at least 1")
+    return int(text)
+
+
 def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_interval: int, log_iters: int,
                        keep_checkpoint_max: int):
     """The flags that every training has, with these defaults."""
@@ -39,7 +46,9 @@ def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_inter
     flags.add_argument("--resume_model", help="go on from the newest whole checkpoint in the folder of an earlier run, "
                        "or from an iter_N or best_model in it; auto: from --save_dir, if it holds one")
     flags.add_argument("--iters", type=int, help="number of steps")
-    flags.add_argument("--batch_size", type=int, help="samples a step on each device")
+    flags.add_argument("--batch_size", type=int, help="samples at a time on each device")
+    flags.add_argument("--accum_steps", type=positive, default=1, metavar="N", help="add up the gradients of N batches for a "
+                       "step, as N times the devices would; whatever counts steps counts those")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
     flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
                        "all devices / the config's base_batch_size")

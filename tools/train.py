@@ -47,7 +47,7 @@ def main(args):
     logger.info(f"--seed {seed} gives the random numbers of this run again")
     utils.set_seed(seed)
     device, ranks = select_device(args.device), Ranks.join()
-    logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
+    logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr, args.accum_steps))
     utils.set_cv2_num_threads(args.num_workers)
 
     built = {} if args.no_data_check else checks.quick_check(builder, args.do_eval)
@@ -67,7 +67,8 @@ def main(args):
           args.save_dir, config.batch_size, val_dataset, cli.test_options(config),
           Precision(args.precision, args.amp_level), args.num_workers, args.resume_model, args.use_ema, args.use_vdl,
           args.profiler_options,
-          dashboard.hyper_parameters(config.dic, model, config.batch_size * ranks.count, seed))
+          dashboard.hyper_parameters(config.dic, model, config.batch_size * args.accum_steps * ranks.count, seed),
+          args.accum_steps)
 
 
 if __name__ == "__main__":
