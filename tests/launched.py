@@ -1,7 +1,7 @@
 """What test_ranks.py and stress_ranks.py run in several processes, by paddle.distributed.launch or alone:
 
-    launched.py train CONFIG FOLDER STEPS [N]   leaves rank<R>.npz: parameters, and the samples in the order it saw them;
-                                                with N of them at a time and as many micro-batches as make two
+    launched.py train CONFIG FOLDER STEPS [N]   leaves rank<R>.npz: parameters, and the samples in the order it saw
+                                                them; with N at a time, and as many micro-batches as make two of them
     launched.py share CONFIG FOLDER N N ...     for N images: scores_<N>_rank<R>.npz, the pictures, written_<N>_rank<R>
     launched.py lose CONFIG FOLDER R            rank R is killed while the others wait for it
     launched.py stall CONFIG FOLDER R           rank R starts and is stopped before it connects with the others

@@ -14,6 +14,7 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
+from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.prediction import inputs, outputs, predictor
@@ -64,8 +65,8 @@ def main(args):
     ranks = Ranks.join()
     model = builder.model
     checkpoint.load(model, args.model_path)
-    network = predictor.Predictor(model, Compose(builder.val_transforms), "confidence" in kinds, args.min_conf,
-                                  **options)
+    transforms = Compose(builder.val_transforms, img_channels=channels.of(config.dic))
+    network = predictor.Predictor(model, transforms, "confidence" in kinds, args.min_conf, **options)
     if video:
         logger.info(f"Loaded {args.model_path}")
         if ranks.first:

@@ -14,7 +14,7 @@ from paddleseg_encnet.data import checks
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import dashboard, recipe
 from paddleseg_encnet.training.loop import Schedule, train
-from paddleseg_encnet.weights import checkpoint, download
+from paddleseg_encnet.weights import checkpoint, download, packages
 
 
 def flags():
@@ -23,7 +23,8 @@ def flags():
     flags.add_argument("--do_eval", action="store_true", help="evaluate at each save")
     flags.add_argument("--use_ema", action="store_true", help="keep a moving average of the weights too")
     flags.add_argument("--allow_partial", action="store_true", help="fine-tuning: of the network's `pretrained:` "
-                       "weights take what fits, for instance all but the classifier of other classes")
+                       "weights take what fits, for instance all but the classifier of other classes; of the "
+                       "backbone's all but the first convolution, where images have other channels")
     flags.add_argument("--early_stop_intervals", type=int, help="evaluations without a better mIoU before stopping")
     flags.add_argument("--amp_level", default="O1", choices=["O1", "O2"], help="level of mixed precision")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
@@ -41,6 +42,7 @@ def main(args):
         raise ValueError(f"{args.config} is a classifier of images; train it with tools/train_cifar.py")
     cli.set_data_format(config, args.data_format)
     pretrained = cli.take_pretrained(config)
+    pretrained_backbone = cli.take_pretrained_backbone(config) if args.allow_partial else None
     utils.show_env_info()
     utils.show_cfg_info(config)
     seed = random.SystemRandom().getrandbits(31) if args.seed is None else args.seed
@@ -57,6 +59,9 @@ def main(args):
     model = builder.model
     if pretrained is not None:
         logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=args.allow_partial))
+    if pretrained_backbone is not None:
+        weights = {f"backbone.{name}": value for name, value in packages.weights(pretrained_backbone).items()}
+        logger.info(checkpoint.load(model, weights, allow_partial=True, where=pretrained_backbone))
     model = ranks.synchronise(model, device)
     losses, optimizer = builder.loss, builder.optimizer
     if args.to_static_training or config.to_static_training:

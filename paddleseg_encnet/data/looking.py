@@ -19,6 +19,7 @@ from PIL import Image
 from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import DataError, check_mask, missing
 from paddleseg_encnet.data.transforms import CropFirst
+from paddleseg_encnet.pictures import bands
 from paddleseg_encnet.runtime.forking import forked_pool
 
 
@@ -117,9 +118,17 @@ def check_headers(image: str, label: Optional[str]):
         check_mask(np.broadcast_to(np.zeros((), dtype), shape), size, label)
 
 
+def tiff_header(path: str):
+    with open(path, "rb") as file:
+        return bands.tiff_header(file.read()) if bands.is_tiff(file.read(4)) and not file.seek(0) else None
+
+
 def header_of(path: str, what: str) -> Tuple[Tuple[int, int], Tuple[int, type]]:
     """(height, width) as OpenCV would read it, and the number of channels with their type of number."""
     try:
+        header = tiff_header(path) if what == "image" else None
+        if header:      # of which Pillow opens few that have more than colours
+            return header[:2], (header[2], np.uint8)
         with Image.open(path) as picture:
             width, height = picture.size
             turned = what == "image" and picture.format == "JPEG" and picture.getexif().get(274, 1) >= 5

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from paddleseg_encnet.pictures import bands
+
 
 class DataError(ValueError):
     """A file of the data set is missing or wrong; says which, what was seen and what to do.
@@ -19,16 +21,35 @@ class DataError(ValueError):
         self.kind = kind
 
 
-def read_image(path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """The image as OpenCV reads it: uint8 [H, W, 3] in BGR, or [H, W] with cv2.IMREAD_GRAYSCALE.
+def read_image(path: str, channels: int = 3) -> np.ndarray:
+    """The image as a network of so many channels takes it.
 
-    Grey becomes three equal channels, a palette its colours, of 16 bits the high 8 are taken, and what is transparent
-    shows the colour below. An EXIF orientation is followed.
+    One and three are as OpenCV reads them: uint8 [H, W], and uint8 [H, W, 3] in BGR. Grey becomes three equal channels
+    and colour grey, a palette its colours, of 16 bits the high 8 are taken, and what is transparent shows the colour
+    below. An EXIF orientation is followed. Any other number is what the file has: [H, W, channels] of its own type of
+    number, in its own order.
 
     Raises:
-        DataError: there is no such file, or it is damaged, cut short or larger than OpenCV reads.
+        DataError: there is no such file, or it is damaged, cut short or larger than OpenCV reads; or it has another
+            number of channels.
     """
     data = read_bytes(path)
+    if channels in (1, 3):
+        return as_opencv_reads(path, data, channels)
+    try:
+        image = bands.decode(data)
+    except ValueError as error:
+        raise DataError(f"the image {path} {error}", "images that cannot be read") from error
+    if image.shape[2] != channels:
+        raise wrong_channels(path, image.shape[2], channels)
+    return image
+
+
+def as_opencv_reads(path: str, data: bytes, channels: int) -> np.ndarray:
+    header = bands.tiff_header(data) if bands.is_tiff(data) else None
+    if header and header[2] not in (None, 1, 3):        # OpenCV leaves out some, or all
+        raise wrong_channels(path, header[2], channels)
+    flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
     except cv2.error as error:
@@ -43,6 +64,11 @@ def read_image(path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
     if is_cut_jpeg(data):
         raise DataError(f"cannot read the image {path}: it is cut short", "images that cannot be read")
     return image
+
+
+def wrong_channels(path: str, found: int, channels: int) -> DataError:
+    return DataError(f"the image {path} has {found} channel{'s' * (found != 1)}, but in_channels is {channels}: set "
+                     f"in_channels to {found}, or give images of {channels}", "images of another number of channels")
 
 
 def read_label(path: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Runs an exported network with Paddle Inference or ONNX Runtime: what tools/infer.py does, for one image or a batch.
 
-This file needs neither PaddleSeg nor the rest of the package, only NumPy, OpenCV, PyYAML and the runtime asked for.
+This file needs neither PaddleSeg nor the package's import, only NumPy, OpenCV, PyYAML, Pillow and the runtime asked
+for, and tifffile for TIFF of other than one or three channels.
 """
 
 import os
@@ -10,8 +11,10 @@ import cv2
 import numpy as np
 import yaml
 
+from paddleseg_encnet.pictures import bands
+
 # --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
-# Each takes and returns an image [H, W, 3] float32, RGB.
+# Each takes and returns an image [H, W, C] float32, RGB if C is 3, or [H, W] if it is 1.
 
 INTERPOLATIONS = {"NEAREST": cv2.INTER_NEAREST, "LINEAR": cv2.INTER_LINEAR, "CUBIC": cv2.INTER_CUBIC,
                   "AREA": cv2.INTER_AREA, "LANCZOS4": cv2.INTER_LANCZOS4}
@@ -65,7 +68,7 @@ def padding(image, target_size, im_padding_value=127.5, label_padding_value=None
         raise ValueError(f"an image of {width} x {height} does not fit into Padding's {target_size[0]} x "
                          f"{target_size[1]}")
     return cv2.copyMakeBorder(image, 0, target_size[1] - height, 0, target_size[0] - width, cv2.BORDER_CONSTANT,
-                              value=(im_padding_value,) * 3)
+                              value=(im_padding_value,) * 4)        # of more channels too
 
 
 TRANSFORMS: Dict[str, Callable] = {
@@ -74,7 +77,7 @@ TRANSFORMS: Dict[str, Callable] = {
 }
 
 
-# --- runtimes: each is a function from images [B, 3, H, W] float32 to the network's output ---------------------------
+# --- runtimes: each is a function from images [B, C, H, W] float32 to the network's output ---------------------------
 
 def paddle_inference(model: str, params: str, device: str, precision: str, threads: int, onednn: bool,
                      verbose: bool = False) -> Callable:
@@ -135,7 +138,7 @@ def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -
 # --- an export -------------------------------------------------------------------------------------------------------
 
 class Images:
-    """What stands before and after an exported network.
+    """What stands before and after an exported network. `channels` are those of its images.
 
     Args:
         config: path of the export's deploy.yaml.
@@ -147,6 +150,7 @@ class Images:
     def __init__(self, config: str):
         self.config, self.deploy = config, read_config(config)
         self.input_shape = [-1 if side is None else side for side in self.deploy.get("input_shape") or [-1] * 4]
+        self.channels = self.input_shape[1] if self.input_shape[1] > 0 else 3
         self.transforms = []
         for options in self.deploy.get("transforms") or []:
             options = dict(options)
@@ -156,28 +160,45 @@ class Images:
             self.transforms.append((name, TRANSFORMS[name], options))
 
     def prepare(self, path: str) -> Tuple[np.ndarray, List[tuple]]:
-        """An image file -> the network's input [3, H, W] float32, and the sizes it had, for `finish`.
+        """An image file -> the network's input [C, H, W] float32, and the sizes it had, for `finish`.
 
         Raises:
-            ValueError: the image can't be read, or does not have the size that the network was exported for.
+            ValueError: the image can't be read, or does not have the size or the channels that the network was exported
+                for.
         """
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"cannot read the image {path}: there is none, or it is damaged")
-        image = cv2.cvtColor(image.astype("float32"), cv2.COLOR_BGR2RGB)
+        image = self.read(str(path)).astype("float32")
         history = []
         for name, transform, options in self.transforms:
             before = image.shape[:2]
             image = transform(image, **options)
             if image.shape[:2] != before:
                 history.append(("crop" if name == "Padding" else "resize", before))
-        image = np.ascontiguousarray(image.transpose(2, 0, 1))
+        image = np.ascontiguousarray(image.reshape(*image.shape[:2], -1).transpose(2, 0, 1))
         wanted = self.input_shape
         if any(side not in (-1, own) for side, own in zip(wanted[1:], image.shape)):
             raise ValueError(f"{path} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
                              f"exported for {wanted[3]} x {wanted[2]} (width x height); export it without "
                              "--input_shape, or with a Resize among the validation transforms")
         return image, history
+
+    def read(self, path: str) -> np.ndarray:
+        """[H, W] if the network takes one channel, else [H, W, C]; of three, as OpenCV makes them of any image, RGB."""
+        if self.channels in (1, 3):
+            image = cv2.imread(path, cv2.IMREAD_GRAYSCALE if self.channels == 1 else cv2.IMREAD_COLOR)
+            if image is None:
+                raise ValueError(f"cannot read the image {path}: there is none, or it is damaged")
+            return image if self.channels == 1 else image[..., ::-1]
+        try:
+            with open(path, "rb") as file:
+                image = bands.decode(file.read())
+        except OSError as error:
+            raise ValueError(f"cannot read the image {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"the image {path} {error}") from error
+        if image.shape[2] != self.channels:
+            raise ValueError(f"the image {path} has {image.shape[2]} channels, the network was exported for "
+                             f"{self.channels}")
+        return image
 
     def finish(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
         """The network's output for one image, classes [H, W] or scores [C, H, W] -> classes in the image's own size,
@@ -202,7 +223,7 @@ class Images:
 
 
 class Deployed(Images):
-    """An exported network: `run` takes images [B, 3, H, W] float32, as `prepare` makes them, and returns its output.
+    """An exported network: `run` takes images [B, C, H, W] float32, as `prepare` makes them, and returns its output.
 
     Args:
         config: path of the export's deploy.yaml.

@@ -22,9 +22,12 @@ def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) 
     take even sizes: of an odd one the last column or row is left out.
 
     Raises:
-        DataError: the video can't be read.
+        DataError: the video can't be read, or the network is not for images of three channels.
         OSError: it can't be written; nothing is left of it.
     """
+    if predictor.transforms.img_channels != 3:
+        raise DataError(f"the frames of {path} have 3 channels, the network takes {predictor.transforms.img_channels} "
+                        "(in_channels): give images")
     stem, ending = os.path.splitext(os.path.basename(path))
     target = os.path.join(save_dir, FOLDERS["overlay"], stem + (ending if ending.lower() == ".avi" else ".mp4"))
     video = cv2.VideoCapture(path)

@@ -1,7 +1,7 @@
 """One step from several micro-batches, as from the large batch that they make together: --accum_steps.
 
-A mean over pixels is a sum divided by the pixels that count, and micro-batches have unequal numbers of those: the rest is
-ignored. So that each pixel weighs what it weighs in the large batch, a loss is not averaged over the N micro-batches but
+A mean over pixels is a sum divided by the pixels that count, and micro-batches have unequal numbers of those, as the
+rest is ignored. So that each pixel weighs what it weighs in the large batch, the loss is not the mean of N losses but
 
     L = (d_1 L_1 + ... + d_N L_N) / (d_1 + ... + d_N)           d_k: what L_k was divided by; known from labels alone
 
@@ -97,10 +97,12 @@ def divisor(loss, data: dict) -> paddle.Tensor:
 
 def told(model, losses: dict, batch_size: int, count: int) -> str:
     """The line that says what a step is made of, and what of the large batch it is not."""
-    line = (f"--accum_steps {count}: a step learns from {count} micro-batches of {batch_size} what it would from a batch "
-            f"of {count * batch_size}, but that BatchNorm has the statistics of each micro-batch, and dropout other masks")
+    line = (f"--accum_steps {count}: a step learns from {count} micro-batches of {batch_size} what it would from a "
+            f"batch of {count * batch_size}, but that BatchNorm has the statistics of each micro-batch, and dropout "
+            "other masks")
     apart = ["the model's own rule" if loss is None else type(loss).__name__
              for loss in terms_of(model, losses) if not exact(loss)]
     if apart:
-        line += f"; {', '.join(dict.fromkeys(apart))}: the mean of the losses of the micro-batches, not that of the batch"
+        line += (f"; {', '.join(dict.fromkeys(apart))}: the mean of the losses of the micro-batches, not the batch's "
+                 "own")
     return line

@@ -1,5 +1,4 @@
-"""--accum_steps: a step from several micro-batches is that of the large batch, also where other things than pixels count.
-"""
+"""--accum_steps: a step from several micro-batches is that of the large batch."""
 
 import contextlib
 import json
@@ -49,7 +48,9 @@ optimizer: {{grad_clip_cfg: {{name: ClipGradByGlobalNorm, clip_norm: 0.5}}}}
 loss:
   types:
     - {{type: CrossEntropyLoss, weight: {[0.5 + 0.25 * i for i in range(19)]}}}
-    - {{type: MixedLoss, losses: [{{type: CrossEntropyLoss}}, {{type: MultiClassFocalLoss, num_class: 19}}], coef: [0.5, 0.5]}}
+    - type: MixedLoss
+      losses: [{{type: CrossEntropyLoss}}, {{type: MultiClassFocalLoss, num_class: 19}}]
+      coef: [0.5, 0.5]
     - {{type: SELoss}}
     - {{type: SELoss}}
   coef: [1, 0.4, 0.2, 0.2]
@@ -218,7 +219,7 @@ def one_go(scenes, tmp_path_factory):
 
 
 def test_resumed_in_the_middle_of_an_epoch_ends_as_in_one_go(one_go, scenes, tmp_path):
-    """Two steps of 2 x 2 are an epoch: step 7 is in the middle of one, and the signal comes in its first micro-batch."""
+    """Two steps of 2 x 2 are an epoch: step 7 is in the middle of one. The signal comes in its first micro-batch."""
     with pytest.raises(Stopped, match="iter_7") as stopped:
         tiny_run.run(scenes, tmp_path, iters=20, accum_steps=2, before_step=tiny_run.stop_at(13))
     assert stopped.value.signum == signal.SIGTERM
@@ -311,7 +312,7 @@ def one_thread():
 
 
 def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_thread):
-    """Over gloo, BatchNorm included: as in one process that takes the micro-batches of both ranks one after the other."""
+    """Over gloo, BatchNorm included: as in one process that takes all micro-batches of both, one after the other."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
     done = subprocess.run(
         [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "log",
@@ -381,7 +382,7 @@ def test_a_number_of_micro_batches_that_is_none(small_config, run_tool, tmp_path
 
 
 def test_more_than_the_images_make(scenes, tmp_path):
-    with pytest.raises(ValueError, match="8 training images make no batch of 10 on each of 1 devices; lower batch_size"):
+    with pytest.raises(ValueError, match="8 training images make no batch of 10 on each of 1 devices; lower batch_"):
         tiny_run.run(scenes, tmp_path, accum_steps=5)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         tiny_run.run(scenes, tmp_path, accum_steps=0)
