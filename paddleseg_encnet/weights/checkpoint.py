@@ -198,8 +198,8 @@ def _mismatch(state, matched, missing, unexpected, shapes, wrong_type):
     if channels:
         name, theirs, ours = channels
         reason = f"the checkpoint is of images with {theirs} channels, the network of {ours} (in_channels)"
-        advice = f"set in_channels to {theirs}, or leave `pretrained` out, or train with --allow_partial, which takes " \
-            f"all but {name}"
+        advice = f"set in_channels to {theirs}, or leave `pretrained` out, or train with --allow_partial, which " \
+            f"takes all but {name}"
     elif classes:
         reason = f"the checkpoint has {classes[0]} classes, the network {classes[1]}"
         advice = "set num_classes to the checkpoint's, or fine-tune with --allow_partial"
