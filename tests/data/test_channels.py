@@ -1,6 +1,7 @@
 """Images of 1, 2, 4 and 6 channels: read as they were written, refused with a line where they are others."""
 
 import importlib.util
+import random
 import subprocess
 import sys
 
@@ -148,7 +149,6 @@ TRANSFORMS = [
 def test_a_transform_does_to_six_channels_what_it_does_to_each(make):
     """With the same random numbers. 0.01 of 255, or 1 of bytes: OpenCV has IPP for up to four channels alone."""
     def transformed(image, seed=4):
-        import random
         random.seed(seed)
         np.random.seed(seed)
         label = np.arange(192, dtype=np.uint8).reshape(12, 16) % 3
@@ -175,7 +175,6 @@ def test_crop_first_is_paddlesegs_for_six_channels(tmp_path):
         seen = []
         for transform in (compose, CropFirst(compose)):
             np.random.seed(seed)
-            import random
             random.seed(seed)
             seen.append(transform({"img": path, "label": read_label(label), "gt_fields": ["label"]}))
         assert seen[0]["img"].shape == (6, 20, 20)
