@@ -7,7 +7,9 @@ import pytest
 import tifffile
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
+from PIL import Image
 
+from paddleseg_encnet import Segmenter
 from paddleseg_encnet.weights import checkpoint
 
 CHANNELS = {1: np.uint8, 4: np.uint8, 6: np.uint16}
@@ -107,6 +109,7 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
     run_tool("infer", "--config", tmp_path / "export" / "deploy.yaml", "--image_path", folder / "images.txt",
              "--save_dir", tmp_path / "inferred")
 
+    segmenters = [Segmenter(config, weights, device="cpu"), Segmenter(tmp_path / "export", device="cpu")]
     live = SegBuilder(Config(str(config))).model
     checkpoint.load(live, weights)
     live.eval()
@@ -115,13 +118,34 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
         assert ids.shape == (48, 72) and (ids.max() < 3 and len(np.unique(ids)) > 1)
         np.testing.assert_array_equal(ids, palette_ids(tmp_path / "inferred" / f"{path.stem}.png"))
         np.testing.assert_array_equal(ids, by_hand(live, path, channels))
+        pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if channels == 1 else tifffile.imread(path)
+        for segmenter in segmenters:
+            for given in (path, pixels):
+                np.testing.assert_array_equal(segmenter(given).ids, ids)
     # One window of the image's size is the image.
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "windows" / "ids" / "val0.png"), cv2.IMREAD_UNCHANGED),
                                   cv2.imread(str(tmp_path / "predicted" / "ids" / "val0.png"), cv2.IMREAD_UNCHANGED))
 
 
+def test_what_is_no_image_for_the_network(made, tmp_path):
+    channels, folder, config = made
+    paddle.save(SegBuilder(Config(str(config))).model.state_dict(), str(tmp_path / "model.pdparams"))
+    segmenter = Segmenter(config, tmp_path / "model.pdparams", device="cpu")
+    wanted = r"\[H, W\]" if channels == 1 else rf"\[H, W, {channels}\]"
+    for shape in ([8, 9, 3], [8, 9, channels, 1], [0, 9] if channels == 1 else [8, 9]):
+        with pytest.raises(ValueError, match=rf"the image is an array of shape \[.*\]: it must be {wanted}, as"):
+            segmenter(np.ones(shape, np.uint8))
+    with pytest.raises(TypeError, match="the image is an array of bool: it must be"):
+        segmenter(np.ones([8, 9] if channels == 1 else [8, 9, channels], bool))
+    if channels == 1:
+        image = Image.open(folder / "val0.png")
+        np.testing.assert_array_equal(segmenter(image).ids, segmenter(folder / "val0.png").ids)
+    else:
+        with pytest.raises(ValueError, match=rf"PIL image, the network takes {channels} channels.*array {wanted}"):
+            segmenter(Image.new("RGB", [9, 8]))
+
+
 def palette_ids(path) -> np.ndarray:
-    from PIL import Image
     return np.array(Image.open(path))
 
 
