@@ -91,7 +91,7 @@ def tiff_header(data: bytes) -> Optional[Tuple[int, int, Optional[int]]]:
         height, width, channels = int(tags[HEIGHT]), int(tags[WIDTH]), int(tags.get(SAMPLES, 1))
         kind = tags.get(PHOTOMETRIC)
         alpha = sum(value in ALPHA for value in tags.get(EXTRA, ALPHA[:1] if (kind, channels) == (RGB, 4) else ()))
-    except (KeyError, TypeError, ValueError):       # there are no tags, not these, or not numbers
+    except Exception:       # there are no tags, not these, or damaged ones, which Pillow decodes only here
         return None
     return height, width, None if kind == CMYK else channels - alpha
 

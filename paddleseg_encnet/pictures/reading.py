@@ -1,4 +1,4 @@
-"""The pixels of an image file, whatever their type, as 8 bits a channel: the one reader of all tools.
+"""The pixels of an image file, whatever their type, as a network takes them: the one reader of all tools.
 
 OpenCV reads, and Pillow what not every OpenCV reads, GIF and AVIF; for a network that takes other than one or three
 channels bands.py reads. NumPy, OpenCV and Pillow only, and tifffile where bands.py needs it.
@@ -113,7 +113,7 @@ def pixel_type(data: bytes) -> Tuple[str, int]:
             return "float", 32
         kind = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned"}.get(int(np.max(tags.get(SAMPLE_FORMAT, 1))))
         return kind or "complex", int(np.max(tags.get(BITS, 1)))
-    except (TypeError, ValueError):         # they are no numbers
+    except Exception:       # Pillow decodes a tag when it is asked for it, and raises what it meets in damaged ones
         return "unsigned", 8
 
 
