@@ -60,8 +60,11 @@ def main(args):
     if pretrained is not None:
         logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=args.allow_partial))
     if pretrained_backbone is not None:
-        weights = {f"backbone.{name}": value for name, value in packages.weights(pretrained_backbone).items()}
-        logger.info(checkpoint.load(model, weights, allow_partial=True, where=pretrained_backbone))
+        report = checkpoint.load(model.backbone, packages.weights(pretrained_backbone), allow_partial=True,
+                                 ignore_extra=("",), where=pretrained_backbone)
+        left = report.missing + report.wrong_shape
+        logger.info(f"{len(report.loaded)} variables loaded into the backbone; left as initialised: {len(left)}"
+                    + "".join(f", {name}" for name in left[:5]))
     model = ranks.synchronise(model, device)
     losses, optimizer = builder.loss, builder.optimizer
     if args.to_static_training or config.to_static_training:
