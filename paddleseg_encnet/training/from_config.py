@@ -63,8 +63,7 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
     if pretrained is not None:
         logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=allow_partial))
     if pretrained_backbone is not None:
-        weights = {f"backbone.{name}": value for name, value in packages.weights(pretrained_backbone).items()}
-        logger.info(checkpoint.load(model, weights, allow_partial=True, where=pretrained_backbone))
+        load_what_fits(model.backbone, pretrained_backbone)
     model = ranks.synchronise(model, device)
     losses, optimizer = builder.loss, builder.optimizer
     if to_static_training or config.to_static_training:
@@ -75,6 +74,15 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
         os.fspath(save_dir), config.batch_size, val_dataset, cli.test_options(config), arithmetic, num_workers,
         resume_model and os.fspath(resume_model), use_ema, use_vdl, profiler_options,
         dashboard.hyper_parameters(config.dic, model, config.batch_size * accum_steps * ranks.count, seed), accum_steps)
+
+
+def load_what_fits(backbone: paddle.nn.Layer, pretrained: str):
+    """Of the weights that a backbone's `pretrained` names; logs what they lack."""
+    report = checkpoint.load(backbone, packages.weights(pretrained), allow_partial=True, ignore_extra=("",),
+                             where=pretrained)
+    left = report.missing + report.wrong_shape
+    logger.info(f"{len(report.loaded)} variables loaded into the backbone; left as initialised: {len(left)}"
+                + "".join(f", {name}" for name in left[:5]))
 
 
 def datasets(builder: SegBuilder, do_eval: bool, repeats: int, no_data_check: bool) -> tuple:

@@ -166,8 +166,8 @@ class Run:
             last = part is parts[-1]
             with contextlib.nullcontext() if last else self.ranks.apart(self.network):
                 with self.precision.context():
-                    outputs = self.network(as_model_wants(model, part["img"]))
-                    terms = accumulation.weighted(compute_losses(model, outputs, part, self.losses), share)
+                    terms = compute_losses(model, self.network(as_model_wants(model, part["img"])), part, self.losses)
+                    terms = accumulation.weighted(terms, share)
                     loss = sum(terms)
                 seen.append([term.detach() for term in terms])
                 if last:
