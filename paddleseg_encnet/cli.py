@@ -40,6 +40,13 @@ def parser(description: str, example: str = "") -> argparse.ArgumentParser:
     return flags
 
 
+def positive(text: str) -> int:
+    """A whole number above 0, of a flag."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text}, must be a whole number, at least 1")
+    return int(text)
+
+
 def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_interval: int, log_iters: int,
                        keep_checkpoint_max: int):
     """The flags that every training has, with these defaults."""
@@ -48,7 +55,9 @@ def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_inter
     flags.add_argument("--resume_model", help="go on from the newest checkpoint of a run's folder, or from one in it; "
                        "auto: of --save_dir if it has one")
     flags.add_argument("--iters", type=int, help="number of steps")
-    flags.add_argument("--batch_size", type=int, help="samples a step on each device")
+    flags.add_argument("--batch_size", type=int, help="samples at a time on each device")
+    flags.add_argument("--accum_steps", type=positive, default=1, metavar="N", help="add up the gradients of N batches "
+                       "for a step, as N times the devices would; whatever counts steps counts those")
     flags.add_argument("--learning_rate", type=float, help="base learning rate")
     flags.add_argument("--scale_lr", action="store_true", help="rate x batch over all devices / base_batch_size")
     flags.add_argument("--save_interval", type=int, default=save_interval, help="steps between two checkpoints")
@@ -133,6 +142,11 @@ def take_pretrained(config: Config) -> Optional[str]:
     return pretrained
 
 
+def take_pretrained_backbone(config: Config) -> Optional[str]:
+    """Takes `pretrained` of the backbone out of the config."""
+    return config.dic["model"].get("backbone", {}).pop("pretrained", None)
+
+
 def leave_out_pretrained(config: Config):
     """Weights that --model_path is going to replace need neither be there nor be downloaded."""
     model = config.dic["model"]
@@ -184,15 +198,16 @@ def build(args, **overrides) -> SegBuilder:
 
     Raises:
         FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, the norm that it
-            clips gradients to is no number above 0, or parts of it contradict its `ignore_index`.
+            clips gradients to is no number above 0, or parts of it contradict its `ignore_index` or its `in_channels`.
     """
     from paddleseg.cvlibs import Config, SegBuilder
 
-    from paddleseg_encnet.data import ignore_index
+    from paddleseg_encnet.data import channels, ignore_index
     with reading(args.config):
         config = Config(find_config(args.config), opts=args.opts, **overrides)
         check_clipping(config)
         ignore_index.share(config.dic)
+        channels.share(config.dic)
         return SegBuilder(config)
 
 

@@ -1,6 +1,7 @@
 """What test_ranks.py and stress_ranks.py run in several processes, by paddle.distributed.launch or alone:
 
-    launched.py train CONFIG FOLDER STEPS       leaves rank<R>.npz: parameters, and the samples in the order it saw them
+    launched.py train CONFIG FOLDER STEPS [N]   leaves rank<R>.npz: parameters, and the samples in the order it saw
+                                                them; with N at a time, and as many micro-batches as make two of them
     launched.py share CONFIG FOLDER N N ...     for N images: scores_<N>_rank<R>.npz, the pictures, written_<N>_rank<R>
     launched.py lose CONFIG FOLDER R            rank R is killed while the others wait for it
     launched.py stall CONFIG FOLDER R           rank R starts and is stopped before it connects with the others
@@ -63,13 +64,14 @@ def parts(config):
     return builder.model, builder.optimizer, builder.loss, dataset
 
 
-def train_steps(config, folder, steps):
+def train_steps(config, folder, steps, batch_size="2"):
     model, optimizer, losses, dataset = parts(config)
     recorded, ranks = Recorded(dataset), Ranks.join()
     if ranks.rank == 1:     # ranks start from the first one's weights, whatever their own
         for parameter in model.parameters():
             parameter.set_value(parameter + 1)
-    train(model, recorded, optimizer, losses, Schedule(int(steps), save_interval=int(steps)), str(folder / "run"))
+    train(model, recorded, optimizer, losses, Schedule(int(steps), save_interval=int(steps)), str(folder / "run"),
+          int(batch_size), accum_steps=2 // int(batch_size))
     np.savez(folder / f"rank{ranks.rank}.npz", asked=recorded.asked,
              **{name: parameter.numpy() for name, parameter in model.named_parameters()})
 

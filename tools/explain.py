@@ -16,6 +16,7 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
+from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.explaining import explain
@@ -73,7 +74,7 @@ def main(args):
     if config.test_config.get("is_slide"):
         logger.info("The image goes through the network whole, not in the windows of test_config: each has a context "
                     "of its own")
-    transforms = Compose(builder.val_transforms)
+    transforms = Compose(builder.val_transforms, img_channels=channels.of(config.dic))
     classes = model.head.weight.shape[0]
     dataset, left_out = config.val_dataset_cfg, []
     names = names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))
@@ -108,7 +109,7 @@ def page_of_image(builder, model, transforms, args, names, colors) -> page.Page:
 def gather(model, transforms, images, classes):
     """What the codewords gather, and what was wrong with images that can't be read: they are left out, with a warning.
     """
-    gathered, left_out = explain.Gathered(model.enc_module.num_codes, classes), []
+    gathered, left_out = explain.Gathered(model.enc_module.num_codes, classes, transforms.img_channels), []
     progress = Progress(len(images), "images")
     for path in images:
         try:

@@ -10,6 +10,7 @@ import paddle
 from paddleseg.utils import logger
 
 from paddleseg_encnet import cli
+from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.deployment.export import OUTPUT_OPS, export, verify
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
@@ -50,7 +51,8 @@ def main(args):
         logger.info(passed_over)
     network = builder.model
     checkpoint.load(network, args.model_path)
-    export(network, args.save_dir, described(config), args.output_op, args.input_shape, args.onnx, calibration)
+    export(network, args.save_dir, described(config), args.output_op, args.input_shape, args.onnx, calibration,
+           channels.of(config.dic))
     logger.info(f"The inference model is saved in {args.save_dir}: {', '.join(sorted(os.listdir(args.save_dir)))}")
     if args.verify:
         for form, agreement in verify(network, args.save_dir, args.verify, calibration, cpu.cpu_count()).items():

@@ -11,6 +11,7 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
+from paddleseg_encnet.data import channels
 from paddleseg_encnet.pictures.palettes import PALETTES
 from paddleseg_encnet.prediction import inputs, outputs, predictor
 from paddleseg_encnet.prediction.video import predict_camera, predict_video
@@ -65,8 +66,8 @@ def main(args):
     ranks = Ranks.join()
     model = builder.model
     checkpoint.load(model, args.model_path)
-    network = predictor.Predictor(model, Compose(builder.val_transforms), "confidence" in kinds, args.min_conf,
-                                  **options)
+    transforms = Compose(builder.val_transforms, img_channels=channels.of(config.dic))
+    network = predictor.Predictor(model, transforms, "confidence" in kinds, args.min_conf, **options)
     if video or camera:
         logger.info(f"Loaded {args.model_path}")
         if ranks.first and video:

@@ -49,14 +49,15 @@ def main(args):
         checkpoint.load(model, args.model_path)
     else:
         logger.info(f"--seed {seed} gives the random numbers of this run again")
-        logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr))
+        logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr, args.accum_steps))
         logger.info("best_model is chosen by the test images themselves; report the error of the last weights")
         model = ranks.synchronise(model, device)
         train(model, builder.train_dataset, builder.optimizer, builder.loss,
               Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max), args.save_dir,
               config.batch_size, test_images, {"batch_size": TEST_BATCH}, Precision(args.precision), args.num_workers,
               args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
-                  config.dic, model, config.batch_size * ranks.count, seed))
+                  config.dic, model, config.batch_size * args.accum_steps * ranks.count, seed),
+              accum_steps=args.accum_steps)
     result = evaluate(model, test_images, num_workers=args.num_workers, batch_size=TEST_BATCH)
     print(f"error on {len(test_images)} test images, {'these' if args.model_path else 'last'} weights: "
           f"{100 * (1 - result.accuracy):.2f} %")

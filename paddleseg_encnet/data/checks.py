@@ -141,6 +141,7 @@ def look_quickly(split: Split, order: List[int], seconds: float) -> Tuple[int, i
     """Headers, then samples, in this order until the time is over, but some at least; returns how many. Faulty files
     are noted once."""
     dataset, faulty = as_read(split.dataset), set()
+    channels = getattr(split.dataset.transforms, "img_channels", 3)
 
     def until_late(work) -> int:
         end = time.monotonic() + seconds
@@ -152,7 +153,7 @@ def look_quickly(split: Split, order: List[int], seconds: float) -> Tuple[int, i
 
     def header(index):
         try:
-            check_headers(*split.dataset.file_list[index][:2])
+            check_headers(*split.dataset.file_list[index][:2], channels)
         except DataError as error:
             faulty.add(index)
             split.add(error.kind, str(error))

@@ -105,19 +105,19 @@ def look_at_all(dataset: Checked, indices, num_workers: int) -> Iterator[Look]:
         yield from pool.map(look_in_worker, indices, chunksize=4)
 
 
-def check_headers(image: str, label: Optional[str]):
+def check_headers(image: str, label: Optional[str], image_channels: int = 3):
     """Raises DataError where the headers tell that the files don't fit. Files that are no pictures are not judged."""
     for path in (image, label):
         if isinstance(path, str) and not os.path.exists(path):
             raise missing(path)
-    size, _ = header_of(image, "image")
+    size, _ = header_of(image, "image", image_channels)
     if isinstance(label, str) and not label.endswith((".npy", ".npz")):
         label_size, channels = header_of(label, "label")
         shape = label_size if channels == 1 else (*label_size, channels)
         check_mask(np.broadcast_to(np.uint8(0), shape), size, label)
 
 
-def header_of(path: str, what: str) -> Tuple[Tuple[int, int], int]:
+def header_of(path: str, what: str, image_channels: int = 3) -> Tuple[Tuple[int, int], int]:
     """(height, width) as OpenCV would read it, and the number of channels."""
     try:
         with Image.open(path) as picture:
@@ -126,6 +126,6 @@ def header_of(path: str, what: str) -> Tuple[Tuple[int, int], int]:
             return ((width, height) if turned else (height, width)), \
                 len(picture.getbands())
     except Exception as error:
-        if what == "image":         # OpenCV reads what Pillow doesn't know, fractions for instance
-            return read_image(path).shape[:2], 3
+        if what == "image":         # others read what Pillow doesn't know, fractions and bands for instance
+            return read_image(path, image_channels).shape[:2], image_channels
         raise DataError(f"cannot read the {what} {path}: {error}", f"{what}s that cannot be read") from error

@@ -66,7 +66,7 @@ class Batches:
         self.step_samples = batch_size * self.sampler.nranks
         if len(self) == 0:
             raise ValueError(f"{len(dataset)} training images make no batch of {batch_size} on each of "
-                             f"{self.sampler.nranks} devices; lower batch_size")
+                             f"{self.sampler.nranks} devices; lower batch_size or accum_steps")
         self.drawn = Drawn(dataset, seed)
         full, self.samples = divmod(samples, len(self) * self.step_samples)
         self.epoch = epoch + full

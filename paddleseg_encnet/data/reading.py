@@ -3,7 +3,6 @@
 import os
 from typing import Tuple
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -21,17 +20,17 @@ class DataError(ValueError):
         self.kind = kind
 
 
-def read_image(path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """The image as OpenCV reads it: uint8 [H, W, 3] in BGR, or [H, W] with cv2.IMREAD_GRAYSCALE.
-
-    pictures/reading.py says what becomes of grey, palettes, 16 bits, fractions and transparency.
+def read_image(path: str, channels: int = 3) -> np.ndarray:
+    """The image as a network of so many channels takes it: of three uint8 [H, W, 3] in BGR, of one uint8 [H, W], else
+    [H, W, channels] of the file's type of number. pictures/reading.py says what becomes of grey, palettes, 16 bits,
+    fractions and transparency.
 
     Raises:
-        DataError: there is no such file, or it is damaged, cut short, larger than OpenCV reads, or of a type of pixels
-            that is not read.
+        DataError: there is no such file, or it is damaged, cut short, larger than OpenCV reads, of a type of pixels
+            that is not read, or of another number of channels.
     """
     try:
-        return decode(read_bytes(path), path, flag)
+        return decode(read_bytes(path), path, channels)
     except PictureError as error:
         raise DataError(str(error), error.kind) from error
 

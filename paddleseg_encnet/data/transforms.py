@@ -12,7 +12,10 @@ import cv2
 import numpy as np
 from paddleseg.transforms import Compose, Normalize, RandomPaddingCrop, ResizeStepScaling
 
-from paddleseg_encnet.data.reading import check_mask, read_image, read_label
+from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
+
+# Transforms of PaddleSeg that make bytes of an image, or cut what is above 255.
+OF_BYTES = ("RandomAffine", "RandomBlur", "RandomDistort", "RandomNoise", "ScalePadding")
 
 
 class CropFirst:
@@ -27,12 +30,15 @@ class CropFirst:
         compose: the transforms of a data set. It is not changed.
 
     Raises (when called):
-        DataError: image or label can't be read, they differ in size, or the label is no mask.
+        DataError: image or label can't be read, they differ in size, the label is no mask, or a transform is not for
+            this type of number.
     """
 
     def __init__(self, compose: Compose):
         self.whole = copy.copy(compose)
         self.whole.transforms = [faster(transform) for transform in compose.transforms]
+        names = [type(transform).__name__ for transform in compose.transforms]
+        self.of_bytes = next((name for name in names if name in OF_BYTES), None)
         self.scaling = self.crop = None
         first = compose.transforms[:2]
         if [type(transform) for transform in first] == [ResizeStepScaling, RandomPaddingCrop] and \
@@ -52,9 +58,12 @@ class CropFirst:
         return self.rest(data)
 
     def read(self, data: dict):
-        """Paths become arrays: the image uint8 [H, W, 3] in BGR, the label [H, W]."""
+        """Paths become arrays: the image as read_image has it, the label [H, W]."""
         image, label = data["img"], data.get("label")
-        data["img"] = read_image(image, self.whole.read_flag)
+        data["img"] = read_image(image, self.whole.img_channels)
+        if data["img"].dtype != np.uint8 and self.of_bytes:
+            raise DataError(f"the image {image} has numbers of type {data['img'].dtype}, and {self.of_bytes} is for 8 "
+                            "bits alone: take it out of the transforms", "images of more than 8 bits")
         if label is not None:
             data["label"] = read_label(label) if isinstance(label, str) else label
             check_mask(data["label"], data["img"].shape[:2], label if isinstance(label, str) else f"of {image}")
@@ -113,7 +122,7 @@ def resized_window(image: np.ndarray, size: Tuple[int, int], rows: Tuple[int, in
     """cv2.resize(image as float32, size)[rows, columns], from those pixels that it needs.
 
     Args:
-        image: uint8 [H, W, C] or [H, W].
+        image: [H, W, C] or [H, W].
         size: (height, width) of the whole resized image.
         rows, columns: (start, stop) of the window in it.
     """

@@ -1,6 +1,7 @@
 """Runs an exported network with Paddle Inference or ONNX Runtime: what tools/infer.py does, for one image or a batch.
 
-PaddleSeg is not needed, only NumPy, OpenCV, Pillow, PyYAML and the runtime asked for.
+PaddleSeg is not needed, nor the package's import, only NumPy, OpenCV, Pillow, PyYAML and the runtime asked for, and
+tifffile for TIFF of other than one or three channels.
 """
 
 import os
@@ -10,10 +11,10 @@ import cv2
 import numpy as np
 import yaml
 
-from paddleseg_encnet.pictures.reading import decode
+from paddleseg_encnet.pictures.reading import WrongChannels, decode
 
 # --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
-# Each takes and returns an image [H, W, 3] float32, RGB.
+# Each takes and returns an image [H, W, C] float32, RGB if C is 3, or [H, W] if it is 1.
 
 INTERPOLATIONS = {"NEAREST": cv2.INTER_NEAREST, "LINEAR": cv2.INTER_LINEAR, "CUBIC": cv2.INTER_CUBIC,
                   "AREA": cv2.INTER_AREA, "LANCZOS4": cv2.INTER_LANCZOS4}
@@ -67,7 +68,7 @@ def padding(image, target_size, im_padding_value=127.5, label_padding_value=None
         raise ValueError(f"an image of {width} x {height} does not fit into Padding's {target_size[0]} x "
                          f"{target_size[1]}")
     return cv2.copyMakeBorder(image, 0, target_size[1] - height, 0, target_size[0] - width, cv2.BORDER_CONSTANT,
-                              value=(im_padding_value,) * 3)
+                              value=(im_padding_value,) * 4)        # of more channels too
 
 
 TRANSFORMS: Dict[str, Callable] = {
@@ -76,7 +77,7 @@ TRANSFORMS: Dict[str, Callable] = {
 }
 
 
-# --- runtimes: each is a function from images [B, 3, H, W] float32 to the network's output ---------------------------
+# --- runtimes: each is a function from images [B, C, H, W] float32 to the network's output ---------------------------
 
 def paddle_inference(model: str, params: str, device: str, precision: str, threads: int, onednn: bool,
                      verbose: bool = False) -> Callable:
@@ -138,7 +139,7 @@ def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -
 # --- an export -------------------------------------------------------------------------------------------------------
 
 class Images:
-    """What stands before and after an exported network.
+    """What stands before and after an exported network. `channels` are those of its images.
 
     Args:
         config: path of the export's deploy.yaml.
@@ -150,6 +151,7 @@ class Images:
     def __init__(self, config: str):
         self.config, self.deploy = config, read_config(config)
         self.input_shape = [-1 if side is None else side for side in self.deploy.get("input_shape") or [-1] * 4]
+        self.channels = self.input_shape[1] if self.input_shape[1] > 0 else 3
         self.transforms = []
         for options in self.deploy.get("transforms") or []:
             options = dict(options)
@@ -159,24 +161,36 @@ class Images:
             self.transforms.append((name, TRANSFORMS[name], options))
 
     def prepare(self, path: str) -> Tuple[np.ndarray, List[tuple]]:
-        """An image file -> the network's input [3, H, W] float32, and the sizes it had, for `finish`.
+        """An image file -> the network's input [C, H, W] float32, and the sizes it had, for `finish`.
 
         Raises:
-            OSError, ValueError: the image can't be read, or does not have the size that the network was exported for.
+            OSError, ValueError: the image can't be read, or does not have the size or the channels that the network was
+                exported for.
         """
         with open(path, "rb") as file:
-            return self.prepare_pixels(decode(file.read(), str(path)), str(path))
+            return self.prepare_pixels(self.decoded(file.read(), str(path)), str(path))
+
+    def decoded(self, data: bytes, path: str) -> np.ndarray:
+        """What `prepare_pixels` takes, from the bytes of a file."""
+        try:
+            return decode(data, path, self.channels)
+        except WrongChannels as error:
+            raise ValueError(f"the image {path} has {error.found} channels, the network was exported for "
+                             f"{self.channels}") from error
 
     def prepare_pixels(self, image: np.ndarray, where: str) -> Tuple[np.ndarray, List[tuple]]:
-        """`prepare` for an image as OpenCV reads it, uint8 [H, W, 3], BGR; `where` is what an error calls it."""
-        image = cv2.cvtColor(image.astype("float32"), cv2.COLOR_BGR2RGB)
+        """`prepare` for an image as pictures/reading.py has it for the network's channels: of three uint8 [H, W, 3],
+        BGR. `where` is what an error calls it."""
+        image = image.astype("float32")
+        if self.channels == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         history = []
         for name, transform, options in self.transforms:
             before = image.shape[:2]
             image = transform(image, **options)
             if image.shape[:2] != before:
                 history.append(("crop" if name == "Padding" else "resize", before))
-        image = np.ascontiguousarray(image.transpose(2, 0, 1))
+        image = np.ascontiguousarray(image.reshape(*image.shape[:2], -1).transpose(2, 0, 1))
         wanted = self.input_shape
         if any(side not in (-1, own) for side, own in zip(wanted[1:], image.shape)):
             raise ValueError(f"{where} comes to the network as {image.shape[2]} x {image.shape[1]}, but that was "
@@ -213,7 +227,7 @@ class Images:
 
 
 class Deployed(Images):
-    """An exported network: `run` takes images [B, 3, H, W] float32, as `prepare` makes them, and returns its output.
+    """An exported network: `run` takes images [B, C, H, W] float32, as `prepare` makes them, and returns its output.
 
     Args:
         config: path of the export's deploy.yaml.

@@ -33,25 +33,30 @@ class ExportError(ValueError):
 
 
 def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "argmax",
-           input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None):
+           input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None,
+           in_channels: int = 3):
     """Writes the files above into `save_dir`, all of them or none; other files there are left alone.
 
     Args:
-        network: images [B, 3, H, W] -> a list that starts with logits [B, C, H, W]. It is left in evaluation mode.
+        network: images [B, in_channels, H, W] -> a list that starts with logits [B, C, H, W]. It is left in evaluation
+            mode.
         deploy: what else `deploy.yaml` says: `transforms` as in a config, `class_names`, `palette`.
         output_op: what comes out: "argmax" classes [B, H, W] int32, "softmax" probabilities or "none" logits
             [B, C, H, W] float32.
-        input_shape: [B, 3, H, W], -1 where any size goes; any batch and size if None.
+        input_shape: [B, in_channels, H, W], -1 where any size goes; any batch and size if None.
         onnx: write `model.onnx`.
         calibration: images to measure the range of each tensor on; writes `model_int8.onnx`.
 
     Raises:
         ExportError: the network can't be converted, or a package for that is not installed.
     """
-    shape = list(input_shape or [-1, 3, -1, -1])
+    shape = list(input_shape or [-1, in_channels, -1, -1])
     if len(shape) != 4 or any(side != -1 and side < 1 for side in shape):
         raise ExportError(f"--input_shape takes batch, channels, height, width, each at least 1, or -1 for any; got "
                           f"{' '.join(map(str, shape))}")
+    if shape[1] not in (-1, in_channels):
+        raise ExportError(f"--input_shape has {shape[1]} channels, the network takes {in_channels} (in_channels)")
+    shape[1] = in_channels
     parent = os.path.dirname(os.path.realpath(save_dir))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
@@ -249,7 +254,7 @@ def verify(network: nn.Layer, save_dir: str, image: str, calibration: Optional[L
             folder = save_dir
         else:
             export(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"], "onnx" in info,
-                   calibration)
+                   calibration, images.channels)
         for key, (name, options) in FORMS.items():
             if key in info:
                 logits = Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run(batch)

@@ -13,7 +13,7 @@ from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.evaluation import report
 from paddleseg_encnet.evaluation.metrics import Scores, confusion_matrix, presence_scores, scores
 from paddleseg_encnet.evaluation.presence import has_branch, presence_logits, take
-from paddleseg_encnet.models.losses import loss_names, losses_by_position
+from paddleseg_encnet.models.losses import has_own_rule, loss_names, losses_by_position
 from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.runtime.progress import Progress
@@ -100,8 +100,7 @@ def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
 
 def evaluated_terms(model: paddle.nn.Layer, losses: dict = None) -> Dict[str, dict]:
     """The terms of a training's losses that an evaluation can tell, by name, each in the form of the whole."""
-    own_rule = hasattr(model, "loss_computation") and not hasattr(model, "output_names")
-    if losses is None or own_rule:
+    if losses is None or has_own_rule(model):
         return {}
     names = loss_names(model, len(losses["types"]))
     told = [names[0]] + ["SE"] * has_branch(model)

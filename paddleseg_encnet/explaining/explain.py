@@ -18,6 +18,7 @@ from paddleseg.transforms import Compose
 
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.models import encoding
+from paddleseg_encnet.pictures import bands
 from paddleseg_encnet.runtime.commands import command
 
 BEST_IMAGES = 3         # kept for each codeword
@@ -98,7 +99,7 @@ def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanati
         ValueError: the network has no context encoding module.
     """
     check_explainable(model)
-    image = read_image(path, transforms.read_flag)
+    image = read_image(path, transforms.img_channels)
     data = transforms({"img": image.astype("float32")})
     images = paddle.to_tensor(data["img"][np.newaxis])                                      # [1, 3, H', W']
     model.eval()
@@ -113,10 +114,9 @@ def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanati
             codes, scale = seen["codes"].numpy()[0], layer.scale.numpy()
         if hasattr(model, "se_layer"):
             presence = F.sigmoid(model.se_layer(seen["context"])).numpy()[0]
-    color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB)
     return Explanation(
-        color, ids.numpy().reshape(ids.shape[-2:]), seen["features"].numpy()[0], assignment, codes, scale, moved,
-        seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
+        bands.shown(image), ids.numpy().reshape(ids.shape[-2:]), seen["features"].numpy()[0], assignment, codes, scale,
+        moved, seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
         tuple(images.shape[2:]), data["trans_info"], model.align_corners)
 
 
@@ -190,9 +190,11 @@ class Gathered:
     pixels: int64 [num_classes], how many those are.
     best: for each codeword the images that it takes the largest share of, largest first.
     paths, gammas: of each image, its path and its gamma [C].
+    channels: of the images, as the network takes them.
     """
 
-    def __init__(self, num_codes: int, num_classes: int):
+    def __init__(self, num_codes: int, num_classes: int, channels: int = 3):
+        self.channels = channels
         self.mass = np.zeros([num_codes, num_classes])
         self.pixels = np.zeros(num_classes, np.int64)
         self.best: List[List[Best]] = [[] for _ in range(num_codes)]

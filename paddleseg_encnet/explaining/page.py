@@ -19,7 +19,7 @@ from paddleseg_encnet.explaining.charts import (
     viridis,
 )
 from paddleseg_encnet.explaining.explain import Explanation, Gathered, use_of_codewords
-from paddleseg_encnet.pictures import drawing
+from paddleseg_encnet.pictures import bands, drawing
 from paddleseg_encnet.pictures.page import Page, Picture, Section
 
 LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
@@ -207,7 +207,7 @@ def images_of_codewords(gathered: Gathered) -> List[Section]:
     for k in np.argsort(-shares, kind="stable")[:STRONGEST]:
         for best in gathered.best[k] if shares[k] > 0 else []:
             most = float(best.map.max())
-            pair = [thumbnail(best.path, best.map.shape), viridis(best.map, most)]
+            pair = [thumbnail(best.path, gathered.channels, best.map.shape), viridis(best.map, most)]
             caption = f"Codeword {k}: {percent(best.share)} of this image; yellow is {number(most)}"
             pictures.append(Picture(np.concatenate(pair, axis=1), 370, caption,
                                     f"An image and the map of codeword {k} in it", photo=True))
@@ -227,13 +227,14 @@ def attention_over_set(gathered: Gathered) -> Section:
     for c in np.argsort(-deviation, kind="stable")[:3]:
         for word, i in (("most", int(gammas[:, c].argmax())), ("least", int(gammas[:, c].argmin()))):
             caption = f"Channel {c}, raised {word}: gamma {gammas[i, c]:.2f}, mean {gammas[:, c].mean():.2f}"
-            pictures.append(Picture(limited(rgb(gathered.paths[i]), 360), 178, caption, caption, photo=True))
+            image = limited(rgb(gathered.paths[i], gathered.channels), 360)
+            pictures.append(Picture(image, 178, caption, caption, photo=True))
     return Section(title, text, pictures)
 
 
-def thumbnail(path: str, size) -> np.ndarray:
-    return cv2.resize(rgb(path), size[::-1], interpolation=cv2.INTER_AREA)
+def thumbnail(path: str, channels: int, size) -> np.ndarray:
+    return cv2.resize(rgb(path, channels), size[::-1], interpolation=cv2.INTER_AREA)
 
 
-def rgb(path: str) -> np.ndarray:
-    return cv2.cvtColor(read_image(path), cv2.COLOR_BGR2RGB)
+def rgb(path: str, channels: int) -> np.ndarray:
+    return bands.shown(read_image(path, channels))

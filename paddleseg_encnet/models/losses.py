@@ -79,6 +79,11 @@ def compute_losses(model: nn.Layer, outputs: list, data: dict, losses: dict) -> 
     return losses_by_position(outputs, data, losses)
 
 
+def has_own_rule(model: nn.Layer) -> bool:
+    """Whether the model matches losses in a way that only it knows."""
+    return hasattr(model, "loss_computation") and not hasattr(model, "output_names")
+
+
 def losses_by_position(outputs: list, data: dict, losses: dict) -> list:
     """PaddleSeg's rule: the first loss for the first output, and so on. Arguments as above."""
     edges = data["edge"].astype("int64") if "edge" in data else None

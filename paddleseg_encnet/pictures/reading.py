@@ -1,19 +1,21 @@
-"""The pixels of an image file, whatever their type, as 8 bits a channel: the one reader of all tools.
+"""The pixels of an image file, whatever their type, as a network takes them: the one reader of all tools.
 
-OpenCV reads, and Pillow what not every OpenCV reads, GIF and AVIF. NumPy, OpenCV and Pillow only.
+OpenCV reads, and Pillow what not every OpenCV reads, GIF and AVIF; for a network that takes other than one or three
+channels bands.py reads. NumPy, OpenCV and Pillow only, and tifffile where bands.py needs it.
 """
 
 import io
-import warnings
 from typing import Tuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps
+
+from paddleseg_encnet.pictures import bands
 
 UNREADABLE = "images that cannot be read"
 SLACK = 0.02        # beyond 0..1: OpenCV writes floats as LogLuv, which comes back with errors of up to that
-BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339        # tags of a TIFF
+BITS, SAMPLE_FORMAT = 258, 339                          # tags of a TIFF
 LOG_LUV = (32844, 32845)                                # photometric interpretations
 
 
@@ -25,23 +27,42 @@ class PictureError(ValueError):
         self.kind = kind
 
 
-def decode(data: bytes, path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """The image as OpenCV reads it: uint8 [H, W, 3] in BGR, or [H, W] with cv2.IMREAD_GRAYSCALE.
+class WrongChannels(PictureError):
+    """An image has not as many channels as the network takes, but `found`."""
 
-    Grey becomes three equal channels, a palette its colours, of 16 bits the high 8 are taken, fractions (float32) count
-    from 0, black, to 1. What is transparent shows the colour below. An EXIF orientation is followed. Of a moving
-    picture it is the first.
+    def __init__(self, path: str, found: int, channels: int):
+        super().__init__(f"the image {path} has {found} channel{'s' * (found != 1)}, but in_channels is {channels}: "
+                         f"set in_channels to {found}, or give images of {channels}",
+                         "images of another number of channels")
+        self.found = found
+
+
+def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
+    """The image as a network of so many channels takes it.
+
+    One and three are as OpenCV reads them: uint8 [H, W], and uint8 [H, W, 3] in BGR. Any other number is what the file
+    has: [H, W, channels] of its own type of number, in its own order, red first.
+
+    For one and three, grey becomes three equal channels and colour grey, a palette its colours, of 16 bits the high 8
+    are taken, fractions (float32) count from 0, black, to 1. What is transparent shows the colour below. An EXIF
+    orientation is followed. Of a moving picture it is the first.
 
     Args:
         data: what is in the file.
         path: its name, for the message.
 
     Raises:
+        WrongChannels: it has another number of channels; of one and three, more bands than colours.
         PictureError: it is damaged, cut short, larger than OpenCV reads, or its pixels are of a type that has no such
             meaning, which is told.
     """
+    if channels not in (1, 3):
+        return with_bands(data, path, channels)
+    header = bands.tiff_header(data)
+    if header and header[2] not in (None, 1, 3):        # OpenCV leaves out some, or all
+        raise WrongChannels(path, header[2], channels)
     try:
-        image = of_any_type(data, path, flag)
+        image = of_any_type(data, path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" not in str(error):
             raise PictureError(f"cannot read the image {path}: {error.err}") from error
@@ -52,6 +73,16 @@ def decode(data: bytes, path: str, flag: int = cv2.IMREAD_COLOR) -> np.ndarray:
         raise PictureError(f"cannot read the image {path}: it is damaged, cut short or no image")
     if is_cut_jpeg(data):
         raise PictureError(f"cannot read the image {path}: it is cut short")
+    return image
+
+
+def with_bands(data: bytes, path: str, channels: int) -> np.ndarray:
+    try:
+        image = bands.decode(data)
+    except ValueError as error:
+        raise PictureError(f"the image {path} {error}") from error
+    if image.shape[2] != channels:
+        raise WrongChannels(path, image.shape[2], channels)
     return image
 
 
@@ -74,20 +105,15 @@ def of_any_type(data: bytes, path: str, flag: int):
 def pixel_type(data: bytes) -> Tuple[str, int]:
     """Kind and bits of the numbers in a TIFF, where OpenCV takes signed ones for unsigned and integers for floats. Of
     another file, or one whose tags can't be read, it is for OpenCV to judge: 8 unsigned bits."""
-    if not data.startswith((b"II*\0", b"MM\0*", b"II+\0")):
+    tags = bands.tiff_tags(data)
+    if tags is None:
         return "unsigned", 8
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:16 if data[2] == ord("+") else 8])
-        file = io.BytesIO(data)
-        file.seek(tags.next)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")         # of what is wrong with tags that nobody asks for
-            tags.load(file)
-        if tags.get(PHOTOMETRIC) in LOG_LUV:
+        if tags.get(bands.PHOTOMETRIC) in LOG_LUV:
             return "float", 32
         kind = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned"}.get(int(np.max(tags.get(SAMPLE_FORMAT, 1))))
         return kind or "complex", int(np.max(tags.get(BITS, 1)))
-    except Exception:       # Pillow raises what it meets in damaged tags: SyntaxError, struct.error, KeyError, ...
+    except Exception:       # Pillow decodes a tag when it is asked for it, and raises what it meets in damaged ones
         return "unsigned", 8
 
 

@@ -4,7 +4,6 @@
 import os
 from typing import Dict, List, Optional, Sequence
 
-import cv2
 import numpy as np
 import paddle
 from paddleseg.core import infer
@@ -16,6 +15,7 @@ from paddleseg_encnet import cli
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
 from paddleseg_encnet.evaluation import sliding
+from paddleseg_encnet.pictures import bands
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.prediction import outputs
 from paddleseg_encnet.prediction.inputs import output_names
@@ -55,20 +55,17 @@ class Predictor:
             all(type(transform) is Normalize for transform in transforms.transforms)
 
     def read(self, path: str) -> np.ndarray:
-        """The image as the transforms take it: uint8 [H, W, 3], BGR, or [H, W] for a network of one channel."""
-        return read_image(path, self.transforms.read_flag)
+        """The image as the transforms take it, see read_image: uint8 [H, W, 3] in BGR, uint8 [H, W] for a network of
+        one channel, [H, W, C] of any type for others."""
+        return read_image(path, self.transforms.img_channels)
 
     def predict(self, image: np.ndarray, show_windows: bool = False) -> Predicted:
         """Prediction for an image as `read` returns it; `show_windows`: with a line on how far its windows have come.
         """
-        if image.ndim == 2:
-            color = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-        else:
-            color = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         self.model.eval()
         with paddle.no_grad():
             ids, confidence = self.by_strips(image, show_windows) if self.in_strips else self.at_once(image)
-        return Predicted(color, ids, confidence)
+        return Predicted(bands.shown(image), ids, confidence)
 
     def at_once(self, image: np.ndarray):
         data = self.transformed(image)

@@ -12,10 +12,11 @@ from paddleseg.transforms import Compose
 from PIL import Image
 
 from paddleseg_encnet import cli
+from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.deployment.deployed import Deployed
 from paddleseg_encnet.evaluation.presence import presence_logits, take
-from paddleseg_encnet.pictures import drawing
+from paddleseg_encnet.pictures import bands, drawing
 from paddleseg_encnet.pictures.palettes import color_table
 from paddleseg_encnet.prediction import outputs
 from paddleseg_encnet.prediction.outputs import Predicted, Style
@@ -87,6 +88,9 @@ class Segmenter:
       is not followed; PIL.ImageOps.exif_transpose(image) follows it. Grey becomes three equal channels, a palette its
       colours, transparency is left out.
 
+    For a network of other than three channels an array is what tools/predict.py reads of a file: uint8 [H, W] for one,
+    else [H, W, channels] of any type of number. PIL images are for one and three.
+
     Raises:
         ValueError, OSError: config or weights are missing or wrong (CheckpointError, ...); when it is called, an image
             can't be read (DataError), or is an array of another shape.
@@ -121,7 +125,7 @@ class Segmenter:
         return self.see(image, "the image")
 
     def see(self, image: ImageLike, where: str) -> Segmentation:
-        return self.network.predict(pixels(image, where), where)
+        return self.network.predict(pixels(image, where, self.network.channels), where)
 
 
 class Live:
@@ -133,15 +137,17 @@ class Live:
         builder = cli.build(argparse.Namespace(config=config, opts=opts))
         cli.leave_out_pretrained(builder.config)
         options = cli.test_options(builder.config, args)
+        self.channels = channels.of(builder.config.dic)
         self.windows = bool(options.get("is_slide"))
         self.style = style_of(builder.config)
         with on_device(device) as self.device:
             self.model = builder.model
             checkpoint.load(self.model, weights)
-        self.predictor = Predictor(self.model, Compose(builder.val_transforms), confidence=True, **options)
+        transforms = Compose(builder.val_transforms, img_channels=self.channels)
+        self.predictor = Predictor(self.model, transforms, confidence=True, **options)
 
     def predict(self, image: np.ndarray, where: str) -> Segmentation:
-        """Of an image, uint8 [H, W, 3], BGR."""
+        """Of an image as `pixels` makes it."""
         with on_device(self.device), presence_logits(self.model) as seen:
             found = self.predictor.predict(image)
             presence = F.sigmoid(take(seen, self.windows)).numpy()[0] if seen else None
@@ -158,7 +164,7 @@ class Exported:
         if device not in ("cpu", "gpu"):
             raise ValueError(f'an export runs on device "cpu" or "gpu", got {device!r}')
         self.deployed = Deployed(deploy, device=device, threads=cpu.cpu_count())
-        said = self.deployed.deploy
+        self.channels, said = self.deployed.channels, self.deployed.deploy
         self.output_op = said.get("output_op")
         # An export by PaddleSeg's own tool names no classes.
         names = [str(name) for name in said.get("class_names") or range(255)]
@@ -167,13 +173,12 @@ class Exported:
         self.style = Style(names, color_table(None, colors, size=np.iinfo(self.ids_type).max + 1))
 
     def predict(self, image: np.ndarray, where: str) -> Segmentation:
-        """Of an image, uint8 [H, W, 3], BGR."""
+        """Of an image as `pixels` makes it."""
         batch, history = self.deployed.prepare_pixels(image, where)
         # A fixed batch is filled up with the same image.
         output = self.deployed.run(np.stack([batch] * max(1, self.deployed.input_shape[0])))[0]
         ids, confidence = self.decided(self.deployed.in_own_size(output, history))
-        return Segmentation(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), ids.astype(self.ids_type), confidence,
-                            style=self.style)
+        return Segmentation(bands.shown(image), ids.astype(self.ids_type), confidence, style=self.style)
 
     def decided(self, output: np.ndarray) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         """Class ids and confidence, both [H, W], of ids [H, W] or scores [H, W, C]."""
@@ -188,28 +193,45 @@ class Exported:
 
 # --- what a caller may give ------------------------------------------------------------------------------------------
 
-def pixels(image: ImageLike, where: str) -> np.ndarray:
-    """An image as the network's side takes it: uint8 [H, W, 3], BGR. `where` is what an error calls it."""
+def pixels(image: ImageLike, where: str, channels: int = 3) -> np.ndarray:
+    """An image as `read_image` has it for a network of so many channels. `where` is what an error calls it."""
     if isinstance(image, (str, os.PathLike)):
         path = os.fspath(image)
         if not os.path.isfile(path):
             raise FileNotFoundError(f"there is no image {path}" + (", it is a folder" if os.path.isdir(path) else ""))
-        return read_image(path)
+        return read_image(path, channels)
     if isinstance(image, Image.Image):
-        image = of_pil(image, where)
+        image = of_pil(image, where, channels)
     elif not isinstance(image, np.ndarray):
         raise TypeError(f"{where} is a {type(image).__name__}; give a path, an array uint8 [H, W, 3] in RGB, a PIL "
                         "image or a list of these")
+    if channels != 3:
+        check_bands(image, where, channels)
+        return np.ascontiguousarray(image)
     check(image, where)
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
 
 
-def of_pil(image: Image.Image, where: str) -> np.ndarray:
-    """RGB of a PIL image, which may be grey, of a palette, or transparent."""
+def of_pil(image: Image.Image, where: str, channels: int) -> np.ndarray:
+    """RGB, or grey for one channel, of a PIL image, which may be grey, of a palette, or transparent."""
+    if channels not in (1, 3):
+        raise ValueError(f"{where} is a PIL image, the network takes {channels} channels (in_channels): give a path or "
+                         f"an array [H, W, {channels}]")
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"{where} is a PIL image of mode {image.mode}, whose values go beyond 255: scale them and "
                          "make it one of mode L or RGB")
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image.convert("RGB" if channels == 3 else "L"))
+
+
+def check_bands(image: np.ndarray, where: str, channels: int):
+    """Raises TypeError or ValueError where an array is no image for a network of so many channels, not three."""
+    if image.dtype.kind not in "uif" or (channels == 1 and image.dtype != np.uint8):
+        raise TypeError(f"{where} is an array of {image.dtype}: it must be "
+                        f"{'uint8, from 0 to 255' if channels == 1 else 'of numbers as the images of the training'}")
+    if image.ndim != (2 if channels == 1 else 3) or image.shape[2:] not in ((), (channels,)) or 0 in image.shape:
+        raise ValueError(f"{where} is an array of shape {list(image.shape)}: it must be "
+                         f"{'[H, W]' if channels == 1 else f'[H, W, {channels}]'}, as the network has in_channels "
+                         f"{channels}")
 
 
 def check(image: np.ndarray, where: str):

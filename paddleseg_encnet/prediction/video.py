@@ -29,9 +29,10 @@ def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) 
     else .mp4. The codecs take even sizes: of an odd one the last column or row is left out.
 
     Raises:
-        DataError: the video can't be read.
+        DataError: the video can't be read, or the network is not for images of three channels.
         OSError: it can't be written; nothing is left of it.
     """
+    check_channels(predictor, path)
     stem, ending = os.path.splitext(os.path.basename(path))
     target = os.path.join(save_dir, FOLDERS["overlay"], stem + (ending if ending.lower() == ".avi" else ".mp4"))
     video = cv2.VideoCapture(path)
@@ -57,9 +58,10 @@ def predict_camera(predictor: Predictor, number: int, save_dir: str, style: Styl
     with Ctrl-C, or after so many frames if they are not 0.
 
     Raises:
-        DataError: OpenCV has no such webcam, or it gives no frame.
+        DataError: OpenCV has no such webcam, or it gives no frame, or the network is not for images of three channels.
         OSError: the video can't be written; nothing is left of it.
     """
+    check_channels(predictor, f"webcam {number}")
     target = os.path.join(save_dir, FOLDERS["overlay"], f"webcam{number}.mp4")
     camera = cv2.VideoCapture(number)
     try:
@@ -73,6 +75,13 @@ def predict_camera(predictor: Predictor, number: int, save_dir: str, style: Styl
         camera.release()
     logger.info(f"The video with overlays is {target}")
     return target
+
+
+def check_channels(predictor: Predictor, path: str):
+    channels = predictor.transforms.img_channels
+    if channels != 3:
+        raise DataError(f"the frames of {path} have 3 channels, the network takes {channels} (in_channels): give "
+                        "images")
 
 
 def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, target: str, style: Style,

@@ -10,7 +10,7 @@ room imports Paddle or PaddleSeg at its top, so that the package's import decide
 
 from typing import Callable, List, NamedTuple
 
-from paddleseg_encnet.repairs import data, environment, losses, networks, scores, weights
+from paddleseg_encnet.repairs import channels, data, environment, losses, networks, scores, weights
 
 
 class Repair(NamedTuple):
@@ -32,6 +32,8 @@ REPAIRS: List[Repair] = [
     Repair(data.missing_voc_is_downloaded, data.missing_pascal_data_is_named),
     Repair(data.crop_replaces_the_image, data.crop_by_category_ratio),
     Repair(networks.fastfcn_builds_residuals, networks.fastfcn_without_residuals),
+    Repair(channels.dataset_refuses_four_channels, channels.images_of_any_channels),
+    Repair(channels.padding_fails_for_five_channels, channels.padding_of_many_channels),
     Repair(weights.misfit_is_only_warned_of, weights.pretrained_weights),
     Repair(environment.environment_needs_cudnn, environment.environment_without_cudnn),
 ]

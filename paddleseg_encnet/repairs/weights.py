@@ -17,7 +17,7 @@ def pretrained_weights():
     """
     from paddleseg.utils import logger, utils
 
-    from paddleseg_encnet.weights import checkpoint, download, packages
+    from paddleseg_encnet.weights import checkpoint, packages
 
     def load_pretrained_model(model, pretrained_model):
         """Fills the whole of `model` from a path, a URL or pip:PACKAGE, or raises CheckpointError. For a backbone the
@@ -28,11 +28,8 @@ def pretrained_weights():
             return
         logger.info(f"Loading pretrained model from {pretrained_model}")
         is_backbone = hasattr(model, "feat_channels") and not hasattr(model, "backbone")
-        if pretrained_model.startswith(packages.PREFIX):
-            source = packages.read(pretrained_model)
-        else:
-            source = download.pretrained(pretrained_model)
-        report = checkpoint.load(model, source, ignore_extra=("",) if is_backbone else (), where=pretrained_model)
+        report = checkpoint.load(model, packages.weights(pretrained_model), ignore_extra=("",) if is_backbone else (),
+                                 where=pretrained_model)
         logger.info(f"{len(report.loaded)} variables loaded into {name}")
 
     utils.load_pretrained_model = load_pretrained_model

@@ -91,6 +91,11 @@ class Ranks(NamedTuple):
         """The model whose backward pass averages gradients over the ranks."""
         return paddle.DataParallel(model) if self.count > 1 else model
 
+    def apart(self, network: paddle.nn.Layer):
+        """Forward and backward passes within leave their gradients on this rank; the next ones outside add theirs, and
+        average the sum over the ranks."""
+        return network.no_sync() if self.count > 1 else contextlib.nullcontext()
+
     def share(self, model: paddle.nn.Layer):
         """Gives every rank the weights and statistics of the first one, which are those that are saved. Without
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
@@ -153,12 +158,14 @@ class Precision:
         """Runs the forward pass inside it."""
         return paddle.amp.auto_cast(level=self.level, **AMP_LISTS) if self.half else contextlib.nullcontext()
 
-    def step(self, loss: paddle.Tensor, optimizer):
-        """Backward pass and update of the parameters."""
+    def backward(self, loss: paddle.Tensor):
+        """Backward pass; adds to the gradients that are there."""
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+
+    def update(self, optimizer):
+        """The parameters, from the gradients."""
         if self.scaler is None:
-            loss.backward()
             optimizer.step()
         else:
-            self.scaler.scale(loss).backward()
             self.scaler.step(optimizer)
             self.scaler.update()

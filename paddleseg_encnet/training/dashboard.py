@@ -24,7 +24,7 @@ from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.evaluation.metrics import Scores
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import loss_names
-from paddleseg_encnet.pictures import drawing
+from paddleseg_encnet.pictures import bands, drawing
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.saving import Best, State
@@ -199,8 +199,8 @@ def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool =
         path = dataset.file_list[index][0]
         label, ids = (tensor.numpy().reshape(tensor.shape[-2:]) for tensor in (data["label"], ids))
         name = os.path.splitext(os.path.basename(path))[0]
-        panels[f"Images/{number} {name}"] = panel(read_image(path)[..., ::-1], label, ids, colors,
-                                                  dataset.ignore_index)
+        image = bands.shown(read_image(path, dataset.transforms.img_channels))
+        panels[f"Images/{number} {name}"] = panel(image, label, ids, colors, dataset.ignore_index)
     return panels
 
 

@@ -16,18 +16,19 @@ from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.runtime.errors import unwrapped
 from paddleseg_encnet.training import dashboard, loop, recipe
 from paddleseg_encnet.training.saving import Best
-from paddleseg_encnet.weights import checkpoint, download
+from paddleseg_encnet.weights import checkpoint, download, packages
 
 
 @unwrapped
 def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "./output", *, do_eval: bool = False,
           device: Optional[str] = None, opts: Optional[Sequence[str]] = None, iters: Optional[int] = None,
-          batch_size: Optional[int] = None, learning_rate: Optional[float] = None, scale_lr: bool = False,
-          seed: Optional[int] = None, resume_model: Optional[str] = None, num_workers: int = 0, use_vdl: bool = False,
-          use_ema: bool = False, save_interval: int = 1000, log_iters: int = 10, keep_checkpoint_max: int = 5,
-          early_stop_intervals: Optional[int] = None, precision: str = "fp32", amp_level: str = "O1",
-          allow_partial: bool = False, data_format: str = "NCHW", repeats: int = 1, to_static_training: bool = False,
-          no_data_check: bool = False, profiler_options: Optional[str] = None) -> Best:
+          batch_size: Optional[int] = None, accum_steps: int = 1, learning_rate: Optional[float] = None,
+          scale_lr: bool = False, seed: Optional[int] = None, resume_model: Optional[str] = None, num_workers: int = 0,
+          use_vdl: bool = False, use_ema: bool = False, save_interval: int = 1000, log_iters: int = 10,
+          keep_checkpoint_max: int = 5, early_stop_intervals: Optional[int] = None, precision: str = "fp32",
+          amp_level: str = "O1", allow_partial: bool = False, data_format: str = "NCHW", repeats: int = 1,
+          to_static_training: bool = False, no_data_check: bool = False,
+          profiler_options: Optional[str] = None) -> Best:
     """Trains the config's network and leaves checkpoints in `save_dir`. The arguments are the flags of tools/train.py,
     which explains them, by their names, with the same defaults but one: `device` None is the GPU if there is one. What
     is logged is what that logs. Seed, device and threads of this process become those of the training.
@@ -47,19 +48,22 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
         raise ValueError(f"{path} is a classifier of images; train it with {command('train_cifar')}")
     cli.set_data_format(config, data_format)
     pretrained = cli.take_pretrained(config)
+    pretrained_backbone = cli.take_pretrained_backbone(config) if allow_partial else None
     utils.show_env_info()
     utils.show_cfg_info(config)
     seed = random.SystemRandom().getrandbits(31) if seed is None else seed
     logger.info(f"--seed {seed} gives the random numbers of this run again")
     utils.set_seed(seed)
     device, ranks = select_device(device), Ranks.join()
-    logger.info(recipe.settle(config.dic, ranks.count, scale_lr))
+    logger.info(recipe.settle(config.dic, ranks.count, scale_lr, accum_steps))
     utils.set_cv2_num_threads(num_workers)
 
     train_dataset, val_dataset = datasets(builder, do_eval, repeats, no_data_check)
     model = builder.model
     if pretrained is not None:
         logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=allow_partial))
+    if pretrained_backbone is not None:
+        load_what_fits(model.backbone, pretrained_backbone)
     model = ranks.synchronise(model, device)
     losses, optimizer = builder.loss, builder.optimizer
     if to_static_training or config.to_static_training:
@@ -69,7 +73,16 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
         loop.Schedule(config.iters, save_interval, log_iters, keep_checkpoint_max, early_stop_intervals),
         os.fspath(save_dir), config.batch_size, val_dataset, cli.test_options(config), arithmetic, num_workers,
         resume_model and os.fspath(resume_model), use_ema, use_vdl, profiler_options,
-        dashboard.hyper_parameters(config.dic, model, config.batch_size * ranks.count, seed))
+        dashboard.hyper_parameters(config.dic, model, config.batch_size * accum_steps * ranks.count, seed), accum_steps)
+
+
+def load_what_fits(backbone: paddle.nn.Layer, pretrained: str):
+    """Of the weights that a backbone's `pretrained` names; logs what they lack."""
+    report = checkpoint.load(backbone, packages.weights(pretrained), allow_partial=True, ignore_extra=("",),
+                             where=pretrained)
+    left = report.missing + report.wrong_shape
+    logger.info(f"{len(report.loaded)} variables loaded into the backbone; left as initialised: {len(left)}"
+                + "".join(f", {name}" for name in left[:5]))
 
 
 def datasets(builder: SegBuilder, do_eval: bool, repeats: int, no_data_check: bool) -> tuple:

@@ -10,7 +10,7 @@ import math
 import os
 import random
 from dataclasses import dataclass
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -22,7 +22,8 @@ from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.runtime.stopping import Stop
-from paddleseg_encnet.training import resuming, saving
+from paddleseg_encnet.training import accumulation, resuming, saving
+from paddleseg_encnet.training.accumulation import micro_batches
 from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.finite import NotFinite
 from paddleseg_encnet.training.pace import Meter, Pace, log
@@ -52,7 +53,7 @@ class Schedule(NamedTuple):
 def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, save_dir: str, batch_size: int = 2,
           val_dataset=None, test_config: dict = None, precision: Precision = None, num_workers: int = 0,
           resume_model: str = None, use_ema: bool = False, use_vdl: bool = False,
-          profiler_options: str = None, hyper_parameters: dict = None) -> saving.Best:
+          profiler_options: str = None, hyper_parameters: dict = None, accum_steps: int = 1) -> saving.Best:
     """Trains `model` in place, leaves checkpoints in `save_dir` and returns the best score.
 
     Its random numbers are those of a seed that Python's generator gives, or the checkpoint; so seed before, with
@@ -61,13 +62,15 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
     Args:
         train_dataset, val_dataset: PaddleSeg datasets; without the second nothing is evaluated.
         losses: {"types": [loss, ...], "coef": [factor, ...]}, one of each for each output of the model.
-        batch_size: samples a step on each rank.
+        batch_size: samples that go through the network at once, on each rank.
         test_config: further arguments of evaluate().
         resume_model: where to go on from: a checkpoint `iter_N` or `best_model`; or the folder of a run, of which the
             newest whole checkpoint is taken; or "auto", which is `save_dir` if it holds one.
         use_ema: also evaluate and save an exponential moving average of the weights.
         use_vdl: write a VisualDL log into `save_dir`.
         hyper_parameters: {name: number or text} for that log.
+        accum_steps: micro-batches of `batch_size` in a step, which takes the samples and random numbers that one step
+            of so many times the batch takes (training/accumulation.py). Everything else counts steps.
 
     Raises:
         DataError: a sample can't be read or its label doesn't fit.
@@ -78,10 +81,13 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         ValueError: there are fewer images than a batch needs, or an interval is none.
     """
     schedule.check()
+    if accum_steps < 1:
+        raise ValueError(f"accum_steps is a number of micro-batches, at least 1, got {accum_steps}")
+    step_samples = batch_size * accum_steps
     precision, ranks = precision or Precision(), Ranks.join()
     found = resuming.find(resume_model, save_dir) if resume_model else None
-    state = begin(found, model, optimizer, ranks, batch_size * ranks.count)
-    batches = Batches(train_dataset, batch_size, num_workers, state.seed, state.epoch, state.samples)
+    state = begin(found, model, optimizer, ranks, step_samples * ranks.count)
+    batches = Batches(train_dataset, step_samples, num_workers, state.seed, state.epoch, state.samples)
     model, optimizer = precision.prepare(model, optimizer, state.scaler)
     tracked = {"model": model}
     if use_ema:
@@ -91,11 +97,13 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
     board = Dashboard(save_dir if use_vdl and ranks.first else None, schedule, state, found and found.folder,
                       hyper_parameters)
     del found       # as large as model and optimiser
+    if accum_steps > 1:
+        logger.info(accumulation.told(model, losses, batch_size, accum_steps))
     evaluation = None if val_dataset is None else dict(
         dataset=val_dataset, precision=precision, num_workers=num_workers, losses=losses if use_vdl else None,
         **test_config or {})
-    run = Run(network, tracked, optimizer, losses, schedule, state, batches, batch_size, Meter(batches), saver, board,
-              precision, ranks, evaluation, profiler_options)
+    run = Run(network, tracked, optimizer, losses, schedule, state, batches, step_samples, Meter(batches), saver,
+              board, precision, ranks, evaluation, profiler_options, accum_steps)
     with board, contextlib.closing(run.meter), Stop() as stop:
         run.to_the_end(stop)
     return state.best.get("model", saving.Best())
@@ -111,7 +119,7 @@ class Run:
     schedule: Schedule
     state: saving.State
     batches: Batches
-    batch_size: int
+    step_samples: int               # of a step, on this rank
     meter: Meter                    # of the batches
     saver: saving.Saver
     board: Dashboard
@@ -119,6 +127,7 @@ class Run:
     ranks: Ranks
     evaluation: Optional[dict]      # arguments of evaluate(); None: nothing is evaluated
     profiler_options: Optional[str]
+    accum_steps: int = 1            # micro-batches in a step
 
     def to_the_end(self, stop: Stop):
         """Trains from where the state is until the schedule, an early stop or a signal ends it."""
@@ -151,29 +160,53 @@ class Run:
         Raises:
             NotFinite: before the step, so that a loss that is not finite never reaches the weights.
         """
-        model = self.tracked["model"]
-        with self.precision.context():
-            terms = compute_losses(model, self.network(as_model_wants(model, data["img"])), data, self.losses)
-            loss = sum(terms)
-        # Here the host waits for the forward pass; with several ranks all learn in the same step that one must stop.
-        broken, stopping = self.ranks.where(not math.isfinite(float(loss)), stop.signum is not None)
-        if broken:
-            values = dict(zip(loss_names(model, len(terms)), map(float, terms)))
-            raise NotFinite(self.state.step, values, self.batches.files(), broken, self.saver.advice())
-        self.precision.step(loss, self.optimizer)
+        model, seen = self.tracked["model"], []
+        parts = micro_batches(data, self.accum_steps)
+        for part, share in zip(parts, accumulation.shares(model, self.losses, parts)):
+            last = part is parts[-1]
+            with contextlib.nullcontext() if last else self.ranks.apart(self.network):
+                with self.precision.context():
+                    terms = compute_losses(model, self.network(as_model_wants(model, part["img"])), part, self.losses)
+                    terms = accumulation.weighted(terms, share)
+                    loss = sum(terms)
+                seen.append([term.detach() for term in terms])
+                if last:
+                    stopping = self.meet_ranks(seen, stop)
+                self.precision.backward(loss)
+        self.precision.update(self.optimizer)
         model.clear_gradients()
-        lr = self.optimizer.get_lr()
-        advance(self.optimizer, loss)
+        terms, lr = [sum(values) for values in zip(*seen)], self.optimizer.get_lr()
+        advance(self.optimizer, sum(terms))
         train_profiler.add_profiler_step(self.profiler_options)
         if "ema_model" in self.tracked:
             update_ema_model(self.tracked["ema_model"], model, step=self.state.step)
         return terms, lr, stopping
 
+    def meet_ranks(self, seen: List[list], stop: Stop) -> bool:
+        """After the last forward pass of a step, with the loss terms of each micro-batch: whether one of the ranks must
+        stop. Here the host waits for the device; with several ranks all learn in the same step that one must stop.
+
+        Raises:
+            NotFinite: a loss is not, on one of the ranks.
+        """
+        sums = [float(sum(terms)) for terms in seen]
+        broken, stopping = self.ranks.where(not math.isfinite(sum(sums)), stop.signum is not None)
+        if broken:
+            model, files = self.tracked["model"], self.batches.files()
+            model.clear_gradients()     # of the micro-batches before
+            terms = [sum(map(float, values)) for values in zip(*seen)]
+            size = len(files) // len(seen)
+            own = [file for k, value in enumerate(sums) if not math.isfinite(value)
+                   for file in files[k * size:(k + 1) * size]]
+            raise NotFinite(self.state.step, dict(zip(loss_names(model, len(terms)), terms)), own or files, broken,
+                            self.saver.advice())
+        return bool(stopping)
+
     def tell(self, pace: Pace, lr: float):
         """The log line and the dashboard's points."""
         step, names = self.state.step, loss_names(self.tracked["model"], len(pace.losses))
-        log(step, self.schedule.iters, pace, lr, self.batches.epoch, self.batch_size)
-        self.board.stepped(step, dict(zip(names, pace.losses)), lr, pace, self.batch_size * self.ranks.count)
+        log(step, self.schedule.iters, pace, lr, self.batches.epoch, self.step_samples)
+        self.board.stepped(step, dict(zip(names, pace.losses)), lr, pace, self.step_samples * self.ranks.count)
 
     def save_and_evaluate(self, stop: Stop, stopping: bool = False):
         """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.

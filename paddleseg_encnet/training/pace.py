@@ -49,9 +49,9 @@ class Meter:
         return pace
 
 
-def log(step: int, iters: int, pace: Pace, lr: float, epoch: int, batch_size: int):
-    """PaddleSeg's line."""
+def log(step: int, iters: int, pace: Pace, lr: float, epoch: int, samples: int):
+    """PaddleSeg's line; `samples` are a step's, on this rank."""
     logger.info(
         f"[TRAIN] epoch: {epoch + 1}, iter: {step}/{iters}, loss: {sum(pace.losses):.4f}, "
         f"lr: {lr:.6f}, batch_cost: {pace.batch_cost:.4f}, reader_cost: {pace.reader_cost:.5f}, "
-        f"ips: {batch_size / pace.batch_cost:.4f} samples/sec | ETA {duration(pace.batch_cost * (iters - step))}")
+        f"ips: {samples / pace.batch_cost:.4f} samples/sec | ETA {duration(pace.batch_cost * (iters - step))}")

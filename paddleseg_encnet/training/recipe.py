@@ -1,6 +1,7 @@
 """The batch that a run really uses, and its learning rate, beside those of the recipe.
 
-A config's `batch_size` is that of one device, so that the batch of a step grows with the number of devices.
+A config's `batch_size` is that of one device, so that the batch of a step grows with the number of devices, and with
+that of the micro-batches that a device adds up (--accum_steps).
 `base_batch_size` beside it is the batch over all devices that its learning rate was chosen for. The linear rule
 multiplies the rate by the same factor as the batch: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in
 1 Hour", https://arxiv.org/abs/1706.02677.
@@ -12,16 +13,17 @@ from typing import Optional
 RATES = ("learning_rate", "warmup_start_lr", "end_lr", "eta_min", "max_learning_rate", "values")
 
 
-def settle(config: dict, devices: int, scale_lr: bool = False) -> str:
+def settle(config: dict, devices: int, scale_lr: bool = False, accum_steps: int = 1) -> str:
     """Applies the linear rule to `config["lr_scheduler"]` if asked, and returns the line that tells batch and rate.
 
     Raises:
         ValueError: `base_batch_size` is no positive whole number, or is missing and `scale_lr` needs it.
     """
     per_device, iters, schedule = config["batch_size"], config["iters"], config["lr_scheduler"]
-    batch, base = per_device * devices, base_batch_size(config)
+    batch, base = per_device * accum_steps * devices, base_batch_size(config)
     rate = float(schedule["learning_rate"]) if "learning_rate" in schedule else None
-    used = f"Batch: {per_device} on each of {devices} devices, {batch} in all" if devices > 1 else f"Batch: {batch}"
+    used = f"Batch: {per_device}" + f" in each of {accum_steps} micro-batches" * (accum_steps > 1) \
+        + f" on each of {devices} devices" * (devices > 1) + f", {batch} in all" * (batch != per_device)
     if base is None:
         if scale_lr:
             raise ValueError("--scale_lr needs base_batch_size in the config: the batch, over all devices, that its "
@@ -36,8 +38,11 @@ def settle(config: dict, devices: int, scale_lr: bool = False) -> str:
         scale(schedule, factor)
         return (f"{used}; the recipe has {base} and learning rate {rate}. By the linear rule it is "
                 f"{schedule.get('learning_rate')} here (--scale_lr). {same_images}")
-    return (f"{used}; the recipe has {base}, which its learning rate {rate} was chosen for. --scale_lr multiplies it "
+    line = (f"{used}; the recipe has {base}, which its learning rate {rate} was chosen for. --scale_lr multiplies it "
             f"by {factor:g}, the linear rule. {same_images}")
+    if accum_steps == 1 and base % batch == 0:
+        line += f". --accum_steps {base // batch} has the recipe's batch here"
+    return line
 
 
 def base_batch_size(config: dict) -> Optional[int]:

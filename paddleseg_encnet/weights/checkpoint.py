@@ -193,8 +193,14 @@ def _listed(names):
 
 def _mismatch(state, matched, missing, unexpected, shapes, wrong_type):
     """Words for a state that does not fit; ``shapes`` maps names to (checkpoint's, network's) shapes."""
-    classes = _class_counts(shapes) if not (missing or unexpected or wrong_type) else None
-    if classes:
+    only_shapes = not (missing or unexpected or wrong_type)
+    channels, classes = (_image_channels(shapes), _class_counts(shapes)) if only_shapes else (None, None)
+    if channels:
+        name, theirs, ours = channels
+        reason = f"the checkpoint is of images with {theirs} channels, the network of {ours} (in_channels)"
+        advice = f"set in_channels to {theirs}, or leave `pretrained` out, or train with --allow_partial, which " \
+            f"takes all but {name}"
+    elif classes:
         reason = f"the checkpoint has {classes[0]} classes, the network {classes[1]}"
         advice = "set num_classes to the checkpoint's, or fine-tune with --allow_partial"
     elif not matched:
@@ -209,6 +215,16 @@ def _mismatch(state, matched, missing, unexpected, shapes, wrong_type):
     lists = [f"{what} ({len(names)}): {_listed(names)}" for what, names in (
         ("missing", missing), ("unexpected", unexpected), ("wrong shape", wrong), ("wrong type", wrong_type)) if names]
     return f"{'; '.join([reason, *lists])}; nothing was loaded: {advice}"
+
+
+def _image_channels(shapes):
+    """(name, checkpoint's, network's) of the first convolution if nothing but its inputs differ in number, else None:
+    those of any later one are another one's outputs, which would differ too."""
+    if len(shapes) != 1:
+        return None
+    (name, (theirs, ours)), = shapes.items()
+    same = len(theirs) == len(ours) == 4 and theirs[0] == ours[0] and theirs[2:] == ours[2:]
+    return (name, theirs[1], ours[1]) if same else None
 
 
 def _class_counts(shapes):

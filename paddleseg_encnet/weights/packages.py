@@ -11,7 +11,7 @@ from typing import Dict
 
 import numpy as np
 
-from paddleseg_encnet.weights import checkpoint, convert
+from paddleseg_encnet.weights import checkpoint, convert, download
 from paddleseg_encnet.weights.arrays import CheckpointError
 
 PREFIX = "pip:"
@@ -41,6 +41,11 @@ def weights_file(address: str) -> str:
         raise CheckpointError(f"{address}: the package in {folders[0]} holds {len(found)} files of weights ({names}); "
                               "give the path of one as pretrained")
     return found[0]
+
+
+def weights(address: str) -> dict:
+    """The tensors that a backbone's `pretrained` names: of pip:NAME, a URL or a path."""
+    return read(address) if address.startswith(PREFIX) else checkpoint.read(download.pretrained(address))
 
 
 def read(address: str) -> Dict[str, np.ndarray]:

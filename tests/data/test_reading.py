@@ -71,7 +71,7 @@ def test_fractions_count_from_0_to_1(color, channels, order, tmp_path):
     expected = levels.repeat(3, axis=2) if channels == 1 else levels[..., 2::-1]
     np.testing.assert_array_equal(read_image(str(path)), expected)
     grey = levels[..., 0] if channels == 1 else cv2.cvtColor(np.ascontiguousarray(expected), cv2.COLOR_BGR2GRAY)
-    np.testing.assert_array_equal(read_image(str(path), cv2.IMREAD_GRAYSCALE), grey)
+    np.testing.assert_array_equal(read_image(str(path), channels=1), grey)
 
 
 def test_fractions_as_opencv_writes_them(tmp_path):
@@ -97,7 +97,7 @@ def test_a_gif_is_its_first_picture(color, tmp_path):
                transparency=0)
     expected = np.array(first.convert("RGB"))[..., ::-1]       # what is transparent shows the colour below
     np.testing.assert_array_equal(read_image(str(tmp_path / "x.gif")), expected)
-    np.testing.assert_array_equal(read_image(str(tmp_path / "x.gif"), cv2.IMREAD_GRAYSCALE),
+    np.testing.assert_array_equal(read_image(str(tmp_path / "x.gif"), channels=1),
                                   cv2.cvtColor(np.ascontiguousarray(expected), cv2.COLOR_BGR2GRAY))
 
 

@@ -116,7 +116,7 @@ def test_explain_and_calibration_name_what_they_pass_over(folder, weights, small
     assert capsys.readouterr().out.count("4 files in") == 1
     import conftest
     module, calibrated = conftest.tool("export"), []
-    monkeypatch.setattr(module, "export", lambda *arguments: calibrated.extend(arguments[-1]))
+    monkeypatch.setattr(module, "export", lambda *arguments: calibrated.extend(arguments[6]))
     (tmp_path / "export").mkdir()
     module.main(module.flags().parse_args(["--config", str(small_config), "--model_path", str(weights), "--int8",
                                            str(folder), "--save_dir", str(tmp_path / "export")]))
