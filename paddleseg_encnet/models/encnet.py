@@ -15,6 +15,7 @@ import paddle.nn.functional as F
 from paddleseg.models import layers
 from paddleseg.utils import utils
 
+from paddleseg_encnet.models.codebook import place_at_first_step
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import check_losses, losses_by_position
 from paddleseg_encnet.registry import register
@@ -35,7 +36,7 @@ class ContextEncoder(nn.Layer):
     """
 
     def __init__(self, in_channels: int, channels: int, num_codes: int, reduction: str = "mean",
-                 random_scale: bool = False):
+                 random_scale: bool = False, codebook_start: str = "published"):
         super().__init__()
         if not isinstance(num_codes, int) or num_codes < 0:
             raise ValueError("num_codes is a whole number of codewords, or 0 for global average pooling, got "
@@ -46,8 +47,12 @@ class ContextEncoder(nn.Layer):
         self.encoding_project = layers.ConvBNReLU(in_channels, channels, 1)
         if num_codes != 0:
             # BatchNorm1D takes [B, K, C] as K channels of length C: one mean and variance for each codeword.
-            self.encoding = nn.Sequential(Encoding(channels, num_codes, random_scale), nn.BatchNorm1D(num_codes),
-                                          nn.ReLU())
+            placed = codebook_start == "features"
+            import os
+            layer = Encoding(channels, num_codes, random_scale, float(os.environ.get("RATE", 0)) if placed else 1.0)
+            self.encoding = nn.Sequential(layer, nn.BatchNorm1D(num_codes), nn.ReLU())
+            if placed:
+                place_at_first_step(layer)
 
     def encode(self, x: paddle.Tensor) -> paddle.Tensor:
         """Features [B, in_channels, h, w] -> context [B, C]."""
@@ -71,8 +76,9 @@ class EncModule(ContextEncoder):
     Returns from forward, for X [B, C, h, w]: the context [B, C] and Y [B, C, h, w].
     """
 
-    def __init__(self, in_channels: int, num_codes: int, reduction: str = "mean", random_scale: bool = False):
-        super().__init__(in_channels, in_channels, num_codes, reduction, random_scale)
+    def __init__(self, in_channels: int, num_codes: int, reduction: str = "mean", random_scale: bool = False,
+                 codebook_start: str = "published"):
+        super().__init__(in_channels, in_channels, num_codes, reduction, random_scale, codebook_start)
         self.fc = nn.Sequential(nn.Linear(in_channels, in_channels), nn.Sigmoid())
 
     def forward(self, x: paddle.Tensor):
@@ -132,7 +138,8 @@ class ENCNet(nn.Layer):
                  mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False, pretrained: str = None,
                  align_corners: bool = False, aux_channels: int = None, use_aux_loss: bool = True,
                  use_se_loss_stage3: bool = False, use_encoding: bool = True, reduction: str = "mean",
-                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last"):
+                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last",
+                 codebook_start: str = "published"):
         super().__init__()
         if fuse_at not in ("last", "first"):
             raise ValueError(f'fuse_at is "last" or "first" of the backbone_indices, got {fuse_at!r}')
@@ -163,7 +170,7 @@ class ENCNet(nn.Layer):
             self.lateral_convs = nn.LayerList([layers.ConvBNReLU(width, mid_channels, 1) for width in widths[:-1]])
             self.fusion = layers.ConvBNReLU(len(widths) * mid_channels, mid_channels, 3, padding=1)
         if use_encoding:
-            self.enc_module = EncModule(mid_channels, num_codes, reduction, random_scale)
+            self.enc_module = EncModule(mid_channels, num_codes, reduction, random_scale, codebook_start)
         self.dropout = nn.Dropout2D(dropout)
         self.head = nn.Conv2D(mid_channels, num_classes, 1)
         if use_aux_loss:
