@@ -84,9 +84,10 @@ def codewords(explanation: Explanation) -> Section:
         "(the largest share in that map, given below it: each map has a scale of its own). At every position the "
         "shares of all codewords add up to 1. Strongest first: by their share of all positions. A codeword's factor, "
         "times its squared distance from a feature, is what the softmax is taken of.",
-        f"How many are used? The shares are as uneven as if {use.used:.1f} of {count} codewords were used evenly, at one "
-        f"position {use.alike:.1f}: which codeword it is tells {use.information:.2f} nats of where one is. Do they "
-        f"differ? {percent(common_pattern(explanation))} of what the {count} maps show is one pattern, or its negative. Do the "
+        f"How many are used? The shares are as uneven as if {use.used:.1f} of {count} codewords were used evenly, at "
+        f"one position {use.alike:.1f}: which codeword it is tells {use.information:.2f} nats of where one is. Do they "
+        f"differ? {percent(common_pattern(explanation))} of what the {count} maps show is one pattern, or its "
+        "negative. Do the "
         f"codewords decide? If all were one vector, {percent(explanation.moved)} of the image would go to another "
         "codeword"
         + (": so here the trained factors decide, by how far a feature lies from that vector."

@@ -10,7 +10,7 @@ Shape letters: K codewords, C channels, N positions, M positions of a sample.
 """
 
 import math
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -98,8 +98,8 @@ def place(layer: Encoding, positions: np.ndarray):
 
 
 def k_means(positions: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
-    """Lloyd's algorithm from k-means++'s start: [M, C] -> [count, C]. A centre that loses all its positions moves to the
-    one that is farthest from its own."""
+    """Lloyd's algorithm from k-means++'s start: [M, C] -> [count, C]. A centre without positions moves to the
+    position that is farthest from its own centre."""
     centres = positions[[draw.integers(len(positions))]]
     while len(centres) < count:
         far = squared_distances(positions, centres).min(axis=1)
