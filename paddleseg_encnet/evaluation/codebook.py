@@ -33,6 +33,6 @@ def codebook_use(model: paddle.nn.Layer) -> Iterator[Optional[Gathering]]:
 def warn(use: Use):
     """A line where the codebook has collapsed, which the network's scores alone don't tell."""
     if use.information < COLLAPSED:
-        logger.warning("the codebook has collapsed: all positions have one mixture of codewords, which tells "
-                       f"{use.information:.3f} nats of them (below {COLLAPSED}), so that the context is hardly more than "
-                       "a mean of the features. Train with codebook_start: features under model, see docs/codebook.md")
+        logger.warning("the codebook has collapsed: all positions have one mixture of codewords, which "
+                       f"tells {use.information:.3f} nats of them (below {COLLAPSED}), so that the context is hardly more "
+                       "than a mean of the features. Train with codebook_start: features under model, see docs/codebook.md")

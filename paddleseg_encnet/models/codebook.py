@@ -19,6 +19,8 @@ from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.runtime.devices import Ranks
 
 ALIKE = 3.0             # codewords that a position is left to by the placed factor, see Use.alike
+import os
+FACTOR_RATE = float(os.environ.get('RATE', 0))
 SAMPLE = 4096           # positions that k-means sees
 ROUNDS = 20             # of k-means at most
 
