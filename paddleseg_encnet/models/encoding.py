@@ -49,7 +49,7 @@ class Encoding(nn.Layer):
         ValueError: the input has another rank than 3 or 4, or another number of channels.
     """
 
-    def __init__(self, channels: int, num_codes: int, random_scale: bool = False):
+    def __init__(self, channels: int, num_codes: int, random_scale: bool = False, scale_rate: float = 1.0):
         super().__init__()
         if channels < 1 or num_codes < 1:
             raise ValueError(f"Encoding needs channels >= 1 and num_codes >= 1, got {channels} and {num_codes}")
@@ -60,7 +60,7 @@ class Encoding(nn.Layer):
         # With a random scale this is what evaluation uses, no parameter to train: DataParallel waits for the gradient
         # of each of those.
         self.scale = self.create_parameter(
-            shape=[num_codes], attr=paddle.ParamAttr(trainable=not random_scale),
+            shape=[num_codes], attr=paddle.ParamAttr(trainable=not random_scale, learning_rate=scale_rate),
             default_initializer=nn.initializer.Constant(-0.5) if random_scale else nn.initializer.Uniform(-1, 0))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
