@@ -8,6 +8,7 @@ from paddle.jit.dy2static.program_translator import StaticFunction
 from paddleseg.utils import logger
 
 from paddleseg_encnet.models.codebook import Gathering, Use
+from paddleseg_encnet.runtime.devices import Ranks
 
 COLLAPSED = 0.05        # nats
 
@@ -30,9 +31,15 @@ def codebook_use(model: paddle.nn.Layer) -> Iterator[Optional[Gathering]]:
         hook.remove()
 
 
-def warn(use: Use):
-    """A line where the codebook has collapsed, which the network's scores alone don't tell."""
+def told(gathering: Optional[Gathering], ranks: Ranks) -> Optional[Use]:
+    """What was gathered, of all ranks together; a collapsed codebook, of which the scores say nothing, is warned of."""
+    if gathering is None:
+        return None
+    gathering.sums = ranks.sum(gathering.sums)
+    use = gathering.use()
     if use.information < COLLAPSED:
-        logger.warning("the codebook has collapsed: all positions have one mixture of codewords, which "
-                       f"tells {use.information:.3f} nats of them (below {COLLAPSED}), so that the context is hardly more "
-                       "than a mean of the features. Train with codebook_start: features under model, see docs/codebook.md")
+        logger.warning("the codebook has collapsed: all positions have one mixture of codewords, which tells "
+                       f"{use.information:.3f} nats of them (below {COLLAPSED}), so that the context is hardly more "
+                       "than a mean of the features. Train with codebook_start: features under model, see "
+                       "docs/codebook.md")
+    return use

@@ -71,15 +71,11 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     progress.close()
     ranks.meet()
     confusion, rows = ranks.sum(confusion), ranks.sum(rows)
-    if used is not None:
-        used.sums = ranks.sum(used.sums)
     present, presence, values = np.split(rows, [classes, 2 * classes], axis=1)
     result = scores(confusion, presence_scores(present, presence) if has_branch(model) else None,
-                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())), used and used.use())
+                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())), codebook.told(used, ranks))
     logger.info(report.line(result, len(dataset)))
     logger.info("[EVAL] by class:\n" + report.table(result, class_names(dataset)))
-    if result.codebook is not None:
-        codebook.warn(result.codebook)
     return result
 
 

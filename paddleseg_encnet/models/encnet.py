@@ -48,6 +48,9 @@ class ContextEncoder(nn.Layer):
             raise ValueError(f'reduction over the codewords is "mean" or "sum", got {reduction!r}')
         if codebook_start not in ("published", "features"):
             raise ValueError(f'codebook_start is "published" or "features", got {codebook_start!r}')
+        if codebook_start == "features" and random_scale:
+            raise ValueError("codebook_start: features places the factors that random_scale draws anew at each step; "
+                             "take one of them")
         self.num_codes, self.reduction = num_codes, reduction
         self.encoding_project = layers.ConvBNReLU(in_channels, channels, 1)
         if num_codes != 0:

@@ -36,6 +36,7 @@ class Encoding(nn.Layer):
         num_codes: K, the number of codewords.
         random_scale: while training draw s_k ~ U(-1, 0) anew at each call, in evaluation use -0.5; nothing is learnt of
             it. PyTorch-Encoding's `EncodingDrop`, against overfitting in long trainings.
+        scale_rate: of the learning rate, what the factors s_k learn with; 0 holds them.
 
     Parameters `codewords` [K, C] start in U(-1/sqrt(K C), 1/sqrt(K C)), `scale` [K] in U(-1, 0): the factor is stored
     negative, as in all public implementations. The arithmetic is float32 whatever the input's type, because |x|^2

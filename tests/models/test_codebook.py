@@ -157,8 +157,29 @@ def test_both_encoders_are_placed_where_both_stages_predict_presence(draw):
 
 
 def test_an_unknown_start_is_refused():
-    with pytest.raises(ValueError, match='codebook_start is "published" or "features", got "kmeans"'):
+    with pytest.raises(ValueError, match='codebook_start is "published" or "features", got .kmeans.'):
         network(codebook_start="kmeans")
+
+
+def test_factors_that_are_drawn_cannot_be_placed():
+    with pytest.raises(ValueError, match="take one of them"):
+        network(codebook_start="features", random_scale=True)
+
+
+def test_factors_are_held_and_codewords_learn(draw):
+    model = network(codebook_start="features")
+    layer = model.enc_module.encoding[0]
+    optimizer = paddle.optimizer.AdamW(0.01, parameters=model.parameters())
+    model.train()
+    images = paddle.to_tensor(draw.normal(size=(2, 3, 64, 64)).astype("float32"))
+    model(images)
+    placed = layer.codewords.numpy(), layer.scale.numpy()
+    for _ in range(2):
+        sum(output.square().mean() for output in model(images)).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    assert np.array_equal(layer.scale.numpy(), placed[1]) and (placed[1] < 0).all()
+    assert not np.array_equal(layer.codewords.numpy(), placed[0])
 
 
 def test_without_codewords_there_is_nothing_to_place(capsys):
