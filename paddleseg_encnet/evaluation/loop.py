@@ -10,7 +10,7 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.datasets import Loader, class_names
 from paddleseg_encnet.data.reading import DataError
-from paddleseg_encnet.evaluation import report
+from paddleseg_encnet.evaluation import codebook, report
 from paddleseg_encnet.evaluation.metrics import Scores, confusion_matrix, presence_scores, scores
 from paddleseg_encnet.evaluation.presence import has_branch, presence_logits, take
 from paddleseg_encnet.models.losses import has_own_rule, loss_names, losses_by_position
@@ -55,7 +55,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
     model.eval()
     progress = Progress(len(own), "images", visible=ranks.first)
-    with paddle.no_grad(), presence_logits(model) as seen:
+    with paddle.no_grad(), presence_logits(model) as seen, codebook.codebook_use(model) as used:
         for batch, data in zip(batches, loader):
             with precision.context():
                 prediction, logits = predict(model, data["img"], trans_info=data["trans_info"], **inference)
@@ -73,7 +73,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     confusion, rows = ranks.sum(confusion), ranks.sum(rows)
     present, presence, values = np.split(rows, [classes, 2 * classes], axis=1)
     result = scores(confusion, presence_scores(present, presence) if has_branch(model) else None,
-                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())))
+                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())), codebook.told(used, ranks))
     logger.info(report.line(result, len(dataset)))
     logger.info("[EVAL] by class:\n" + report.table(result, class_names(dataset)))
     return result

@@ -8,6 +8,8 @@ from typing import Dict, NamedTuple, Optional
 import cv2
 import numpy as np
 
+from paddleseg_encnet.models.codebook import Use
+
 
 def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int,
                      ignore_index: int = 255) -> np.ndarray:
@@ -96,9 +98,11 @@ class Scores(NamedTuple):
     confusion: np.ndarray           # [C, C], n
     presence: Optional[PresenceScores]      # of the SE branch, where the network has one
     losses: Dict[str, float]        # weighted mean validation loss by name; empty unless asked for
+    codebook: Optional[Use] = None  # how much of its codebook the network used, where it has one
 
 
-def scores(confusion: np.ndarray, presence: PresenceScores = None, losses: Dict[str, float] = None) -> Scores:
+def scores(confusion: np.ndarray, presence: PresenceScores = None, losses: Dict[str, float] = None,
+           codebook: Use = None) -> Scores:
     """All scores of a confusion matrix [C, C], together with those that it does not tell.
 
     Raises:
@@ -129,7 +133,8 @@ def scores(confusion: np.ndarray, presence: PresenceScores = None, losses: Dict[
         class_share=label / total,
         confusion=confusion,
         presence=presence,
-        losses=losses or {})
+        losses=losses or {},
+        codebook=codebook)
 
 
 def presence_scores(present: np.ndarray, logits: np.ndarray) -> PresenceScores:

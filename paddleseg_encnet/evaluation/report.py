@@ -64,6 +64,9 @@ def rules(scores: Scores) -> List[str]:
                      "them?")
         lines.append("Means of SE: " + ", ".join(f"{name} {getattr(scores.presence, field):.4f}" for field, name in
                                                  zip(PRESENCE_MEANS, ("precision", "recall", "AP"))) + ".")
+    if scores.codebook is not None:
+        lines.append(f"Codebook: {scores.codebook.used:.1f} codewords used, {scores.codebook.alike:.1f} at a position; "
+                     f"which one tells {scores.codebook.information:.2f} nats of where.")
     return lines
 
 
@@ -72,6 +75,10 @@ def as_dict(scores: Scores, names: List[str]) -> dict:
     found = {**{field: plain(getattr(scores, field)) for field in MEANS}}
     if scores.presence is not None:
         found["presence"] = {field: plain(getattr(scores.presence, field)) for field in PRESENCE_MEANS}
+    if scores.codebook is not None:
+        found["codebook_information"] = plain(scores.codebook.information)
+        found["codewords_used"] = plain(scores.codebook.used)
+        found["codewords_at_a_position"] = plain(scores.codebook.alike)
     if scores.losses:
         found["losses"] = {name: plain(value) for name, value in scores.losses.items()}
     found["classes"] = [

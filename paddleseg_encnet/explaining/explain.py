@@ -17,7 +17,7 @@ from paddleseg.core import infer
 from paddleseg.transforms import Compose
 
 from paddleseg_encnet.data.reading import read_image
-from paddleseg_encnet.models import encoding
+from paddleseg_encnet.models import codebook, encoding
 from paddleseg_encnet.pictures import bands
 from paddleseg_encnet.runtime.commands import command
 
@@ -151,29 +151,24 @@ def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
             hook.remove()
 
 
-class Use(NamedTuple):
-    """How much of a codebook an image uses.
-
-    alike: as many codewords, used evenly, would be as uncertain a choice: exp of the entropy of shares(), 1 to K.
-    common: how much of what the K maps say is one picture that they share, 0 to 1: the first principal component's part
-        of their variance over the positions, each map divided by its own deviation. 1 / K would be K unlike maps.
-    """
-    alike: float
-    common: float
+def use_of_codewords(explanation: Explanation) -> codebook.Use:
+    """How much of the codebook the image uses."""
+    gathering = codebook.Gathering(len(explanation.assignment))
+    gathering.add(explanation.assignment.reshape(len(explanation.assignment), -1).T)
+    return gathering.use()
 
 
-def use_of_codewords(explanation: Explanation) -> Use:
-    shares = explanation.shares()
-    used = shares[shares > 0]
-    maps = explanation.assignment.reshape(len(shares), -1).astype("float64")
+def common_pattern(explanation: Explanation) -> float:
+    """How much of what the K maps say is one picture that they share, 0 to 1: the first principal component's part of
+    their variance over the positions, each map divided by its own deviation. 1 / K would be K unlike maps."""
+    maps = explanation.assignment.reshape(len(explanation.assignment), -1).astype("float64")
     maps = maps - maps.mean(axis=1, keepdims=True)
     deviations = maps.std(axis=1)
     maps = maps[deviations > 0] / deviations[deviations > 0, None]
-    common = 1.0
-    if len(maps):
-        strengths = np.linalg.svd(maps, compute_uv=False) ** 2
-        common = float(strengths[0] / strengths.sum())
-    return Use(float(np.exp(-(used * np.log(used)).sum())), common)
+    if not len(maps):
+        return 1.0
+    strengths = np.linalg.svd(maps, compute_uv=False) ** 2
+    return float(strengths[0] / strengths.sum())
 
 
 class Best(NamedTuple):
@@ -191,6 +186,7 @@ class Gathered:
     best: for each codeword the images that it takes the largest share of, largest first.
     paths, gammas: of each image, its path and its gamma [C].
     channels: of the images, as the network takes them.
+    gathering: how much of the codebook the set uses, of all positions of the feature maps.
     """
 
     def __init__(self, num_codes: int, num_classes: int, channels: int = 3):
@@ -200,11 +196,13 @@ class Gathered:
         self.best: List[List[Best]] = [[] for _ in range(num_codes)]
         self.paths: List[str] = []
         self.gammas: List[np.ndarray] = []
+        self.gathering = codebook.Gathering(num_codes)
 
     def add(self, path: str, explanation: Explanation):
         ids, classes = explanation.ids.reshape(-1), len(self.pixels)
         self.paths.append(path)
         self.gammas.append(explanation.gamma)
+        self.gathering.add(explanation.assignment.reshape(len(self.mass), -1).T)
         self.pixels += np.bincount(ids, minlength=classes)
         for k, values in enumerate(explanation.assignment):
             values = explanation.on_image(values)               # one at a time: K maps of a large image are gigabytes

@@ -18,7 +18,7 @@ from paddleseg_encnet.explaining.charts import (
     shares_of,
     viridis,
 )
-from paddleseg_encnet.explaining.explain import Explanation, Gathered, use_of_codewords
+from paddleseg_encnet.explaining.explain import Explanation, Gathered, common_pattern, use_of_codewords
 from paddleseg_encnet.pictures import bands, drawing
 from paddleseg_encnet.pictures.page import Page, Picture, Section
 
@@ -84,8 +84,10 @@ def codewords(explanation: Explanation) -> Section:
         "(the largest share in that map, given below it: each map has a scale of its own). At every position the "
         "shares of all codewords add up to 1. Strongest first: by their share of all positions. A codeword's factor, "
         "times its squared distance from a feature, is what the softmax is taken of.",
-        f"How many are used? The shares are as uneven as if {use.alike:.1f} of {count} codewords were used evenly. Do "
-        f"they differ? {percent(use.common)} of what the {count} maps show is one pattern, or its negative. Do the "
+        f"How many are used? The shares are as uneven as if {use.used:.1f} of {count} codewords were used evenly, at "
+        f"one position {use.alike:.1f}: which codeword it is tells {use.information:.2f} nats of where one is. Do they "
+        f"differ? {percent(common_pattern(explanation))} of what the {count} maps show is one pattern, or its "
+        "negative. Do the "
         f"codewords decide? If all were one vector, {percent(explanation.moved)} of the image would go to another "
         "codeword"
         + (": so here the trained factors decide, by how far a feature lies from that vector."
@@ -182,13 +184,16 @@ def set_page(gathered: Gathered, name: str, names: List[str]) -> Page:
 
 def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
     shares, lift, of_all = gathered.shares(), gathered.lift(), gathered.pixels / gathered.pixels.sum()
+    use = gathered.gathering.use()
     rows = np.argsort(-shares, kind="stable")[:MAP_CODES]
     columns = np.argsort(-of_all, kind="stable")[:MAP_CLASSES]
     columns = columns[of_all[columns] > 0]
     text = ["A number says how many times as much the codeword takes of the pixels predicted as the class as it takes "
             "of all pixels: 1 is as much as anywhere, 2 twice as much, 0.5 half. So neither a common class nor a "
             "strong codeword stands out by that alone. Rows that look alike gather the same. Rows: the strongest "
-            "codeword first, with its share of all pixels. Columns: the most frequent class first, with its share."]
+            "codeword first, with its share of all pixels. Columns: the most frequent class first, with its share.",
+            f"The codebook is used as {use.used:.1f} of {len(shares)} codewords would be that are used evenly, at one "
+            f"position {use.alike:.1f}; which codeword it is tells {use.information:.2f} nats of where one is."]
     if len(rows) < len(shares) or len(columns) < len(names):
         text.append(f"{len(rows)} of {len(shares)} codewords and {len(columns)} of {len(names)} classes are drawn: the "
                     "strongest, and the most frequent that were predicted; the CSV file has all.")

@@ -13,8 +13,9 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 from paddleseg.models import layers
-from paddleseg.utils import utils
+from paddleseg.utils import logger, utils
 
+from paddleseg_encnet.models.codebook import FACTOR_RATE, place_at_first_step
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.jpu import JPU
 from paddleseg_encnet.models.losses import check_losses, losses_by_position
@@ -30,25 +31,37 @@ class ContextEncoder(nn.Layer):
         num_codes: K, the number of codewords; with 0 the context is the mean of the projected features.
         reduction: "mean" over the codewords, as in all public code, or "sum", as in the paper.
         random_scale: see Encoding.
+        codebook_start: "published", as in all public code, or "features": codewords and factors are placed on the
+            features of the first training step, see models/codebook.py.
 
     Raises:
-        ValueError: K is negative or no whole number, or there is no such reduction.
+        ValueError: K is negative or no whole number, or an option has no such value.
     """
 
     def __init__(self, in_channels: int, channels: int, num_codes: int, reduction: str = "mean",
-                 random_scale: bool = False):
+                 random_scale: bool = False, codebook_start: str = "published"):
         super().__init__()
         if not isinstance(num_codes, int) or num_codes < 0:
             raise ValueError("num_codes is a whole number of codewords, or 0 for global average pooling, got "
                              f"{num_codes!r}")
         if reduction not in ("mean", "sum"):
             raise ValueError(f'reduction over the codewords is "mean" or "sum", got {reduction!r}')
+        if codebook_start not in ("published", "features"):
+            raise ValueError(f'codebook_start is "published" or "features", got {codebook_start!r}')
+        if codebook_start == "features" and random_scale:
+            raise ValueError("codebook_start: features places the factors that random_scale draws anew at each step; "
+                             "take one of them")
         self.num_codes, self.reduction = num_codes, reduction
         self.encoding_project = layers.ConvBNReLU(in_channels, channels, 1)
         if num_codes != 0:
+            placed = codebook_start == "features"
+            layer = Encoding(channels, num_codes, random_scale, FACTOR_RATE if placed else 1.0)
             # BatchNorm1D takes [B, K, C] as K channels of length C: one mean and variance for each codeword.
-            self.encoding = nn.Sequential(Encoding(channels, num_codes, random_scale), nn.BatchNorm1D(num_codes),
-                                          nn.ReLU())
+            self.encoding = nn.Sequential(layer, nn.BatchNorm1D(num_codes), nn.ReLU())
+            if placed:
+                place_at_first_step(layer)
+        elif codebook_start == "features":
+            logger.info("codebook_start: features has nothing to do: with num_codes 0 there is no codebook")
 
     def encode(self, x: paddle.Tensor) -> paddle.Tensor:
         """Features [B, in_channels, h, w] -> context [B, C]."""
@@ -67,13 +80,14 @@ class EncModule(ContextEncoder):
 
     Args:
         in_channels: C, the width of the feature map.
-        num_codes, reduction, random_scale: see ContextEncoder.
+        num_codes, reduction, random_scale, codebook_start: see ContextEncoder.
 
     Returns from forward, for X [B, C, h, w]: the context [B, C] and Y [B, C, h, w].
     """
 
-    def __init__(self, in_channels: int, num_codes: int, reduction: str = "mean", random_scale: bool = False):
-        super().__init__(in_channels, in_channels, num_codes, reduction, random_scale)
+    def __init__(self, in_channels: int, num_codes: int, reduction: str = "mean", random_scale: bool = False,
+                 codebook_start: str = "published"):
+        super().__init__(in_channels, in_channels, num_codes, reduction, random_scale, codebook_start)
         self.fc = nn.Sequential(nn.Linear(in_channels, in_channels), nn.Sigmoid())
 
     def forward(self, x: paddle.Tensor):
@@ -90,8 +104,8 @@ class PresenceBranch(ContextEncoder):
     """
 
     def __init__(self, in_channels: int, channels: int, num_classes: int, num_codes: int, reduction: str = "mean",
-                 random_scale: bool = False):
-        super().__init__(in_channels, channels, num_codes, reduction, random_scale)
+                 random_scale: bool = False, codebook_start: str = "published"):
+        super().__init__(in_channels, channels, num_codes, reduction, random_scale, codebook_start)
         self.se_layer = nn.Linear(channels, num_classes)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -124,6 +138,7 @@ class ENCNet(nn.Layer):
         use_jpu: put joint pyramid upsampling (FastFCN), as wide as the head, in place of the backbone's last map, so
             that the backbone need not be dilated: give it output_stride 32. The head then begins with a 1x1
             convolution.
+        codebook_start: "published", or "features": see ContextEncoder.
 
     Returns from forward, for images [B, 3, H, W]: while training what `output_names` says, which is [logits, auxiliary
     logits, presence logits] by default, of shapes [B, num_classes, H, W] twice and [B, num_classes]; else [logits].
@@ -136,7 +151,8 @@ class ENCNet(nn.Layer):
                  mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False, pretrained: str = None,
                  align_corners: bool = False, aux_channels: int = None, use_aux_loss: bool = True,
                  use_se_loss_stage3: bool = False, use_encoding: bool = True, reduction: str = "mean",
-                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last", use_jpu: bool = False):
+                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last", use_jpu: bool = False,
+                 codebook_start: str = "published"):
         super().__init__()
         if fuse_at not in ("last", "first"):
             raise ValueError(f'fuse_at is "last" or "first" of the backbone_indices, got {fuse_at!r}')
@@ -175,7 +191,7 @@ class ENCNet(nn.Layer):
             self.lateral_convs = nn.LayerList([layers.ConvBNReLU(width, mid_channels, 1) for width in widths[:-1]])
             self.fusion = layers.ConvBNReLU(len(widths) * mid_channels, mid_channels, 3, padding=1)
         if use_encoding:
-            self.enc_module = EncModule(mid_channels, num_codes, reduction, random_scale)
+            self.enc_module = EncModule(mid_channels, num_codes, reduction, random_scale, codebook_start)
         self.dropout = nn.Dropout2D(dropout)
         self.head = nn.Conv2D(mid_channels, num_classes, 1)
         if use_aux_loss:
@@ -184,7 +200,7 @@ class ENCNet(nn.Layer):
             self.se_layer = nn.Linear(mid_channels, num_classes)
         if use_se_loss_stage3:
             self.se_stage3 = PresenceBranch(backbone.feat_channels[2], mid_channels, num_classes, num_codes, reduction,
-                                            random_scale)
+                                            random_scale, codebook_start)
 
         if pretrained is not None:
             utils.load_entire_model(self, pretrained)

@@ -36,6 +36,7 @@ class Encoding(nn.Layer):
         num_codes: K, the number of codewords.
         random_scale: while training draw s_k ~ U(-1, 0) anew at each call, in evaluation use -0.5; nothing is learnt of
             it. PyTorch-Encoding's `EncodingDrop`, against overfitting in long trainings.
+        scale_rate: of the learning rate, what the factors s_k learn with; 0 holds them.
 
     Parameters `codewords` [K, C] start in U(-1/sqrt(K C), 1/sqrt(K C)), `scale` [K] in U(-1, 0): the factor is stored
     negative, as in all public implementations. The arithmetic is float32 whatever the input's type, because |x|^2
@@ -49,7 +50,7 @@ class Encoding(nn.Layer):
         ValueError: the input has another rank than 3 or 4, or another number of channels.
     """
 
-    def __init__(self, channels: int, num_codes: int, random_scale: bool = False):
+    def __init__(self, channels: int, num_codes: int, random_scale: bool = False, scale_rate: float = 1.0):
         super().__init__()
         if channels < 1 or num_codes < 1:
             raise ValueError(f"Encoding needs channels >= 1 and num_codes >= 1, got {channels} and {num_codes}")
@@ -60,7 +61,7 @@ class Encoding(nn.Layer):
         # With a random scale this is what evaluation uses, no parameter to train: DataParallel waits for the gradient
         # of each of those.
         self.scale = self.create_parameter(
-            shape=[num_codes], attr=paddle.ParamAttr(trainable=not random_scale),
+            shape=[num_codes], attr=paddle.ParamAttr(trainable=not random_scale, learning_rate=scale_rate),
             default_initializer=nn.initializer.Constant(-0.5) if random_scale else nn.initializer.Uniform(-1, 0))
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:

@@ -6,39 +6,84 @@ import math
 import os
 import pathlib
 import statistics
-from typing import List
+from typing import Dict, List, Optional
 
 from paddleseg_encnet.paper.ablation import Run
 from paddleseg_encnet.runtime.writing import write
 
-# By its name in tools/val.py's JSON.
+# By its name in tools/val.py's JSON. Those of the SE branch and of the codebook are there where the network has them;
+# the codebook's are nats and a number of codewords, the others are told in percent.
 SCORES = {"mean_iou": "mIoU", "accuracy": "pixel accuracy", "mean_accuracy": "mean accuracy",
           "frequency_weighted_iou": "FWIoU"}
+MORE_SCORES = {"presence.mean_average_precision": "presence AP", "codebook_information": "I, nats",
+               "codewords_used": "codewords used"}
+NOT_PERCENT = ("codebook_information", "codewords_used")
+
+
+def score_of(run: Run, score: str) -> Optional[float]:
+    """A score of a finished run, "presence.x" being x in "presence"; None where it has none."""
+    found = run.scores()
+    for key in score.split("."):
+        found = (found or {}).get(key)
+    return found
 
 
 def values(runs: List[Run], cell: str, score: str) -> List[float]:
-    """A score of a cell in percent, one for each seed that is finished."""
-    return [100 * run.scores()[score] for run in runs if run.cell.folder == cell and run.scores() is not None]
+    """A score of a cell as it is told, one for each seed that is finished and has it."""
+    found = [score_of(run, score) for run in runs if run.cell.folder == cell]
+    return [value if score in NOT_PERCENT else 100 * value for value in found if value is not None]
+
+
+def scores_there(runs: List[Run]) -> Dict[str, str]:
+    """SCORES and those of MORE_SCORES that one of the runs has."""
+    return {**SCORES, **{score: name for score, name in MORE_SCORES.items()
+                         if any(score_of(run, score) is not None for run in runs)}}
 
 
 def as_csv(runs: List[Run]) -> str:
     """A line for each finished run."""
     text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["cell", "seed", *SCORES])
+    lines, scores = csv.writer(text, lineterminator="\n"), scores_there(runs)
+    lines.writerow(["cell", "seed", *scores])
     for run in runs:
         if run.scores() is not None:
-            lines.writerow([run.cell.folder, run.seed, *(run.scores()[score] for score in SCORES)])
+            lines.writerow([run.cell.folder, run.seed, *(score_of(run, score) for score in scores)])
     return text.getvalue()
 
 
 def as_table(runs: List[Run]) -> str:
     """A line for each cell, in Markdown: mean and sample standard deviation over its seeds, in percent."""
-    lines = ["| | " + " | ".join(SCORES.values()) + " | seeds |", "| --- |" + " --- |" * (len(SCORES) + 1)]
-    for folder, name in {run.cell.folder: run.cell.name for run in runs}.items():
-        columns = [mean_and_spread(values(runs, folder, score)) for score in SCORES]
+    scores = scores_there(runs)
+    lines = ["| | " + " | ".join(scores.values()) + " | seeds |", "| --- |" + " --- |" * (len(scores) + 1)]
+    for folder, name in cells_of(runs).items():
+        columns = [mean_and_spread(values(runs, folder, score)) for score in scores]
         lines.append(f"| {name} | {' | '.join(columns)} | {len(values(runs, folder, 'mean_iou'))} |")
     return "\n".join(lines) + "\n"
+
+
+def as_differences(runs: List[Run]) -> str:
+    """How much more mIoU the cell of a row has than that of a column, in Markdown: the mean over the seeds that both
+    have, which share data order and crops, and its standard error. Empty where no two cells share two seeds."""
+    found = {folder: {run.seed: 100 * run.scores()["mean_iou"] for run in runs
+                      if run.cell.folder == folder and run.scores() is not None} for folder in cells_of(runs)}
+    names = {folder: name for folder, name in cells_of(runs).items()
+             if any(len(found[folder].keys() & found[other].keys()) > 1 for other in found if other != folder)}
+    if not names:
+        return ""
+    lines = ["mIoU of the row's cell less that of the column's, paired by seed: mean ± standard error\n",
+             "| | " + " | ".join(names.values()) + " |", "| --- |" + " --- |" * len(names)]
+    for row, name in names.items():
+        pairs = [[found[row][seed] - found[column][seed] for seed in found[row].keys() & found[column].keys()]
+                 for column in names if column != row]
+        told = iter([f"{statistics.mean(each):+.2f} ± {statistics.stdev(each) / math.sqrt(len(each)):.2f}"
+                     if len(each) > 1 else "–" for each in pairs])
+        lines.append(f"| {name} | " + " | ".join("" if column == row else next(told) for column in names) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cells_of(runs: List[Run]) -> Dict[str, str]:
+    """The cells' folders and names, in the order of the runs."""
+    return {run.cell.folder: run.cell.name for run in runs}
 
 
 def mean_and_spread(numbers: List[float]) -> str:
@@ -74,7 +119,8 @@ def draw(runs: List[Run], title: str, path: str):
 def write_all(runs: List[Run], study: str, folder: str):
     """results.csv, results.md and the plot, of what is finished."""
     finished = sum(run.scores() is not None for run in runs)
-    for name, text in (("results.csv", as_csv(runs)), ("results.md", as_table(runs))):
+    tables = "\n".join(filter(None, (as_table(runs), as_differences(runs))))
+    for name, text in (("results.csv", as_csv(runs)), ("results.md", tables)):
         write(os.path.join(folder, name), lambda path: pathlib.Path(path).write_text(text, encoding="utf-8"))
     title = f"{study}, {finished} {'run' if finished == 1 else 'runs'}"
     write(os.path.join(folder, f"{study}.png"), lambda path: draw(runs, title, path))

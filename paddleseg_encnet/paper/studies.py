@@ -43,19 +43,15 @@ def components(config: dict) -> List[Cell]:
     Multi-scale evaluates whole images at each scale. In windows of the crop's size, as in the paper, does
     tools/val.py with --is_slide.
     """
-    se_terms = [term for term in loss_terms(config) if term[0]["type"] in SE_LOSSES]
-    other_terms = [term for term in loss_terms(config) if term[0]["type"] not in SE_LOSSES]
+    one = one_se_term(config)
     se_loss = both_stages = config
     if config["model"].get("use_se_loss_stage3"):
-        se_loss = changed(config, model={"use_se_loss_stage3": False}, loss=of_terms(other_terms + se_terms[:1]))
+        se_loss = changed(config, model={"use_se_loss_stage3": False}, loss=of_terms(one))
     else:
-        both_stages = changed(config, model={"use_se_loss_stage3": True}, loss=of_terms(other_terms + 2 * se_terms))
-    encoding = changed(se_loss, model={"use_se_loss": False}, loss=of_terms(other_terms))
-    fcn = changed(encoding, model={"type": "DilatedFCN"})
-    for name in ("num_codes", "use_se_loss", "use_se_loss_stage3", "use_encoding", "reduction", "random_scale"):
-        fcn["model"].pop(name, None)
+        both_stages = changed(config, model={"use_se_loss_stage3": True}, loss=of_terms(one + one[-1:]))
+    encoding = without_se_loss(se_loss)
     cells = [
-        Cell("fcn", "FCN", fcn),
+        Cell("fcn", "FCN", baseline(encoding)),
         Cell("encoding", "+ encoding", encoding),
         Cell("se_loss", "+ SE-loss", se_loss),
         Cell("both_stages", "+ SE-loss at stage 3", both_stages)]
@@ -80,7 +76,21 @@ def with_jpu(config: dict) -> dict:
     return config
 
 
-STUDIES = {"codewords": codewords, "se_weight": se_weight, "components": components}
+def codebook(config: dict) -> List[Cell]:
+    """Does it help that the codebook is used? FCN, global average pooling, the published start of the codebook and that
+    on the features, each but FCN with and without the SE-loss."""
+    config = changed(config, model={"use_se_loss_stage3": False}, loss=of_terms(one_se_term(config)))
+    starts = {"pooling": ("pooling", {"num_codes": 0, "codebook_start": "published"}),
+              "published": ("published start", {"codebook_start": "published"}),
+              "features": ("start on the features", {"codebook_start": "features"})}
+    found = [Cell("fcn", "FCN", baseline(without_se_loss(config)))]
+    for folder, (name, options) in starts.items():
+        whole = changed(config, model=options)
+        found += [Cell(folder, f"{name}, SE-loss", whole), Cell(f"{folder}_no_se", name, without_se_loss(whole))]
+    return found
+
+
+STUDIES = {"codewords": codewords, "se_weight": se_weight, "components": components, "codebook": codebook}
 
 
 def cells(study: str, config: dict, only: Optional[List[str]] = None) -> List[Cell]:
@@ -104,6 +114,28 @@ def cells(study: str, config: dict, only: Optional[List[str]] = None) -> List[Ce
         raise ValueError(f"study {study} has no cell {sorted(unknown)[0]}; it has "
                          f"{', '.join(cell.folder for cell in found)}")
     return [cell for cell in found if not only or cell.folder in only]
+
+
+def one_se_term(config: dict) -> list:
+    """Its loss terms with one of the SE-losses, at the end."""
+    terms = loss_terms(config)
+    return [term for term in terms if term[0]["type"] not in SE_LOSSES] \
+        + [term for term in terms if term[0]["type"] in SE_LOSSES][:1]
+
+
+def without_se_loss(config: dict) -> dict:
+    """One with the SE-loss at stage 4 only, without it."""
+    return changed(config, model={"use_se_loss": False}, loss=of_terms(
+        [term for term in loss_terms(config) if term[0]["type"] not in SE_LOSSES]))
+
+
+def baseline(config: dict) -> dict:
+    """One without SE-loss, with FCN for its network."""
+    config = changed(config, model={"type": "DilatedFCN"})
+    for name in ("num_codes", "use_se_loss", "use_se_loss_stage3", "use_encoding", "reduction", "random_scale",
+                 "codebook_start"):
+        config["model"].pop(name, None)
+    return config
 
 
 def loss_terms(config: dict) -> list:

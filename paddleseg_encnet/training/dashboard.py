@@ -104,6 +104,9 @@ class Dashboard:
             **{f"Evaluate/loss_{name}": value for name, value in scores.losses.items()}}
         if scores.presence is not None:
             values["Evaluate/presence_AP"] = scores.presence.mean_average_precision
+        if scores.codebook is not None:
+            values.update({"Evaluate/codebook_information": scores.codebook.information,
+                           "Evaluate/codewords_used": scores.codebook.used})
         values.update({"Evaluate/best_mIoU": best.mean_iou, "Evaluate/best_iter": best.step})
         if best.step == state.step:
             values.update({"Evaluate/best_FWIoU": scores.frequency_weighted_iou, "Evaluate/best_Acc": scores.accuracy})

@@ -1,0 +1,146 @@
+"""Where an Encoding's codebook starts, and how much of it is used.
+
+The published start puts K codewords of length 1/sqrt(3) around zero, and features are many times longer: to them all
+codewords are one point, and the codeword whose factor is nearest to zero takes every position. Here the codebook starts
+where the features are, as NetVLAD's (Arandjelovic et al. 2016, https://arxiv.org/abs/1511.07247) and the codebooks of
+vector quantisation do (Zeghidour et al. 2021, https://arxiv.org/abs/2107.03312, section III-C): codewords are the
+centres of a k-means of one batch, and one factor for all makes the assignment as sharp as is asked.
+
+Shape letters: K codewords, C channels, N positions, M positions of a sample.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+
+from paddleseg_encnet.models.encoding import Encoding
+from paddleseg_encnet.runtime.devices import Ranks
+
+ALIKE = 3.0             # codewords that a position is left to by the placed factor, see Use.alike
+# Of the learning rate, for the factors: they are held. A factor's gradient is a sum of squared distances, hundreds of
+# times its own size; at the rate of the rest the factors take the codebook back to one codeword within 25 steps.
+FACTOR_RATE = 0.0
+SAMPLE = 4096           # positions that k-means sees
+ROUNDS = 20             # of k-means at most
+
+
+class Use(NamedTuple):
+    """How much of a codebook is used, over the positions i of a set of images.
+
+    information: I(position; codeword) = H(mean_i a_i) - mean_i H(a_i) in nats, 0 to ln K: what the codeword tells of
+        where one is. 0 where all positions have one mixture, however many codewords that holds.
+    used: exp(H(mean_i a_i)), 1 to K: as many codewords, used evenly, would be as uncertain a choice.
+    alike: exp(mean_i H(a_i)), 1 to K: the same for the codewords of one position.
+    """
+    information: float
+    used: float
+    alike: float
+
+
+class Gathering:
+    """Sums of assignments, of which use() makes a Use. `sums` [K + 2], float64, can be added over processes."""
+
+    def __init__(self, num_codes: int):
+        self.sums = np.zeros(num_codes + 2)
+
+    def add(self, assignment: np.ndarray):
+        """Takes a_ik, of shape [..., K], summing to 1 over K."""
+        rows = assignment.reshape(-1, assignment.shape[-1]).astype(np.float64)
+        self.sums += [*rows.sum(axis=0), entropy(rows).sum(), len(rows)]
+
+    def use(self) -> Use:
+        *mass, entropies, count = self.sums
+        whole, each = float(entropy(np.array(mass) / count)), entropies / count
+        return Use(max(whole - each, 0.0), math.exp(whole), math.exp(each))
+
+
+def entropy(shares: np.ndarray) -> np.ndarray:
+    """-sum_k a_k ln a_k over the last axis, in nats; 0 ln 0 is 0."""
+    return -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=-1)
+
+
+def place_at_first_step(layer: Encoding):
+    """Has the codebook placed on the features of the layer's first forward pass in training.
+
+    Only if the codewords then still are what they are now: weights that are loaded before it are left alone, and a
+    resumed training places nothing a second time. All ranks take what the first one finds. While a static graph is
+    built there are no features to place it on.
+    """
+    start = layer.codewords.numpy()
+
+    def before(layer, inputs):
+        if not (layer.training and paddle.in_dynamic_mode()):
+            return
+        hook.remove()
+        ranks = Ranks.join()
+        untouched = np.array_equal(layer.codewords.astype("float32").numpy(), start)
+        if 0 in ranks.where(untouched)[0]:      # the first rank's weights are those of all
+            if ranks.first:
+                place(layer, sample(layer.flatten(inputs[0])))
+            ranks.share(layer)
+
+    hook = layer.register_forward_pre_hook(before)
+
+
+def sample(features: paddle.Tensor) -> np.ndarray:
+    """[B, C, N] -> float64 [M, C], at most SAMPLE positions, evenly spread over the batch."""
+    values = features.numpy().transpose(0, 2, 1).reshape(-1, features.shape[1])
+    chosen = np.linspace(0, len(values) - 1, min(SAMPLE, len(values))).round().astype(int)
+    return values[chosen].astype(np.float64)
+
+
+def place(layer: Encoding, positions: np.ndarray):
+    """Puts the layer's codewords on the centres of positions [M, C], and its factors at what leaves a position to
+    ALIKE of them."""
+    centres = k_means(positions, layer.num_codes, np.random.default_rng(0))
+    factors = np.full(layer.num_codes, sharpness(squared_distances(positions, centres)))
+    for parameter, values in ((layer.codewords, centres), (layer.scale, factors)):
+        parameter.set_value(paddle.to_tensor(values.astype(np.float32)).astype(parameter.dtype))
+
+
+def k_means(positions: np.ndarray, count: int, draw: np.random.Generator) -> np.ndarray:
+    """Lloyd's algorithm from k-means++'s start: [M, C] -> [count, C]. A centre without positions moves to the
+    position that is farthest from its own centre."""
+    centres = positions[[draw.integers(len(positions))]]
+    while len(centres) < count:
+        far = squared_distances(positions, centres).min(axis=1)
+        shares = far / far.sum() if far.sum() > 0 else None
+        centres = np.concatenate([centres, positions[[draw.choice(len(positions), p=shares)]]])
+    for _ in range(ROUNDS):
+        distances = squared_distances(positions, centres)
+        nearest = distances.argmin(axis=1)
+        members = np.bincount(nearest, minlength=count)
+        sums = np.zeros_like(centres)
+        np.add.at(sums, nearest, positions)
+        moved = sums / np.maximum(members, 1)[:, None]
+        empty = members == 0
+        moved[empty] = positions[np.argsort(-distances.min(axis=1), kind="stable")[:empty.sum()]]
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+    return centres
+
+
+def squared_distances(positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """[M, C] and [K, C] -> [M, K]."""
+    squares = (positions ** 2).sum(1)[:, None] + (centres ** 2).sum(1) - 2 * positions @ centres.T
+    return np.maximum(squares, 0)
+
+
+def sharpness(distances: np.ndarray, alike: float = ALIKE) -> float:
+    """The factor s < 0 with which softmax_k(s d_ik) leaves a position to `alike` codewords, exp of its mean entropy.
+
+    Args:
+        distances: squared distances [M, K].
+    """
+    distances = distances - distances.min(axis=1, keepdims=True)
+    alike = min(alike, (1 + distances.shape[1]) / 2)
+    low, high = -60.0, 60.0            # of ln -s
+    for _ in range(60):
+        middle = (low + high) / 2
+        weights = np.exp(-np.exp(middle) * distances)
+        blurred = math.exp(entropy(weights / weights.sum(axis=1, keepdims=True)).mean()) > alike
+        low, high = (middle, high) if blurred else (low, middle)
+    return -math.exp(high)
