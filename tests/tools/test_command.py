@@ -86,6 +86,12 @@ def test_training_and_what_follows_it_without_a_checkout(installed):
     installed("explain", image, *config, *weights, "--device", "cpu", *codes)
     installed("export", *config, *weights, *codes)
     installed("infer", "--config", "output/inference_model/deploy.yaml", "--image_path", image, "--save_dir", "masks")
+    code = ("from paddleseg_encnet import Segmenter\n"
+            f"seen = Segmenter('encnet_quick_start', {weights[1]!r}, device='cpu', opts=[{codes[1]!r}])({str(image)!r})\n"
+            "print(seen.ids.shape, seen.overlay().shape, seen.names[0])")
+    shown = subprocess.run([sys.executable, "-c", code], cwd=installed.cwd, capture_output=True, text=True,
+                           env={**os.environ, "PYTHONPATH": str(installed.folder)})
+    assert "(64, 128) (64, 128, 3) road" in shown.stdout, shown.stderr
     made = {str(path.relative_to(installed.cwd)) for path in installed.cwd.rglob("*") if path.is_file()}
     assert {f"output/result/added_prediction/{image.name}", f"output/explain/{image.stem}.html",
             f"masks/{image.name}"} <= made
