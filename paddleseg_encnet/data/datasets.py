@@ -235,10 +235,14 @@ class Loader(paddle.io.DataLoader):
     def __iter__(self):
         with frozen_garbage() if self.num_workers else contextlib.nullcontext():
             batches = super().__iter__()        # this starts the workers
-        for batch in batches:
-            if ERROR in batch:
-                raise DataError(bytes(np.asarray(batch[ERROR])).decode())
-            yield batch
+        try:
+            for batch in batches:
+                if ERROR in batch:
+                    raise DataError(bytes(np.asarray(batch[ERROR])).decode())
+                yield batch
+        finally:
+            # After an error, or where no more batches are wanted, its workers would live until garbage is collected.
+            batches._try_shutdown_all()
 
 
 def collate(samples: List[dict]) -> dict:

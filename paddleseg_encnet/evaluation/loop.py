@@ -56,7 +56,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     model.eval()
     progress = Progress(len(own), "images", visible=ranks.first)
     with paddle.no_grad(), presence_logits(model) as seen, codebook.codebook_use(model) as used:
-        for batch, data in zip(batches, loader):
+        for data, batch in zip(loader, batches):     # asked for one more, the loader ends its processes
             with precision.context():
                 prediction, logits = predict(model, data["img"], trans_info=data["trans_info"], **inference)
             windows = inference.get("is_slide", False)

@@ -1,6 +1,7 @@
 """Data that is wrong ends in an error that names the file; pairs are matched by name; void is ignored."""
 
 import gc
+import multiprocessing
 import os
 import shutil
 
@@ -138,6 +139,25 @@ class Dropped:
     def __del__(self):
         with self.note.open("a") as file:
             file.write(f"{os.getpid()} ")
+
+
+@pytest.mark.parametrize("end", ["all are taken", "one is taken", "an error"])
+def test_no_worker_outlives_its_use(root, end):
+    dataset = CamVid([Normalize()], str(root))
+    if end == "an error":
+        dataset.file_list[0] = [str(root / "missing.png"), dataset.file_list[0][1]]
+    before = set(multiprocessing.active_children())
+    batches, caught = iter(Loader(dataset, batch_size=1, num_workers=2)), None
+    try:
+        next(batches)
+        assert len(set(multiprocessing.active_children()) - before) == 2
+        if end == "all are taken":
+            list(batches)
+    except DataError as error:
+        caught = error          # whose traceback holds all that was in use
+    assert (caught is not None) == (end == "an error")
+    del batches
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_workers_do_not_finalise_what_their_parent_dropped(root, tmp_path):

@@ -87,7 +87,8 @@ def test_training_and_what_follows_it_without_a_checkout(installed):
     installed("export", *config, *weights, *codes)
     installed("infer", "--config", "output/inference_model/deploy.yaml", "--image_path", image, "--save_dir", "masks")
     code = ("from paddleseg_encnet import Segmenter\n"
-            f"seen = Segmenter('encnet_quick_start', {weights[1]!r}, device='cpu', opts=[{codes[1]!r}])({str(image)!r})\n"
+            f"seen = Segmenter('encnet_quick_start', {weights[1]!r}, device='cpu', opts=[{codes[1]!r}])"
+            f"({str(image)!r})\n"
             "print(seen.ids.shape, seen.overlay().shape, seen.names[0])")
     shown = subprocess.run([sys.executable, "-c", code], cwd=installed.cwd, capture_output=True, text=True,
                            env={**os.environ, "PYTHONPATH": str(installed.folder)})
