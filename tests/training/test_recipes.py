@@ -70,6 +70,7 @@ def shrunk(path, roots) -> dict:
     model = config["model"]
     if "backbone" in model:
         model["backbone"] = {**model["backbone"], "type": "Narrow", "pretrained": None}
+    model.pop("pretrained", None)       # of a network of full width
     for width in ("mid_channels", "pp_out_channels", "aspp_out_channels"):
         if width in model:
             model[width] = 16
