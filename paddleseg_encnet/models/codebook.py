@@ -19,8 +19,8 @@ from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.runtime.devices import Ranks
 
 ALIKE = 3.0             # codewords that a position is left to by the placed factor, see Use.alike
-# Of the learning rate, for the factors: they are held. A factor's gradient is a sum of squared distances, hundreds of
-# times its own size in a wide head, and its sharpness was chosen on purpose.
+# Of the learning rate, for the factors: they are held. A factor's gradient is a sum of squared distances, and its
+# sharpness was chosen on purpose.
 FACTOR_RATE = 0.0
 SAMPLE = 4096           # positions that k-means sees
 ROUNDS = 20             # of k-means at most
