@@ -113,8 +113,8 @@ def large(config, tmp_path_factory):
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("precise, close", [(True, 1e-6), (False, 3e-6)], ids=["float64", "float32"])
 def test_micro_batches_are_the_large_batch(config, large, tmp_path, batch_size, precise, close):
-    """In float32, Paddle's own mean of this many pixels is up to 1.5e-6 off: the rule is held to 1e-6 where that does not
-    hide it. Biases began at 0: they are sums of gradients and nothing else."""
+    """In float32, Paddle's own mean of this many pixels is up to 1.5e-6 off: the rule is held to 1e-6 where that does
+    not hide it. Biases began at 0: they are sums of gradients and nothing else."""
     weights, losses, images, rate = trained(config, tmp_path, batch_size, 4 // batch_size, precise)
     expected = large[precise]
     np.testing.assert_array_equal(images, expected[2])
