@@ -33,7 +33,7 @@ def flags():
     flags.add_argument("--scale_lr", action="store_true", help="multiply the learning rate by the batch of one device "
                        "/ the config's base_batch_size")
     flags.add_argument("--save_interval", type=int, help="steps between two checkpoints, each with an evaluation; "
-                       "a fifth of the steps if not given")
+                       "a fifth of the steps if not given; from --iters on the last weights are all that is evaluated")
     flags.add_argument("--num_workers", type=int, default=0, help="processes that read data, for each training")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config, in all cells")
     return flags
@@ -60,11 +60,13 @@ def main(args):
         return report.as_table(found)
 
     interval = args.save_interval or max(1, config["iters"] // 5)
+    train_flags = ["--save_interval", str(interval), "--keep_checkpoint_max", "1"]
+    if interval < config["iters"]:      # else its only evaluation would be that of tools/val.py, made twice
+        train_flags.append("--do_eval")
     try:
         running.Ablation(
             runs, os.path.dirname(os.path.abspath(__file__)), args.devices,
-            ["--save_interval", str(interval), "--keep_checkpoint_max", "1"], args.num_workers,
-            finished=write_report).run()
+            train_flags, args.num_workers, finished=write_report).run()
     except running.RunsFailed as error:
         write_report()
         raise running.RunsFailed(f"{error}. The others are in {os.path.join(folder, 'results.md')}") from error

@@ -7,7 +7,7 @@ import paddle
 from paddle.jit.dy2static.program_translator import StaticFunction
 from paddleseg.utils import logger
 
-from paddleseg_encnet.models.codebook import Gathering, Use
+from paddleseg_encnet.models.codebook import Gathering, Use, assign_to_mean
 from paddleseg_encnet.runtime.devices import Ranks
 
 COLLAPSED = 0.05        # nats
@@ -23,8 +23,8 @@ def codebook_use(model: paddle.nn.Layer) -> Iterator[Optional[Gathering]]:
         return
     layer = encoding[0]
     found = Gathering(layer.num_codes)
-    hook = layer.register_forward_post_hook(
-        lambda layer, inputs, output: found.add(layer.assign(inputs[0]).numpy()))
+    hook = layer.register_forward_post_hook(lambda layer, inputs, output: found.add(
+        layer.assign(inputs[0]).numpy(), assign_to_mean(layer, inputs[0]).numpy()))
     try:
         yield found
     finally:

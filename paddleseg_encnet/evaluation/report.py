@@ -66,7 +66,8 @@ def rules(scores: Scores) -> List[str]:
                                                  zip(PRESENCE_MEANS, ("precision", "recall", "AP"))) + ".")
     if scores.codebook is not None:
         lines.append(f"Codebook: {scores.codebook.used:.1f} codewords used, {scores.codebook.alike:.1f} at a position; "
-                     f"which one tells {scores.codebook.information:.2f} nats of where.")
+                     f"which one tells {scores.codebook.information:.2f} nats of where; if all were one vector, "
+                     f"{scores.codebook.moved:.0%} would be assigned otherwise.")
     return lines
 
 
@@ -79,6 +80,7 @@ def as_dict(scores: Scores, names: List[str]) -> dict:
         found["codebook_information"] = plain(scores.codebook.information)
         found["codewords_used"] = plain(scores.codebook.used)
         found["codewords_at_a_position"] = plain(scores.codebook.alike)
+        found["moved_by_one_vector"] = plain(scores.codebook.moved)
     if scores.losses:
         found["losses"] = {name: plain(value) for name, value in scores.losses.items()}
     found["classes"] = [

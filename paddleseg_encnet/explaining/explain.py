@@ -109,7 +109,7 @@ def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanati
         if has_codewords(model):
             layer = model.enc_module.encoding[0]
             assignment = layer.assign(seen["features"])                                     # [1, N, K]
-            moved = float((assignment - assign_to_mean(layer, seen["features"])).abs().sum(axis=2).mean()) / 2
+            moved = float((assignment - codebook.assign_to_mean(layer, seen["features"])).abs().sum(axis=2).mean()) / 2
             assignment = assignment.numpy()[0].T.reshape([layer.num_codes, *seen["features"].shape[2:]])
             codes, scale = seen["codes"].numpy()[0], layer.scale.numpy()
         if hasattr(model, "se_layer"):
@@ -118,12 +118,6 @@ def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanati
         bands.shown(image), ids.numpy().reshape(ids.shape[-2:]), seen["features"].numpy()[0], assignment, codes, scale,
         moved, seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
         tuple(images.shape[2:]), data["trans_info"], model.align_corners)
-
-
-def assign_to_mean(layer: encoding.Encoding, features: paddle.Tensor) -> paddle.Tensor:
-    """The layer's assignment [B, N, K] of [B, C, h, w] if all its codewords were their mean."""
-    offsets = layer.flatten(features) - layer.codewords.mean(axis=0).unsqueeze([0, 2])
-    return encoding.assign(offsets, encoding.powers(offsets), paddle.zeros_like(layer.codewords), layer.scale)
 
 
 @contextlib.contextmanager

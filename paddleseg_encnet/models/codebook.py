@@ -10,11 +10,12 @@ Shape letters: K codewords, C channels, N positions, M positions of a sample.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import paddle
 
+from paddleseg_encnet.models import encoding
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.runtime.devices import Ranks
 
@@ -33,27 +34,38 @@ class Use(NamedTuple):
         where one is. 0 where all positions have one mixture, however many codewords that holds.
     used: exp(H(mean_i a_i)), 1 to K: as many codewords, used evenly, would be as uncertain a choice.
     alike: exp(mean_i H(a_i)), 1 to K: the same for the codewords of one position.
+    moved: 0 to 1: what share of the positions would be assigned otherwise if all codewords were one vector, their mean.
+        0 where the factors alone decide. None where that was not gathered.
     """
     information: float
     used: float
     alike: float
+    moved: Optional[float] = None
 
 
 class Gathering:
-    """Sums of assignments, of which use() makes a Use. `sums` [K + 2], float64, can be added over processes."""
+    """Sums of assignments, of which use() makes a Use. `sums` [K + 3], float64, can be added over processes."""
 
     def __init__(self, num_codes: int):
-        self.sums = np.zeros(num_codes + 2)
+        self.sums = np.zeros(num_codes + 3)
 
-    def add(self, assignment: np.ndarray):
-        """Takes a_ik, of shape [..., K], summing to 1 over K."""
+    def add(self, assignment: np.ndarray, of_one_vector: np.ndarray = None):
+        """Takes a_ik, of shape [..., K], summing to 1 over K, and what they were if all codewords were their mean."""
         rows = assignment.reshape(-1, assignment.shape[-1]).astype(np.float64)
-        self.sums += [*rows.sum(axis=0), entropy(rows).sum(), len(rows)]
+        moved = math.nan if of_one_vector is None else np.abs(assignment - of_one_vector).sum() / 2
+        self.sums += [*rows.sum(axis=0), entropy(rows).sum(), moved, len(rows)]
 
     def use(self) -> Use:
-        *mass, entropies, count = self.sums
+        *mass, entropies, moved, count = self.sums
         whole, each = float(entropy(np.array(mass) / count)), entropies / count
-        return Use(max(whole - each, 0.0), math.exp(whole), math.exp(each))
+        return Use(max(whole - each, 0.0), math.exp(whole), math.exp(each),
+                   None if math.isnan(moved) else float(moved / count))
+
+
+def assign_to_mean(layer: Encoding, features: paddle.Tensor) -> paddle.Tensor:
+    """The layer's assignment [B, N, K] of [B, C, h, w] if all its codewords were one vector, their mean."""
+    offsets = layer.flatten(features) - layer.codewords.mean(axis=0).unsqueeze([0, 2])
+    return encoding.assign(offsets, encoding.powers(offsets), paddle.zeros_like(layer.codewords), layer.scale)
 
 
 def entropy(shares: np.ndarray) -> np.ndarray:

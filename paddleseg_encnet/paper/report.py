@@ -16,7 +16,8 @@ from paddleseg_encnet.runtime.writing import write
 SCORES = {"mean_iou": "mIoU", "accuracy": "pixel accuracy", "mean_accuracy": "mean accuracy",
           "frequency_weighted_iou": "FWIoU"}
 MORE_SCORES = {"presence.mean_average_precision": "presence AP", "codebook_information": "I, nats",
-               "codewords_used": "codewords used"}
+               "codewords_used": "codewords used", "moved_by_one_vector": "moved by one vector"}
+PAIRED = ("mean_iou", "accuracy", "presence.mean_average_precision")      # differences between cells are told of these
 NOT_PERCENT = ("codebook_information", "codewords_used")
 
 
@@ -62,15 +63,23 @@ def as_table(runs: List[Run]) -> str:
 
 
 def as_differences(runs: List[Run]) -> str:
-    """How much more mIoU the cell of a row has than that of a column, in Markdown: the mean over the seeds that both
-    have, which share data order and crops, and its standard error. Empty where no two cells share two seeds."""
-    found = {folder: {run.seed: 100 * run.scores()["mean_iou"] for run in runs
-                      if run.cell.folder == folder and run.scores() is not None} for folder in cells_of(runs)}
+    """How much more the cell of a row has than that of a column, in Markdown, a table for each of PAIRED: the mean over
+    the seeds that both have, which share data order and crops, and its standard error. Empty where no two cells share
+    two seeds."""
+    return "\n".join(filter(None, (differences_of(runs, score) for score in PAIRED)))
+
+
+def differences_of(runs: List[Run], score: str) -> str:
+    """The table of one score."""
+    found = {folder: {run.seed: 100 * score_of(run, score) for run in runs
+                      if run.cell.folder == folder and score_of(run, score) is not None} for folder in cells_of(runs)}
     names = {folder: name for folder, name in cells_of(runs).items()
              if any(len(found[folder].keys() & found[other].keys()) > 1 for other in found if other != folder)}
     if not names:
         return ""
-    lines = ["mIoU of the row's cell less that of the column's, paired by seed: mean ± standard error\n",
+    name = {**SCORES, **MORE_SCORES}[score]
+    lines = [f"{name} of the row's cell less that of the column's, paired by seed: mean ± "
+             "standard error\n",
              "| | " + " | ".join(names.values()) + " |", "| --- |" + " --- |" * len(names)]
     for row, name in names.items():
         pairs = [[found[row][seed] - found[column][seed] for seed in found[row].keys() & found[column].keys()]

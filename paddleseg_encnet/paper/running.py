@@ -144,8 +144,8 @@ class Ablation:
         would have been chosen by the images that score it."""
         common = ["--config", run.config_file, "--device", device, "--num_workers", str(self.num_workers)]
         if run.cell.weights_of is None:
-            yield [sys.executable, os.path.join(self.tools, "train.py"), *common, "--seed", str(run.seed), "--do_eval",
-                   "--use_vdl", "--resume_model", "auto", "--save_dir", run.folder, *self.train_flags]
+            yield [sys.executable, os.path.join(self.tools, "train.py"), *common, "--seed", str(run.seed), "--use_vdl",
+                    "--resume_model", "auto", "--save_dir", run.folder, *self.train_flags]
         yield [sys.executable, os.path.join(self.tools, "val.py"), *common, "--model_path", run.weights,
                *run.cell.evaluation, "--save_json", run.scores_file]
 

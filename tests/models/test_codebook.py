@@ -42,9 +42,11 @@ def test_use_by_hand(draw):
         each += -sum(a * math.log(a) for a in row) / 30
     whole = -sum(a * math.log(a) for a in mean)
     gathering = codebook.Gathering(K)
-    gathering.add(shares[:10].reshape(2, 5, K))
-    gathering.add(shares[10:])
-    assert gathering.use() == pytest.approx((whole - each, math.exp(whole), math.exp(each)), rel=1e-12)
+    others = draw.dirichlet(np.ones(K), size=30)
+    moved = sum(max(a - b, 0) for row, other in zip(shares, others) for a, b in zip(row, other)) / 30
+    gathering.add(shares[:10].reshape(2, 5, K), others[:10].reshape(2, 5, K))
+    gathering.add(shares[10:], others[10:])
+    assert gathering.use() == pytest.approx((whole - each, math.exp(whole), math.exp(each), moved), rel=1e-12)
 
 
 @pytest.mark.parametrize("shares, information, used, alike", [
@@ -54,7 +56,8 @@ def test_use_by_hand(draw):
 def test_use_at_its_ends(shares, information, used, alike):
     gathering = codebook.Gathering(4)
     gathering.add(shares)
-    assert gathering.use() == pytest.approx((information, used, alike), abs=1e-12)
+    assert gathering.use()[:3] == pytest.approx((information, used, alike), abs=1e-12)
+    assert gathering.use().moved is None
 
 
 def test_the_published_start_collapses_at_once(draw):
@@ -65,6 +68,14 @@ def test_the_published_start_collapses_at_once(draw):
     gathering = codebook.Gathering(32)
     gathering.add(layer.assign(paddle.to_tensor(features)).numpy())
     assert gathering.use().used < 2 and gathering.use().information < 0.01
+
+
+def test_assignment_to_one_vector(draw):
+    layer = Encoding(C, K)
+    features = paddle.to_tensor(draw.normal(size=(2, C, 3, 5)).astype("float32"))
+    found = codebook.assign_to_mean(layer, features)
+    layer.codewords.set_value(layer.codewords.mean(axis=0, keepdim=True).expand([K, C]))
+    np.testing.assert_allclose(found.numpy(), layer.assign(features).numpy(), atol=1e-6)
 
 
 # --- placing ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import json
 import os
 import pathlib
 import shutil
@@ -412,3 +413,34 @@ def test_scale_lr_stands_in_the_configs(small_config, tmp_path, run_tool, monkey
 def test_save_interval_of_nothing_is_refused(small_config, run_tool):
     with pytest.raises(SystemExit, match="error: --save_interval is a number of steps, at least 1, got 0"):
         run_tool("ablation", "--config", small_config, "--study", "codewords", "--save_interval", 0)
+
+
+def test_one_evaluation_at_the_end_is_not_made_twice(small_config, tmp_path, run_tool, monkeypatch):
+    """It is tools/val.py's, of the weights that training saves."""
+    def commands(ablation, run, device):
+        flags.append(ablation.train_flags)
+        yield [sys.executable, "-c", f"open({run.scores_file!r}, 'w').write('{{\"mean_iou\": 0.5}}')"]
+
+    flags = []
+    monkeypatch.setattr(running.Ablation, "_commands", commands)
+    monkeypatch.setattr(report, "SCORES", {"mean_iou": "mIoU"})
+    monkeypatch.setattr(report, "draw", lambda runs, title, path: None)
+    monkeypatch.setattr(report, "write", lambda path, content: None)
+    for folder, interval in (("often", 5), ("once", 20)):
+        run_tool("ablation", "--config", small_config, "--study", "codewords", "--cells", "codewords_8", "--seeds", 1,
+                 "--iters", 20, "--save_interval", interval, "--devices", "cpu", "--save_dir", tmp_path / folder)
+    assert ["--do_eval" in each for each in flags] == [True, False]
+
+
+def test_differences_are_paired_by_seed(config, tmp_path):
+    runs = prepared(config, tmp_path, "codewords_0", "codewords_8", seeds=[1, 2, 3])
+    found = {("codewords_0", 1): 0.50, ("codewords_0", 2): 0.52, ("codewords_0", 3): 0.9,
+             ("codewords_8", 1): 0.51, ("codewords_8", 2): 0.55}
+    for run in runs:
+        ablation.prepare(run)
+        if (run.cell.folder, run.seed) in found:
+            score = found[run.cell.folder, run.seed]
+            pathlib.Path(run.scores_file).write_text(json.dumps({"mean_iou": score, "accuracy": 1 - score}))
+    tables = report.as_differences(runs)
+    assert "\n| K = 8 | +2.00 ± 1.00 |  |\n" in tables and "\n| K = 8 | -2.00 ± 1.00 |  |\n" in tables
+    assert "mIoU of the row's" in tables and "pixel accuracy of the row's" in tables and "presence" not in tables
