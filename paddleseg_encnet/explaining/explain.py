@@ -17,7 +17,7 @@ from paddleseg.core import infer
 from paddleseg.transforms import Compose
 
 from paddleseg_encnet.data.reading import read_image
-from paddleseg_encnet.models import codebook, encoding
+from paddleseg_encnet.models import codebook
 from paddleseg_encnet.pictures import bands
 from paddleseg_encnet.runtime.commands import command
 
