@@ -167,6 +167,34 @@ def test_both_encoders_are_placed_where_both_stages_predict_presence(draw):
     assert all(not np.array_equal(layer.codewords.numpy(), start) for layer, start in zip(layers, starts))
 
 
+def test_a_network_without_the_option_reads_what_was_placed(draw):
+    """Same parameters, same forward pass: the outputs are the same to the bit."""
+    images = paddle.to_tensor(draw.normal(size=(2, 3, 64, 64)).astype("float32"))
+    placed, published = network(codebook_start="features"), network()
+    placed.train()
+    placed(images)
+    published.set_state_dict(placed.state_dict())
+    for model in (placed, published):
+        model.eval()
+    assert np.array_equal(placed(images)[0].numpy(), published(images)[0].numpy())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_features_of_half_precision(draw, dtype):
+    """Wide and long ones, whose squares leave float16's range: placed, and all that follows is finite."""
+    layer = Encoding(512, 8)
+    codebook.place_at_first_step(layer)
+    layer.train()
+    features = paddle.to_tensor(draw.normal(30, 1, size=(1, 512, 40)).astype("float32")).astype(dtype)
+    features.stop_gradient = False
+    with paddle.amp.auto_cast(level="O2", dtype=dtype):
+        encoded = layer(features)
+    encoded.astype("float32").square().mean().backward()
+    assert np.abs(layer.codewords.numpy().mean() - 30) < 1
+    for found in (encoded, layer.codewords, layer.scale, layer.codewords.grad, features.grad):
+        assert np.isfinite(found.astype("float32").numpy()).all()
+
+
 def test_an_unknown_start_is_refused():
     with pytest.raises(ValueError, match='codebook_start is "published" or "features", got .kmeans.'):
         network(codebook_start="kmeans")

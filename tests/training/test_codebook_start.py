@@ -1,11 +1,19 @@
 """codebook_start: features in a training: placed once, told at each evaluation, and resumed to the bit."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
+import launched
 import numpy as np
+import paddle
 import pytest
+from conftest import ROOT
 
+from paddleseg_encnet.deployment.deployed import Deployed
+from paddleseg_encnet.models import codebook
 from paddleseg_encnet.weights import checkpoint
 
 LAYER = "enc_module.encoding.0."
@@ -58,3 +66,41 @@ def test_given_weights_are_left_alone(run_tool, config, small_config, tmp_path):
     before, after = weights(given), weights(tmp_path / "on" / "iter_1")
     assert np.array_equal(after[LAYER + "scale"], before[LAYER + "scale"])
     np.testing.assert_allclose(after[LAYER + "codewords"], before[LAYER + "codewords"], atol=0.05)
+
+
+def test_two_ranks_place_what_the_first_one_sees(config, tmp_path):
+    """Over gloo. The factors, which are held, are those of a codebook on the first batch of the first rank."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "log",
+         ROOT / "tests" / "launched.py", "train", config, tmp_path, "2"], env=env, cwd=tmp_path, capture_output=True,
+        text=True)
+    assert (tmp_path / "rank1.npz").exists(), done.stdout
+    ranks = [np.load(tmp_path / f"rank{rank}.npz") for rank in (0, 1)]
+    for name in ("codewords", "scale"):
+        assert np.array_equal(ranks[0][LAYER + name], ranks[1][LAYER + name])
+
+    model, _, _, dataset = launched.parts(config)
+    images = paddle.to_tensor(np.stack([dataset[int(index)]["img"] for index in ranks[0]["asked"][:2]]))
+    model.train()
+    model(images)
+    layer = model.enc_module.encoding[0]
+    assert ranks[0][LAYER + "scale"] == pytest.approx(layer.scale.numpy(), rel=1e-4)    # sums in another order
+    # Two steps at the warm-up's rate have hardly moved them.
+    near = codebook.squared_distances(ranks[0][LAYER + "codewords"], layer.codewords.numpy())
+    assert near.min(axis=1).max() < 0.01 * near.mean()
+
+
+def test_exported_it_gives_the_live_logits(run_tool, config, tmp_path):
+    run_tool("train", "--config", config, "--seed", 3, "--no_data_check", "--save_dir", tmp_path)
+    trained = tmp_path / "iter_4" / "model.pdparams"
+    run_tool("export", "--config", config, "--model_path", trained, "--save_dir", tmp_path / "export", "--output_op",
+             "none")
+    model = launched.parts(config)[0]
+    model.set_state_dict(paddle.load(str(trained)))
+    model.eval()
+    images = np.random.default_rng(0).normal(size=(2, 3, 61, 83)).astype("float32")
+    with paddle.no_grad():
+        live = model(paddle.to_tensor(images))[0].numpy()
+    assert np.abs(Deployed(str(tmp_path / "export" / "deploy.yaml")).run(images) - live).max() \
+        < 1e-4 * np.abs(live).max()
