@@ -1,9 +1,14 @@
 """How much of a codebook is used before any training, with the published start and with that on the features.
 
 python benchmarks/codebook.py [--config CONFIG --image_path IMAGE [--opts KEY=VALUE ...]]
+python benchmarks/codebook.py --config CONFIG --rates 1 1e-4 0 [--iters 60] [--opts KEY=VALUE ...]
 
 Without an image the features are noise as BatchNorm and ReLU leave it: the positive half of a normal distribution in
 each channel. With one they are those of the config's network before training, of ImageNet weights if it names some.
+
+With --rates the network is trained from the start on the features, its factors at each of these shares of the learning
+rate. "scale" is one over the mean squared distance, squared: a step of the factors is then what it would be with that
+scale divided out, were they learnt as multiples of the distance's inverse.
 """
 
 import argparse
@@ -19,6 +24,7 @@ from paddleseg_encnet.models import codebook
 from paddleseg_encnet.models.encoding import Encoding
 
 CODES, WIDTHS, POSITIONS = 32, (64, 256, 512), 4096
+TOLD = (1, 10, 25)      # steps of a training after which its codebook is told, beside every 20th
 
 
 def measured(layer: Encoding, features: paddle.Tensor) -> str:
@@ -47,8 +53,48 @@ def features_of(config: str, image_path: str, opts) -> paddle.Tensor:
     return seen[0]
 
 
+def train(args, rate: str):
+    """Trains some steps and prints a line for each of some of them."""
+    from paddleseg.utils import utils
+
+    from paddleseg_encnet import cli
+    from paddleseg_encnet.data.order import Batches, seed_step
+    from paddleseg_encnet.models.losses import compute_losses
+    utils.set_seed(0)
+    opts = [*(args.opts or ()), "model.codebook_start=features"]
+    builder = cli.build(argparse.Namespace(config=args.config, opts=opts))
+    model, losses, optimizer = builder.model, builder.loss, builder.optimizer
+    layer, seen = model.enc_module.encoding[0], {}
+    layer.register_forward_post_hook(lambda layer, inputs, output: seen.update(features=inputs[0].detach()))
+    batches = iter(Batches(builder.train_dataset, builder.config.batch_size, 0, 0))
+    model.train()
+    for step in range(1, args.iters + 1):
+        data = next(batches)
+        seed_step(0, step, 0)
+        outputs = model(data["img"])
+        if step == 1:       # placed just now
+            distances = codebook.squared_distances(codebook.sample(layer.flatten(seen["features"])),
+                                                   layer.codewords.numpy().astype(np.float64))
+            factor = distances.mean() ** -2 if rate == "scale" else float(rate)
+            layer.scale.stop_gradient = factor == 0
+            layer.scale.optimize_attr["learning_rate"] = factor
+        sum(compute_losses(model, outputs, data, losses)).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        optimizer._learning_rate.step()
+        if step in TOLD or step % 20 == 0:
+            print(f"{rate + (f' = {factor:.1e}' if rate == 'scale' else ''):26} step {step:12} "
+                  f"{measured(layer, seen['features'])}", flush=True)
+
+
 def main(args):
     paddle.set_device("cpu")
+    print("used and at a position: codewords; I: nats, what a codeword tells of a position")
+    print(f"{'':44} {'used':>6} {'at a position':>14} {'I':>8} {'the largest':>12}")
+    if args.rates:
+        for rate in args.rates:
+            train(args, rate)
+        return
     paddle.seed(0)
     draw = np.random.default_rng(0)
     if args.image_path:
@@ -56,8 +102,6 @@ def main(args):
     else:
         cases = {f"noise, C = {width}": paddle.to_tensor(
             np.maximum(draw.normal(size=(1, width, POSITIONS)), 0).astype("float32")) for width in WIDTHS}
-    print(f"K = {CODES}; used and at a position: codewords; I: nats, what a codeword tells of a position")
-    print(f"{'':44} {'used':>6} {'at a position':>14} {'I':>8} {'the largest':>12}")
     for name, features in cases.items():
         layer = Encoding(features.shape[1], CODES)
         print(f"{name[-26:]:26} {'published start':17} {measured(layer, features)}")
@@ -69,5 +113,7 @@ if __name__ == "__main__":
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--config", help="of an ENCNet")
     flags.add_argument("--image_path")
+    flags.add_argument("--rates", nargs="+", metavar="RATE", help="of the learning rate, or scale")
+    flags.add_argument("--iters", type=int, default=60)
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE")
     main(flags.parse_args())
