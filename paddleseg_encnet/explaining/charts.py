@@ -24,6 +24,21 @@ def map_picture(explanation: Explanation, values: np.ndarray, most: float, width
     return viridis(fitted(explanation.on_image(values), width), most)
 
 
+def mixture_picture(explanation: Explanation, width: int) -> np.ndarray:
+    """All codewords in one picture: each has a colour, and a position the mixture of the colours by its shares."""
+    colors = codeword_colors(len(explanation.assignment))
+    mixed = np.tensordot(explanation.assignment, colors, axes=(0, 0))       # [h, w, 3]
+    channels = [fitted(explanation.on_image(mixed[..., c]), width) for c in range(3)]
+    return np.clip(np.rint(np.stack(channels, axis=-1)), 0, 255).astype(np.uint8)
+
+
+def codeword_colors(count: int) -> np.ndarray:
+    """RGB, float32 [count, 3], 0 to 255: hues a golden angle apart, in three brightnesses."""
+    k = np.arange(count)
+    hsv = np.stack([k * 137.508 % 360, np.full(count, 0.75), 1 - 0.25 * (k % 3)], axis=-1)
+    return 255 * cv2.cvtColor(hsv[np.newaxis].astype(np.float32), cv2.COLOR_HSV2RGB)[0]
+
+
 def limited(picture: np.ndarray, width: int = 744) -> np.ndarray:
     """The picture, shrunk where it is wider."""
     return fitted(picture, min(width, picture.shape[1]))

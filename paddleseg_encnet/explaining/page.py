@@ -12,6 +12,7 @@ from paddleseg_encnet.explaining.charts import (
     lift_chart,
     limited,
     map_picture,
+    mixture_picture,
     number,
     percent,
     presence_chart,
@@ -23,7 +24,7 @@ from paddleseg_encnet.pictures import bands, drawing
 from paddleseg_encnet.pictures.page import Page, Picture, Section
 
 LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
-STRONGEST = 4           # codewords that are drawn large
+STRONGEST = 3           # codewords that are drawn large, beside the picture of all
 CHANNELS = 4            # of those raised most, and of those raised least
 FACTORS_ALONE = 0.05    # codewords that move less of the image than this don't decide where it goes
 LISTED = 24             # classes in the presence panel
@@ -92,7 +93,9 @@ def codewords(explanation: Explanation) -> Section:
         "codeword"
         + (": so here the trained factors decide, by how far a feature lies from that vector."
            if explanation.moved < FACTORS_ALONE else ".")]
-    pictures = []
+    said = "All codewords at once, each in a colour, mixed at a position by their shares. One colour everywhere: they " \
+           "tell nothing of where one is"
+    pictures = [Picture(mixture_picture(explanation, LARGE), LARGE, said, f"Mixture of the {count} codewords")]
     for place, k in enumerate(order):
         large = place < STRONGEST
         values, most = explanation.assignment[k], float(explanation.assignment[k].max())

@@ -129,6 +129,9 @@ def test_map_of_a_codeword_is_the_region_of_its_color(tmp_path):
     gathered.add("scene.png", explanation)
     assert gathered.mass.sum() == pytest.approx(regions.size)
     assert explanation.moved == pytest.approx(2 / 3, abs=1e-6)          # without them each would take a third
+    mixed = charts.mixture_picture(explanation, regions.shape[1])
+    inside = [(mixed[regions == k] == np.rint(charts.codeword_colors(3)[k])).all(axis=1).mean() for k in range(3)]
+    assert min(inside) > 0.5                                            # all but the seams, where maps are resized
 
 
 class Pixels(paddle.nn.Layer):
