@@ -93,8 +93,8 @@ def codewords(explanation: Explanation) -> Section:
         "codeword"
         + (": so here the trained factors decide, by how far a feature lies from that vector."
            if explanation.moved < FACTORS_ALONE else ".")]
-    said = "All codewords at once, each in a colour, mixed at a position by their shares. One colour everywhere: they " \
-           "tell nothing of where one is"
+    said = "All codewords at once, each in a colour, mixed at a position by their shares. One colour everywhere: " \
+           "they tell nothing of where one is"
     pictures = [Picture(mixture_picture(explanation, LARGE), LARGE, said, f"Mixture of the {count} codewords")]
     for place, k in enumerate(order):
         large = place < STRONGEST
