@@ -186,11 +186,23 @@ def find_config(config: str) -> str:
 
 @contextlib.contextmanager
 def reading(config: str):
-    """Around what reads a config: names it where it is no YAML."""
+    """Around what reads a config, with the path of its file: names it where it is no YAML, or YAML without keys, or
+    where what its `_base_` names is not there."""
+    path = find_config(config)
     try:
-        yield
+        with open(path, encoding="utf-8") as file:
+            if not isinstance(yaml.safe_load(file), dict):
+                raise ValueError(f"the config {config} has no keys, as model: or train_dataset:; "
+                                 f"{commands.command('configs')} encnet_quick_start prints one that has")
+        yield path
     except yaml.YAMLError as error:
         raise ValueError(f"the config {config} is no valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the config {config} is no valid YAML: it is no text in UTF-8") from error
+    except FileNotFoundError as error:
+        if not str(error.filename).endswith((".yml", ".yaml")):
+            raise
+        raise FileNotFoundError(f"the config {config} needs {error.filename}, which is not there; see _base_") from error
 
 
 def build(args, **overrides) -> SegBuilder:
@@ -203,8 +215,8 @@ def build(args, **overrides) -> SegBuilder:
     from paddleseg.cvlibs import Config, SegBuilder
 
     from paddleseg_encnet.data import channels, ignore_index
-    with reading(args.config):
-        config = Config(find_config(args.config), opts=args.opts, **overrides)
+    with reading(args.config) as path:
+        config = Config(path, opts=args.opts, **overrides)
         check_clipping(config)
         ignore_index.share(config.dic)
         channels.share(config.dic)

@@ -206,10 +206,10 @@ model: {{num_classes: 7, pretrained: {weights}}}
     assert "tensors of the backbone (100%)" in output and "head.weight" in output and "iter: 1/1" in output
 
 
-@pytest.mark.parametrize("flag", ["--save_interval", "--log_iters"])
-def test_interval_of_no_step(run_tool, capsys, small_config, tmp_path, flag):
-    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "run", flag, 0)
-    assert f"{flag[2:]} is a number of steps, at least 1, got 0" in message
+@pytest.mark.parametrize("flag, value", [("--save_interval", 0), ("--log_iters", 0), ("--iters", -3)])
+def test_a_number_of_steps_below_one(run_tool, capsys, small_config, tmp_path, flag, value):
+    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "run", flag, value)
+    assert f"{flag[2:]} is a number of steps, at least 1, got {value}" in message
     assert not (tmp_path / "run").exists()
 
 
