@@ -202,16 +202,21 @@ def reading(config: str):
     except FileNotFoundError as error:
         if not str(error.filename).endswith((".yml", ".yaml")):
             raise
-        raise FileNotFoundError(f"the config {config} needs {error.filename}, which is not there; see _base_") from error
+        raise FileNotFoundError(f"the config {config} needs {error.filename}, which is not there; see _base_"
+                                ) from error
 
 
 def build(args, **overrides) -> SegBuilder:
     """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
 
     Raises:
-        FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, the norm that it
-            clips gradients to is no number above 0, or parts of it contradict its `ignore_index` or its `in_channels`.
+        FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, `iters` or
+            `batch_size` of the overrides is below 1, the norm that it clips gradients to is no number above 0, or parts
+            of it contradict its `ignore_index` or its `in_channels`.
     """
+    for name in ("iters", "batch_size"):    # PaddleSeg takes 0 for not given
+        if overrides.get(name) is not None and overrides[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {overrides[name]}")
     from paddleseg.cvlibs import Config, SegBuilder
 
     from paddleseg_encnet.data import channels, ignore_index
