@@ -1,4 +1,4 @@
-"""What Paddle's import must find ready, a GPU build of Paddle on a machine without a GPU, and the letters of the log."""
+"""What Paddle's import must find ready, a GPU build of Paddle on a machine without a GPU, the letters of the log."""
 
 import contextlib
 import functools
@@ -67,7 +67,7 @@ def log_of_any_letters():
         if paddle.distributed.ParallelEnv().local_rank != 0 or logger.log_level < level:
             return
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} [{logger.levels[level]}]\t{message}"
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"     # what it has no letter for is printed as \\u8bed
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"     # letters it lacks are printed as their numbers
         print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
     logger.log = repaired_log

@@ -178,7 +178,8 @@ def test_environment_of_a_gpu_build_without_cudnn(monkeypatch):
     assert all(module.get_sys_env()["GPUs used"] == 0 for module in modules)
 
 
-@pytest.mark.parametrize("encoding, shown", [("utf-8", "\u8bed \u00e9"), ("ascii", r"\u8bed \xe9"), ("gbk", "\u8bed \u00e9")])
+@pytest.mark.parametrize("encoding, shown", [
+    ("utf-8", "\u8bed \u00e9"), ("gbk", "\u8bed \u00e9"), ("ascii", r"\u8bed \xe9")])
 def test_the_log_prints_any_letter(encoding, shown, monkeypatch):
     """A terminal that lacks the letter must not end the training."""
     printed = io.BytesIO()
