@@ -186,25 +186,42 @@ def find_config(config: str) -> str:
 
 @contextlib.contextmanager
 def reading(config: str):
-    """Around what reads a config: names it where it is no YAML."""
+    """Around what reads a config, with the path of its file: names it where it is no YAML, or YAML without keys, or
+    where what its `_base_` names is not there."""
+    path = find_config(config)
     try:
-        yield
+        with open(path, encoding="utf-8") as file:
+            if not isinstance(yaml.safe_load(file), dict):
+                raise ValueError(f"the config {config} has no keys, as model: or train_dataset:; "
+                                 f"{commands.command('configs')} encnet_quick_start prints one that has")
+        yield path
     except yaml.YAMLError as error:
         raise ValueError(f"the config {config} is no valid YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the config {config} is no valid YAML: it is no text in UTF-8") from error
+    except FileNotFoundError as error:
+        if not str(error.filename).endswith((".yml", ".yaml")):
+            raise
+        raise FileNotFoundError(f"the config {config} needs {error.filename}, which is not there; see _base_"
+                                ) from error
 
 
 def build(args, **overrides) -> SegBuilder:
     """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
 
     Raises:
-        FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, the norm that it
-            clips gradients to is no number above 0, or parts of it contradict its `ignore_index` or its `in_channels`.
+        FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, `iters` or
+            `batch_size` of the overrides is below 1, the norm that it clips gradients to is no number above 0, or parts
+            of it contradict its `ignore_index` or its `in_channels`.
     """
+    for name in ("iters", "batch_size"):    # PaddleSeg takes 0 for not given
+        if overrides.get(name) is not None and overrides[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {overrides[name]}")
     from paddleseg.cvlibs import Config, SegBuilder
 
     from paddleseg_encnet.data import channels, ignore_index
-    with reading(args.config):
-        config = Config(find_config(args.config), opts=args.opts, **overrides)
+    with reading(args.config) as path:
+        config = Config(path, opts=args.opts, **overrides)
         check_clipping(config)
         ignore_index.share(config.dic)
         channels.share(config.dic)

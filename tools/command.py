@@ -47,7 +47,7 @@ def main(arguments: Optional[List[str]] = None):
         sys.exit(f"error: there is no command {given}; " + (f"did you mean {near[0]}?" if near else
                                                             f"{NAME} --help lists them"))
     try:
-        tool = importlib.import_module(f".{known[name]}", __package__)
+        tool = importlib.import_module(f"{__package__}.{known[name]}" if __package__ else known[name])
     except ImportError as error:
         if "--debug" in arguments:
             raise

@@ -27,8 +27,7 @@ def main(args):
         for name, path in configs.items():
             print(f"{name:{width}}  {first_sentence(comment(path))}")
         return
-    path = cli.find_config(args.config)
-    with cli.reading(args.config):
+    with cli.reading(args.config) as path:
         config = parse_from_yaml(path)
     print("".join(f"# {line}\n" for line in comment(path)), end="")
     print(yaml.dump(config, Dumper=NoAliasDumper, sort_keys=False, default_flow_style=None, width=120), end="")

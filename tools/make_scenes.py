@@ -4,7 +4,7 @@ import os
 import shlex
 
 from paddleseg_encnet import cli, scenes
-from paddleseg_encnet.runtime.commands import command
+from paddleseg_encnet.runtime.commands import typed
 from paddleseg_encnet.runtime.progress import Progress
 
 DEFAULT = "data/scenes"     # where the config encnet_quick_start looks
@@ -31,7 +31,7 @@ def main(args):
         quoted = shlex.quote(root)
         config += f" --opts train_dataset.dataset_root={quoted} val_dataset.dataset_root={quoted}"
     print(f"{'Drew' if drawn else 'Found'} {args.train} scenes to train and {args.val} to validate on in {root}; "
-          f"train on them: {command('train')} {config}")
+          f"train on them: {typed('train')} {config}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from typing import Callable, List
 import cv2
 import numpy as np
 
-from paddleseg_encnet.data.datasets import need_folder
 from paddleseg_encnet.data.pascal import need_file
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.runtime.writing import write
@@ -46,9 +45,10 @@ def convert(label_folder: str, dataset_root: str, progress: Callable[[int], None
     Raises:
         DataError: a folder, a list or a label is missing or wrong; a list is empty, or both have an image.
     """
-    need_folder(dataset_root)
-    if not os.path.isdir(label_folder):
-        raise DataError(f"there is no folder {label_folder}; it is the published trainval.tar.gz, unpacked")
+    for folder, what in ((dataset_root, "VOC2010 of the published VOCtrainval_03-May-2010.tar"),
+                         (label_folder, "the published trainval.tar.gz, unpacked")):
+        if not os.path.isdir(folder):
+            raise DataError(f"there is no folder {folder}; it is {what}")
     splits = {split: read_names(os.path.join(dataset_root, "ImageSets", "Main", f"{split}.txt"))
               for split in ("train", "val")}
     twice = sorted(set(splits["train"]) & set(splits["val"]))

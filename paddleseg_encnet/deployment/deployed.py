@@ -274,6 +274,8 @@ def read_config(path: str) -> dict:
             content = yaml.safe_load(file)
         except yaml.YAMLError as error:
             raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is no valid YAML: it is no text in UTF-8") from error
     if not isinstance(content, dict) or not isinstance(content.get("Deploy"), dict):
         raise ValueError(f"{path} has no section Deploy; give the deploy.yaml of an export")
     return content["Deploy"]

@@ -43,7 +43,7 @@ def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tal
     Raises:
         DataError: something is there already, an image or its annotation is wrong, or the rules say to stop at it.
     """
-    check(project.items)
+    check(project.items, tally)
     own = all(item.split for item in project.items) and split is None
     splits = {item.name: item.split for item in project.items} if own else \
         writing.assign(project.items, 0.8 if split is None else split, seed)
@@ -68,10 +68,12 @@ def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tal
     return Converted(project.classes.names, pairs, pixels, beside, notes)
 
 
-def check(items: List[Item]):
+def check(items: List[Item], tally: Tally):
     """DataError where nothing is to be converted, or two masks would have one name."""
     if not items:
-        raise DataError("no image with an annotation is left to be converted")
+        found = "; ".join(f"{one.count} x {kind}, the first: {one.examples[0]}"
+                          for kind, one in tally.findings.items())
+        raise DataError("no image with an annotation is left to be converted" + f" ({found})" * bool(found))
     taken = {}
     for item in items:
         path = writing.mask_path(item.name).lower()     # as file systems that don't tell A from a have it

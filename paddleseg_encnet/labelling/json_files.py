@@ -26,7 +26,8 @@ def read(path: str) -> dict:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     if not isinstance(value, dict):
-        raise DataError(f"{path} holds a {type(value).__name__}, where an object with keys is expected")
+        what = "null" if value is None else f"a {type(value).__name__}"
+        raise DataError(f"{path} holds {what}, where an object with keys is expected")
     return value
 
 

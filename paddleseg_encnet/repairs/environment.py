@@ -1,7 +1,11 @@
-"""What Paddle's import must find ready, and a GPU build of Paddle on a machine without a GPU."""
+"""What Paddle's import must find ready, a GPU build of Paddle on a machine without a GPU, the letters of the log."""
 
+import contextlib
 import functools
 import importlib
+import io
+import sys
+import time
 from unittest import mock
 
 
@@ -41,3 +45,29 @@ def environment_without_cudnn():
 
     for name in ("paddleseg.utils", "paddleseg.utils.env", "paddleseg.utils.env.sys_env", "paddleseg.utils.utils"):
         importlib.import_module(name).get_sys_env = repaired_get_sys_env
+
+
+def log_garbles_letters() -> bool:
+    from paddleseg.utils import logger
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        logger.log(0, "\u00e9")
+    return bool(printed.getvalue()) and "\u00e9" not in printed.getvalue()
+
+
+def log_of_any_letters():
+    """Symptom: names of classes, files and folders that are not in ASCII are garbled in the log.
+    Cause: its log() decodes the bytes of UTF-8 as Latin-1.
+    Detected: it prints an accented letter, and another is printed.
+    """
+    import paddle
+    from paddleseg.utils import logger
+
+    @functools.wraps(logger.log)
+    def repaired_log(level=2, message=""):
+        if paddle.distributed.ParallelEnv().local_rank != 0 or logger.log_level < level:
+            return
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} [{logger.levels[level]}]\t{message}"
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"     # letters it lacks are printed as their numbers
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+    logger.log = repaired_log

@@ -36,6 +36,7 @@ REPAIRS: List[Repair] = [
     Repair(channels.padding_fails_for_five_channels, channels.padding_of_many_channels),
     Repair(weights.misfit_is_only_warned_of, weights.pretrained_weights),
     Repair(environment.environment_needs_cudnn, environment.environment_without_cudnn),
+    Repair(environment.log_garbles_letters, environment.log_of_any_letters),
 ]
 APPLIED: List[str] = []
 

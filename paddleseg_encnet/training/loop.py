@@ -41,8 +41,8 @@ class Schedule(NamedTuple):
     early_stop_intervals: Optional[int] = None      # stop after so many evaluations without a better mIoU
 
     def check(self):
-        """Raises ValueError for intervals that no step ends."""
-        for name in ("save_interval", "log_iters"):
+        """Raises ValueError for a run of no step, and for intervals that no step ends."""
+        for name in ("iters", "save_interval", "log_iters"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a number of steps, at least 1, got {getattr(self, name)}")
 

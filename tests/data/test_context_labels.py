@@ -42,6 +42,13 @@ def test_ids():
         class_ids(np.array([0, 460]))
 
 
+def test_a_folder_that_is_not_there_and_what_it_would_be(published, run_tool):
+    for labels, root, words in (("trainval", "nowhere", "nowhere; it is VOC2010 of the published VOCtrainval_03"),
+                                ("nowhere", "VOC2010", "nowhere; it is the published trainval.tar.gz, unpacked")):
+        with pytest.raises(SystemExit, match=f"error: there is no folder .*{words}"):
+            run_tool("convert_pascal_context", "--labels", published / labels, "--dataset_root", published / root)
+
+
 def test_masks_and_lists_that_the_data_set_reads(published, run_tool):
     root = published / "VOC2010"
     run_tool("convert_pascal_context", "--labels", published / "trainval", "--dataset_root", root)

@@ -355,6 +355,11 @@ def test_wrong_deploy_yaml(content, message, image, run_tool, tmp_path):
     assert message in error and "\n" not in error
 
 
+def test_a_deploy_yaml_that_is_a_picture(image, run_tool):
+    assert error_of(run_tool, "infer", "--config", image, "--image_path", image) == \
+        f"error: {image} is no valid YAML: it is no text in UTF-8"
+
+
 def test_wrong_images(logits_export, image, run_tool, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")

@@ -215,7 +215,7 @@ def test_a_file_where_the_folder_should_be(tmp_path, project, convert):
 def test_two_masks_of_one_name():
     from paddleseg_encnet.labelling.convert import check
     with pytest.raises(ValueError, match="the masks of a/x.jpg and b/X.jpg would both be masks/x.png"):
-        check([Item("x", "a/x.jpg", None), Item("../X", "b/X.jpg", None)])
+        check([Item("x", "a/x.jpg", None), Item("../X", "b/X.jpg", None)], Tally())
     for name in ("../../a", "/etc/a", "..\\a", "C:/a", "./a", "a"):
         assert writing.mask_path(name) == "masks/a.png"
     assert writing.mask_path("b/c/a") == "masks/b/c/a.png"

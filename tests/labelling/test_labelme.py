@@ -1,6 +1,7 @@
 """labelme's files: masks pixel by pixel as Pillow paints them, and a decision for all that a file leaves open."""
 
 import json
+import re
 
 import numpy as np
 import projects
@@ -181,6 +182,7 @@ GOOD = {"shapes": [], "imagePath": "0.jpg", "imageHeight": 48, "imageWidth": 64}
     ("", "0.json is no JSON: Expecting value in line 1, column 1"),
     ("[" * 100000, "0.json is no JSON"),
     ("[]", "0.json holds a list, where an object with keys is expected"),
+    ("null", "0.json holds null, where an object with keys is expected"),
     (json.dumps({"images": []}), "0.json is no file of labelme's: it has no list `shapes` and text `imagePath`"),
     (json.dumps({**GOOD, "imageHeight": "tall"}), "its image is 64 x 'tall'; these must be whole numbers above"),
     (json.dumps({**GOOD, "shapes": [3]}), "0.json, shape 0: it is no object with a text `label`"),
@@ -212,6 +214,17 @@ def test_two_files_for_one_image(two, convert):
     projects.labelme_json(two / "2.json", "0.jpg", [projects.shape("car", SQUARE)])
     with pytest.raises(SystemExit, match="0.json and .*2.json both annotate .*0.jpg: keep one of them"):
         convert(two)
+
+
+def test_nothing_left_says_why(tmp_path, two, convert):
+    for i in range(2):
+        projects.labelme_json(two / f"{i}.json", f"{i}.jpg", [projects.shape("car", [[1, 2], [3, 4]])])
+    with pytest.raises(SystemExit) as ended:
+        convert(two)
+    assert re.fullmatch(r"error: no image with an annotation is left to be converted \(2 x shapes without an area .*: "
+                        r"left out, the first: .*0.json, shape 0: polygon 'car'; 2 x images without annotation: .*, "
+                        r"the first: .*0.jpg\)", ended.value.code)
+    assert not (tmp_path / "own").exists()
 
 
 def test_folder_without_json(tmp_path, convert):

@@ -1,8 +1,10 @@
 """Each repair: the defect is there without it and gone with it. A PaddleSeg without a defect is not touched."""
 
 import importlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,7 +14,7 @@ import pytest
 from conftest import ROOT
 from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.transforms import Compose
-from paddleseg.utils import metrics
+from paddleseg.utils import logger, metrics
 
 from paddleseg_encnet.repairs import environment, table
 
@@ -174,3 +176,15 @@ def test_environment_of_a_gpu_build_without_cudnn(monkeypatch):
         environment.environment_without_cudnn()
     assert not environment.environment_needs_cudnn()
     assert all(module.get_sys_env()["GPUs used"] == 0 for module in modules)
+
+
+@pytest.mark.parametrize("encoding, shown", [
+    ("utf-8", "\u8bed \u00e9"), ("gbk", "\u8bed \u00e9"), ("ascii", r"\u8bed \xe9")])
+def test_the_log_prints_any_letter(encoding, shown, monkeypatch):
+    """A terminal that lacks the letter must not end the training."""
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding=encoding))
+    logger.info("\u8bed \u00e9")
+    logger.debug("not at this level")
+    lines = printed.getvalue().decode(encoding).splitlines()
+    assert len(lines) == 1 and re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \[INFO\]\t{re.escape(shown)}", lines[0])

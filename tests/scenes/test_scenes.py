@@ -109,6 +109,8 @@ def test_tool(tmp_path, capsys):
     arguments = ["--save_dir", str(tmp_path / "s"), "--train", "2", "--val", "1", "--size", "64", "32"]
     cli.run(module.main, module.flags(), arguments)
     output = capsys.readouterr()
-    assert f"train_dataset.dataset_root={tmp_path}/s" in output.out and "3/3 scenes" in output.err
+    assert "; train on them: python " in output.out and "3/3 scenes" in output.err
+    assert f"tools/train.py --config encnet_quick_start --do_eval --opts train_dataset.dataset_root={tmp_path}/s" \
+        in output.out
     with pytest.raises(SystemExit, match="^error: .*other parameters"):
         cli.run(module.main, module.flags(), arguments + ["--seed", "2"])

@@ -176,6 +176,24 @@ def test_a_config_that_is_no_yaml(tmp_path, run_tool):
         run_tool("configs", tmp_path / "bad.yml")
 
 
+def test_a_config_that_is_no_text(tmp_path, run_tool):
+    (tmp_path / "bad.yml").write_bytes(b"\xff\xd8\xff\xe0")
+    for name, *flag in (["configs"], ["train", "--config"]):
+        with pytest.raises(SystemExit, match="error: the config .*bad.yml is no valid YAML: it is no text in UTF-8$"):
+            run_tool(name, *flag, tmp_path / "bad.yml")
+
+
+@pytest.mark.parametrize("text, words", [
+    ("", r"my.yml has no keys, as model: or train_dataset:; tools/configs.py encnet_quick_start prints one that has"),
+    ("hello", "my.yml has no keys"), ("- 1\n- 2\n", "my.yml has no keys"),
+    ("_base_: nowhere.yml\n", "my.yml needs .*nowhere.yml, which is not there; see _base_")])
+def test_a_config_without_what_it_needs(text, words, tmp_path, run_tool):
+    (tmp_path / "my.yml").write_text(text)
+    for name, *flag in (["configs"], ["train", "--config"]):
+        with pytest.raises(SystemExit, match=f"error: the config .*{words}"):
+            run_tool(name, *flag, tmp_path / "my.yml")
+
+
 def test_the_installed_command_names_itself(installed):
     assert installed.error("train", "--config", "nowhere") == (
         "error: there is no config nowhere; paddleseg-encnet configs lists those that are shipped")
@@ -216,6 +234,13 @@ def test_unknown_command(command, given, words):
     with pytest.raises(SystemExit) as stopped:
         command.main([given])
     assert stopped.value.code.startswith(f"error: {words}") and "\n" not in stopped.value.code
+
+
+def test_the_file_of_the_command_is_a_script_too():
+    shown = subprocess.run([sys.executable, ROOT / "tools" / "command.py", "configs", "encnet_quikstart"],
+                           capture_output=True, text=True)
+    assert (shown.returncode, shown.stderr) == (
+        1, "error: there is no config encnet_quikstart; did you mean encnet_quick_start?\n")
 
 
 @pytest.mark.parametrize("columns", [80, 100])

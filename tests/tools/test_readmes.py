@@ -38,6 +38,15 @@ def test_links_of_the_chinese_pages_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", CHINESE)
+def test_a_line_breaks_between_no_two_characters(page):
+    """A browser shows the break as a space, which Chinese has only behind punctuation or beside Latin letters."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    character = "[\u4e00-\u9fff]"
+    assert [pair for pair in zip(lines, lines[1:])
+            if re.search(f"{character}$", pair[0]) and re.match(character, pair[1])] == []
+
+
+@pytest.mark.parametrize("page", CHINESE)
 def test_configs_and_tools_that_the_chinese_pages_name_are_there(page):
     named = re.findall(r"\b((?:configs|tools|weights)/[\w./-]+\.(?:py|yml|safetensors))",
                        (ROOT / page).read_text(encoding="utf-8"))

@@ -206,11 +206,21 @@ model: {{num_classes: 7, pretrained: {weights}}}
     assert "tensors of the backbone (100%)" in output and "head.weight" in output and "iter: 1/1" in output
 
 
-@pytest.mark.parametrize("flag", ["--save_interval", "--log_iters"])
-def test_interval_of_no_step(run_tool, capsys, small_config, tmp_path, flag):
-    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "run", flag, 0)
-    assert f"{flag[2:]} is a number of steps, at least 1, got 0" in message
+@pytest.mark.parametrize("flag, value", [("--save_interval", 0), ("--log_iters", 0)])
+def test_a_number_of_steps_below_one(run_tool, capsys, small_config, tmp_path, flag, value):
+    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "run", flag, value)
+    assert f"{flag[2:]} is a number of steps, at least 1, got {value}" in message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flag", ["--iters", "--batch_size"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_a_run_of_nothing(run_tool, capsys, small_config, tmp_path, flag, value):
+    """PaddleSeg takes 0 for not given, and a training of -3 steps ended well without one."""
+    train = ["train", "--config", small_config, "--save_dir", tmp_path / "run"]
+    assert error_of(run_tool, capsys, *train, flag, value) == f"error: {flag[2:]} must be at least 1, got {value}"
+    message = error_of(run_tool, capsys, *train, "--opts", "iters=-3")
+    assert "iters is a number of steps, at least 1, got -3" in message and not (tmp_path / "run").exists()
 
 
 def test_pretrained_weights_that_do_not_fit(run_tool, capsys, small_config, weights, tmp_path):
