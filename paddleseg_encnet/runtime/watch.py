@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # Paddle stays out: the package's own __init__ is not run.
@@ -63,16 +63,24 @@ class Watch:
             return
 
     def listen(self):
-        for line in self.connection.makefile("rb"):
-            word, _, text = line.decode(errors="replace").strip().partition(" ")
-            if word == "met":
-                with self.news:
-                    self.met += 1
-                    self.news.notify_all()
-            elif word == "end" and not self.left:
-                self.end(text)
+        for line in self.lines():
+            self.heard(*line.decode(errors="replace").strip().partition(" ")[::2])
         if not self.left:
             self.end("the process that watched the other ranks for this one is gone")
+
+    def lines(self) -> Iterator[bytes]:
+        try:
+            yield from self.connection.makefile("rb")
+        except OSError:     # the sentinel is gone and had something unread
+            return
+
+    def heard(self, word: str, text: str):
+        if word == "met":
+            with self.news:
+                self.met += 1
+                self.news.notify_all()
+        elif word == "end" and not self.left:
+            self.end(text)
 
     def end(self, text: str):
         """Says why and ends the process: the main thread may stand in a collective that never returns."""
