@@ -172,3 +172,19 @@ class Sentinel:
             self.rank.say(f"error: {text}")
         if text and self.own.open and (not self.bye or self.rank.stopped()):
             self.rank.kill()
+        elif not text:
+            self.see_off()
+
+    def see_off(self):
+        """All is done; the rank has only to end, and a launcher waits for that."""
+        going = seen = time.monotonic()
+        while self.own.open:
+            self.wait(BEAT)
+            now = time.monotonic()
+            if now - seen > QUIET or not self.rank.stopped():
+                going = now
+            seen = now
+            if now - going > SILENCE:
+                self.rank.say(f"error: {self.names[self.rank.number]} is stopped, after all was done; it is ended")
+                self.rank.kill()
+                return

@@ -67,6 +67,10 @@ class Ranks:
         self.unread.pop(rank).close()
         self.ends.pop(rank).close()
 
+    def leave(self):
+        for rank in self.ends:
+            self.tell(rank, "bye")
+
     def told(self) -> dict:
         """{rank: the last line of each that was told one and could tell it}"""
         lines = {}
@@ -163,6 +167,18 @@ def test_a_rank_that_is_stopped_is_named_at_any_moment(moment):
         assert names(ranks.said[victim].replace("error: ", "end "), victim, "has not answered")
 
 
+def test_a_rank_that_is_stopped_when_all_have_said_goodbye_is_ended():
+    ranks = Ranks(3)
+    ranks.meet()
+    ranks.leave()
+    time.sleep(2 * BEAT)
+    ranks.stopped.add(2)
+    for rank in (0, 1):
+        ranks.kill(rank)
+    ranks.close()
+    assert ranks.killed == {2} and list(ranks.said) == [2] and "rank 2 (" in ranks.said[2]
+
+
 def test_a_rank_that_is_stopped_before_all_have_started():
     ranks = Ranks(3, start=[0, 1])
     time.sleep(2 * BEAT)
@@ -196,8 +212,10 @@ def test_a_run_that_was_stopped_as_a_whole_goes_on():
         one.rank = one.rank._replace(stopped=lambda: False)
     time.sleep(1.5 * SILENCE)
     ranks.meet()
-    for rank in ranks.ends:
-        ranks.tell(rank, "bye")
+    ranks.leave()
+    time.sleep(2 * BEAT)
+    for rank in range(3):
+        ranks.kill(rank)
     ranks.close()
     assert not ranks.said and not ranks.killed
 
@@ -251,8 +269,10 @@ def test_who_else_comes_to_the_port_disturbs_nothing():
             continue
     ranks.start(2)
     ranks.meet()
-    for rank in ranks.ends:
-        ranks.tell(rank, "bye")
+    ranks.leave()
+    time.sleep(2 * BEAT)
+    for rank in range(3):
+        ranks.kill(rank)
     ranks.close()
     assert not ranks.said and not ranks.killed
 
