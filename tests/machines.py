@@ -22,6 +22,7 @@ import time
 from typing import Callable, List, Optional
 
 CLONE_NEWNET = 0x40000000                       # linux/sched.h
+PR_SET_PDEATHSIG = 1                            # linux/prctl.h
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000      # linux/if_tun.h
 FRAME = 2048
 INSIDE = "TEST_MACHINES_INSIDE"
@@ -68,6 +69,7 @@ class SlowCable:
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
                 self.slowed = False
                 signal.signal(signal.SIGUSR1, lambda *signum: setattr(self, "slowed", True))
                 self.carry(fds, delay, loss, random.Random(seed))
@@ -134,7 +136,9 @@ class Machine:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.setsid()
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if libc.unshare(CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "unshare")
         if slow_cable:
             fd = tap("eth0")

@@ -3,7 +3,7 @@
     python tests/stress_machines.py [--disturbances 40] [--slow 4] [--seed 1] [--keep FOLDER]
 
 Three machines (network namespaces on a bridge), a rank over gloo on each, train a network of a few numbers with
-checkpoints and evaluations. At a random moment between its start and its end something happens to a random one of them:
+checkpoints and evaluations. At a random moment between start and end something happens to a random one of them:
 
     cut         its cable is pulled                     killed      SIGKILL to its rank, or to all that runs on it
     stopped     SIGSTOP to its rank, or to all          slow        its cable delays by 200 ms and loses 5 % each way
@@ -125,12 +125,26 @@ def equal(folder: pathlib.Path, whole: pathlib.Path) -> bool:
 def finish(folder: pathlib.Path) -> float:
     """Trains to the end, from where the folder's run is. Returns the seconds that it took."""
     run = Run(folder)
-    ended = run.wait(ENDED)
-    seconds, codes = time.monotonic() - run.began, [machine.code for machine in run.machines]
-    run.close()
+    try:
+        ended = run.wait(ENDED)
+        seconds, codes = time.monotonic() - run.began, [machine.code for machine in run.machines]
+    finally:
+        run.close()
     if not ended or any(codes):
         raise RuntimeError(f"{folder}: exit codes {codes}, {[run.errors(rank) for rank in range(RANKS)]}")
     return seconds
+
+
+def wait_for_a_moment(run: Run, duration: float):
+    """A random one: of the start, or around any of the steps; the last one is followed by a save, an evaluation and the
+    goodbyes."""
+    if random.random() < 0.3:
+        time.sleep(random.uniform(0, duration / 2))
+        return
+    step = random.randint(1, STEPS)
+    while run.steps() < step and run.running():
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.5))
 
 
 def strike(run: Run, kind: str, victim: int, everything: bool) -> str:
@@ -151,7 +165,7 @@ def disturb(folder: pathlib.Path, kind: str, duration: float, seed: int) -> tupl
     run had ended by itself."""
     victim, everything = random.randrange(RANKS), random.random() < 0.5
     run = Run(folder, victim if kind == "slow" else None, seed)
-    time.sleep(random.uniform(0, duration))
+    wait_for_a_moment(run, duration)
     before = (folder / "run" / f"iter_{STEPS}").exists() and not run.running()
     steps, moment = run.steps(), time.monotonic()
     what = f"rank {victim}, after step {steps}: " + strike(run, kind, victim, everything)
