@@ -15,6 +15,7 @@ most of it silence. Skipped, with the reason, where namespaces are not allowed.
 """
 
 import argparse
+import atexit
 import collections
 import os
 import pathlib
@@ -56,6 +57,7 @@ class Run:
             PADDLE_TRAINER_ID=str(rank), PADDLE_TRAINERS_NUM=str(RANKS), PADDLE_TRAINER_ENDPOINTS=",".join(endpoints),
             PADDLE_CURRENT_ENDPOINT=endpoints[rank], PADDLE_MASTER=f"{self.addresses[0]}:6171",
             PADDLE_DISTRI_BACKEND="gloo", GLOO_SOCKET_IFNAME="eth0", FLAGS_stop_check_timeout="30")
+        atexit._clear()     # of what this script has to do at its end, which is not the fork's to do
         import paddle
         import tiny_run
 
@@ -73,8 +75,7 @@ class Run:
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else print(ended.code, file=sys.stderr) or 1
         finally:
-            import atexit
-            atexit._run_exitfuncs()     # which a fork's os._exit leaves out; the goodbye is one
+            atexit._run_exitfuncs()     # the goodbye
             sys.stdout.flush()
             os._exit(code)
 
