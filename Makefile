@@ -2,7 +2,8 @@
 #                       the trained network in weights/: ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
 # make lint             names, import order, and that each room imports only from rooms below its own
-# make stress           what takes too long for make test: runs and ranks killed at random moments, full disks; 15 minutes
+# make stress           what takes too long for make test: runs, ranks and machines that fail at random moments, full
+#                       disks; an hour
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/benchmarks.md; half an hour
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
 
@@ -42,6 +43,7 @@ lint: install
 stress: install
 	$(RUN) tests/stress_resume.py
 	$(RUN) tests/stress_ranks.py
+	$(RUN) tests/stress_machines.py
 
 # With the columns of PyTorch and ONNX Runtime where they are installed in $(VENV).
 bench: install

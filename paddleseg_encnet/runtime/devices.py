@@ -1,9 +1,7 @@
 """Device, ranks and precision: decided once, before the loops, which then only use what stands here."""
 
 import contextlib
-import faulthandler
 import os
-import threading
 from typing import Iterator, List, NamedTuple, Optional
 
 import numpy as np
@@ -62,16 +60,10 @@ class Ranks(NamedTuple):
         if env.nranks > 1 and not paddle.distributed.is_initialized():
             patience = int(os.environ.setdefault("FLAGS_stop_check_timeout", str(PATIENCE)))   # Paddle reads it below
             watch.start(env.rank, env.trainer_endpoints, patience)
-            alarm = threading.Timer(patience, watch.end_process, [
-                f"all ranks are there but did not connect within {patience} s; NCCL_DEBUG=INFO in the environment "
-                "shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network interface between the machines"])
-            alarm.daemon = True
-            alarm.start()
-            # Some of Paddle's waits let no other thread run; this one needs no interpreter, but shows the stack only.
-            faulthandler.dump_traceback_later(patience + 5, exit=True)
-            paddle.distributed.init_parallel_env()
-            faulthandler.cancel_dump_traceback_later()
-            alarm.cancel()
+            with watch.limit(patience, f"all ranks are there but did not connect within {patience} s; NCCL_DEBUG=INFO "
+                             "in the environment shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network "
+                             "interface between the machines"):
+                paddle.distributed.init_parallel_env()
         return cls(env.rank, env.nranks)
 
     @property

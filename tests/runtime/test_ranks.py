@@ -141,6 +141,9 @@ spec = importlib.util.spec_from_file_location("watch", sys.argv[1])
 watch = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(watch)
 rank = int(sys.argv[2])
+# Four seconds of silence instead of twenty.
+watch.SENTINEL = watch.SENTINEL.replace("from runtime.star", "from runtime import sentinel, star; "
+                                        "sentinel.SILENCE = star.SILENCE = 4; from runtime.star")
 watch.start(rank, sys.argv[3].split(","), timeout=float(sys.argv[4]))
 exec(sys.argv[5])
 watch.meet()
@@ -168,6 +171,34 @@ def test_watch_names_a_rank_that_was_killed(gone):
     assert ended.pop(gone)[0] == -signal.SIGKILL
     for code, line in ended.values():
         assert code == 1 and line.startswith(f"error: rank {gone} (127.0.0.1:") and "is gone" in line
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="without /proc nobody sees that a process is stopped")
+def test_watch_names_a_rank_that_was_stopped(gone):
+    """And ends it, so that a launcher does not wait for it for ever."""
+    began = time.monotonic()
+    ended = run_watched(f"if rank == {gone}: os.kill(os.getpid(), signal.SIGSTOP)")
+    assert 4 < time.monotonic() - began < 25
+    assert ended[gone][0] == -signal.SIGKILL
+    for code, line in ended.values():
+        assert line.startswith(f"error: rank {gone} (127.0.0.1:") and "has not answered for 4 s: it is stopped" in line
+    assert [code for rank, (code, _) in ended.items() if rank != gone] == [1, 1]
+
+
+def test_watch_ends_a_rank_whose_sentinel_is_gone():
+    ended = run_watched("if rank == 0: os.kill(watch._watch.sentinel.pid, signal.SIGKILL)")
+    assert ended[0] == (1, "error: the process that watched the other ranks for this one is gone")
+    for rank in (1, 2):
+        assert ended[rank][0] == 1 and ended[rank][1].startswith("error: rank 0 (")
+
+
+def test_watch_ends_a_rank_in_which_no_thread_runs():
+    """As in some of Paddle's waits. Here a call of the C library keeps the interpreter to itself."""
+    ended = run_watched("import ctypes\nif rank == 0: ctypes.PyDLL(None).sleep(40)\n"
+                        "if rank == 2: os.kill(os.getpid(), signal.SIGKILL)")
+    assert ended[0][0] == -signal.SIGKILL and ended[1][0] == 1
+    assert all(line.startswith("error: rank 2 (") for code, line in ended.values())
 
 
 def test_watch_is_not_fooled_by_a_worker_that_lives_on():
