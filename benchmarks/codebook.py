@@ -75,7 +75,7 @@ def train(args, rate: str):
         if step == 1:       # placed just now
             distances = codebook.squared_distances(codebook.sample(layer.flatten(seen["features"])),
                                                    layer.codewords.numpy().astype(np.float64))
-            factor = distances.mean() ** -2 if rate == "scale" else float(rate)
+            factor = float(distances.mean() ** -2 if rate == "scale" else rate)
             layer.scale.stop_gradient = factor == 0
             layer.scale.optimize_attr["learning_rate"] = factor
         sum(compute_losses(model, outputs, data, losses)).backward()
