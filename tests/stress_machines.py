@@ -106,14 +106,15 @@ class Run:
 
 
 def state(folder: pathlib.Path) -> dict:
-    """All numbers of the last checkpoint, by name."""
-    from paddleseg_encnet.training import saving
+    """All numbers of the last checkpoint, by name, and what the run knows at its end. That is in the checkpoint that it
+    would go on from: one that ends when best_model is written, and before iter_N has the same score, leaves it so."""
+    from paddleseg_encnet.training import resuming, saving
     from paddleseg_encnet.weights import checkpoint
     last = folder / "run" / f"iter_{STEPS}"
     numbers = {f"{name} {key}": value for name in ("model.pdparams", "model.pdopt")
                for key, value in checkpoint.read(last / name).items()}
-    kept = saving.read_state(str(last))
-    return {**numbers, "state": (kept.best, kept.epoch, kept.samples, kept.seed)}
+    kept = saving.read_state(resuming.newest_first(str(folder / "run"))[0])
+    return {**numbers, "state": (kept.step, kept.best, kept.epoch, kept.samples, kept.seed)}
 
 
 def equal(folder: pathlib.Path, whole: pathlib.Path) -> bool:
