@@ -16,6 +16,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet.data.label_values import allowed, likely_cause
 from paddleseg_encnet.data.reading import DataError, check_mask, missing
 from paddleseg_encnet.data.transforms import CropFirst
+from paddleseg_encnet.data.waiting import for_the_disk
 from paddleseg_encnet.pictures.palettes import PALETTES, fitting
 from paddleseg_encnet.registry import register
 from paddleseg_encnet.runtime.commands import command
@@ -163,9 +164,9 @@ class Checked(paddle.io.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
-        """The sample, or {ERROR: what is wrong with it}, for Loader to raise."""
+        """The sample, or {ERROR: what is wrong with it}, for Loader to raise. Waits for a disk that is gone."""
         try:
-            return self.read(index)
+            return for_the_disk(lambda: self.read(index), self.dataset.file_list)
         except DataError as error:
             return {ERROR: np.frombuffer(str(error).encode(), dtype=np.uint8)}
 

@@ -19,22 +19,25 @@ def unreadable_image_has_no_name() -> bool:
     return True
 
 
-def unreadable_image():
-    """Symptom: `AttributeError: 'NoneType' object has no attribute 'astype'` for a missing or broken image.
-    Cause: Compose calls a method on what cv2.imread returned, which is None for such a file.
+def one_reader():
+    """Symptom: `AttributeError: 'NoneType' object has no attribute 'astype'` for a missing or broken image; fractions
+    are read as black, a GIF is broken, labels of 16 bits become 0.
+    Cause: Compose calls a method on what cv2.imread returned, which is None for such a file, and looks at no type of
+    pixels; labels are what Pillow makes of them.
     Detected: the error for an empty file does not name it.
     """
-    import cv2
     from paddleseg.transforms import Compose
     compose = Compose.__call__
 
     @functools.wraps(compose)
     def read_first(self, data):
+        from paddleseg_encnet.data.reading import check_mask, read_image, read_label
         if isinstance(data.get("img"), str):
-            image = cv2.imread(data["img"], self.read_flag)
-            if image is None:
-                state = "is damaged or no image" if os.path.exists(data["img"]) else "does not exist"
-                raise ValueError(f"cannot read the image {data['img']}: it {state}")
+            image = read_image(data["img"], self.img_channels)
+            if isinstance(data.get("label"), str):
+                path, data["label"] = data["label"], read_label(data["label"])
+                if data["label"].ndim == 2:         # PSSLDataset's have three channels
+                    check_mask(data["label"], image.shape[:2], path)
             data["img"] = image.astype("float32")
         return compose(self, data)
 
@@ -91,11 +94,15 @@ def ade20k_lists_any_file() -> bool:
 
 def ade20k_pairs_by_name():
     """Symptom: the order of the images differs from machine to machine, so that a seed, and ranks on several machines,
-    mean different images; a stray file counts as an image; a mistyped dataset_root starts a download of a gigabyte.
-    Cause: the list is os.listdir's, in the order of the file system; where there is no folder, one is downloaded.
+    mean different images; a stray file counts as an image; a mistyped dataset_root starts a download of a gigabyte;
+    labels are read in another way than those of other data sets.
+    Cause: the list is os.listdir's, in the order of the file system; where there is no folder, one is downloaded; what
+    Pillow makes of a label is taken for its ids.
     Detected: a text file between the images is listed.
     """
+    import numpy as np
     from paddleseg.datasets import ADE20K
+    from paddleseg.transforms import functional
 
     from paddleseg_encnet.data.datasets import ade20k_pairs
     init = ADE20K.__init__
@@ -108,7 +115,20 @@ def ade20k_pairs_by_name():
         init(self, transforms, dataset_root, mode, edge)
         self.file_list = pairs or sorted(self.file_list)
 
-    ADE20K.__init__ = pair_by_name
+    @functools.wraps(ADE20K.__getitem__)
+    def read_sample(self, index):
+        from paddleseg_encnet.data.reading import read_label
+        image, label = self.file_list[index]
+        ids = read_label(label) - 1         # of 8 bits: 0, which is no class, becomes 255
+        data = {"img": image, "label": ids, "trans_info": [], "gt_fields": [] if self.mode == "val" else ["label"]}
+        data = self.transforms(data)
+        if self.mode == "val":
+            data["label"] = ids[np.newaxis]
+        elif self.edge:
+            data["edge"] = functional.mask_to_binary_edge(data["label"], radius=2, num_classes=self.num_classes)
+        return data
+
+    ADE20K.__init__, ADE20K.__getitem__ = pair_by_name, read_sample
 
 
 def missing_voc_is_downloaded() -> bool:

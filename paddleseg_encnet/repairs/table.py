@@ -26,7 +26,7 @@ REPAIRS: List[Repair] = [
     Repair(losses.train_indexes_scalars, losses.losses_with_a_dimension),
     Repair(losses.cross_entropy_fails, losses.cross_entropy_types),
     Repair(scores.calculate_area_fails, scores.calculate_area_of_scalars),
-    Repair(data.unreadable_image_has_no_name, data.unreadable_image),
+    Repair(data.unreadable_image_has_no_name, data.one_reader),
     Repair(data.cityscapes_pairs_by_position, data.cityscapes_pairs_by_name),
     Repair(data.ade20k_lists_any_file, data.ade20k_pairs_by_name),
     Repair(data.missing_voc_is_downloaded, data.missing_pascal_data_is_named),
