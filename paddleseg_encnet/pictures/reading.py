@@ -1,8 +1,8 @@
 """The pixels of an image file, whatever their type, as a network takes them: the one reader of all tools.
 
-OpenCV reads, and Pillow what not every OpenCV reads as it is meant: GIF, AVIF, a WebP that moves or is to be turned, and
-a TIFF with transparency; for a network that takes other than one or three channels bands.py reads. NumPy, OpenCV and
-Pillow only, and tifffile where bands.py needs it.
+OpenCV reads, and Pillow what not every OpenCV reads as it is meant: GIF, AVIF, a WebP that moves or is to be turned,
+some TIFF; for a network that takes other than one or three channels bands.py reads. NumPy, OpenCV and Pillow only, and
+tifffile where bands.py needs it.
 """
 
 import io
@@ -67,11 +67,7 @@ def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
     try:
         image = of_any_type(data, path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
     except cv2.error as error:
-        if "CV_IO_MAX_IMAGE" not in str(error):
-            raise PictureError(f"cannot read the image {path}: {error.err}") from error
-        raise PictureError(f"the image {path} has more pixels than OpenCV reads, 2^30 unless the environment says "
-                           "otherwise: cut it into parts, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT",
-                           "images that are too large") from error
+        raise refused_by_opencv(error, path) from error
     if image is None or image.dtype != np.uint8:
         raise PictureError(f"cannot read the image {path}: it is damaged, cut short or no image")
     if is_cut_jpeg(data):
@@ -79,11 +75,21 @@ def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
     return image
 
 
+def refused_by_opencv(error: cv2.error, path: str) -> PictureError:
+    if "CV_IO_MAX_IMAGE" not in str(error):
+        return PictureError(f"cannot read the image {path}: {error.err}")
+    return PictureError(f"the image {path} has more pixels than OpenCV reads, 2^30 unless the environment says "
+                        "otherwise: cut it into parts, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT",
+                        "images that are too large")
+
+
 def with_bands(data: bytes, path: str, channels: int) -> np.ndarray:
     try:
         image = bands.decode(data)
     except ValueError as error:
         raise PictureError(f"the image {path} {error}") from error
+    except cv2.error as error:
+        raise refused_by_opencv(error, path) from error
     if image.shape[2] != channels:
         raise WrongChannels(path, image.shape[2], channels)
     return image

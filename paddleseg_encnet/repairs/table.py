@@ -31,6 +31,8 @@ REPAIRS: List[Repair] = [
     Repair(data.ade20k_lists_any_file, data.ade20k_pairs_by_name),
     Repair(data.missing_voc_is_downloaded, data.missing_pascal_data_is_named),
     Repair(data.crop_replaces_the_image, data.crop_by_category_ratio),
+    Repair(data.padded_label_has_new_ids, data.padded_labels_keep_their_ids),
+    Repair(data.list_with_a_mark_names_no_file, data.lists_are_utf_8),
     Repair(networks.fastfcn_builds_residuals, networks.fastfcn_without_residuals),
     Repair(channels.dataset_refuses_four_channels, channels.images_of_any_channels),
     Repair(channels.padding_fails_for_five_channels, channels.padding_of_many_channels),
