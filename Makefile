@@ -42,6 +42,7 @@ lint: install
 stress: install
 	$(RUN) tests/stress_resume.py
 	$(RUN) tests/stress_ranks.py
+	RULES=stress $(RUN) -m pytest tests -m rule
 
 # With the columns of PyTorch and ONNX Runtime where they are installed in $(VENV).
 bench: install

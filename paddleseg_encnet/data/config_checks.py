@@ -17,7 +17,10 @@ from paddleseg_encnet.runtime.errors import innermost
 # What PaddleSeg adds to a part: from the class of the data set, or from another part.
 GIVEN = ("num_classes", "in_channels", "ignore_index")
 WARMUP = ("warmup_iters", "warmup_start_lr")
+TEXTS_OF_DATASETS = ("dataset_root", "mode", "train_path", "val_path", "test_path", "separator")
 NUMBERS_OF_SCHEDULES = ("learning_rate", "end_lr", "power", "gamma", "warmup_iters", "warmup_start_lr", "decay_steps")
+INFERENCE = ("is_slide", "crop_size", "stride", "aug_eval", "scales", "flip_horizontal", "flip_vertical",
+             "custom_color")
 ALIASES = {"adam": "Adam", "sgd": "SGD"}        # of optimisers, PaddleSeg's
 TEXT_NUMBER = "; YAML takes it for a text, a number with an exponent has a dot: 5.0e-4"
 
@@ -69,6 +72,9 @@ def named_parts(config: dict) -> Iterator[Tuple[str, dict, Dict[str, type]]]:
     for name in ("train_dataset", "val_dataset"):
         if not config.get(name):
             continue
+        for key in TEXTS_OF_DATASETS:
+            if config[name].get(key) is not None and not (isinstance(config[name][key], str) and config[name][key]):
+                raise ValueError(f"{name}.{key} in the config is {shown(config[name][key])}, must be a text")
         yield name, config[name], manager.DATASETS.components_dict
         transforms = config[name].get("transforms")
         if transforms is not None and not isinstance(transforms, list):
@@ -164,6 +170,13 @@ def check_schedule(schedule: dict):
 
 
 def check_inference(options: dict):
+    for key in options:
+        if key not in INFERENCE:
+            raise ValueError(f"test_config.{key} in the config: there is no such key; there are "
+                             f"{some_of(INFERENCE, key)}")
+    scales = options.get("scales", 1.0)
+    if not all(is_number(scale) and scale > 0 for scale in (scales if isinstance(scales, list) else [scales])):
+        raise ValueError(f"test_config.scales in the config is {shown(scales)}, must be numbers above 0")
     for key in ("is_slide", "aug_eval", "flip_horizontal", "flip_vertical"):
         if not isinstance(options.get(key, False), bool):
             raise ValueError(f"test_config.{key} in the config is {shown(options[key])}, must be true or false")
