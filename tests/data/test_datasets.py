@@ -171,3 +171,17 @@ def test_workers_do_not_finalise_what_their_parent_dropped(root, tmp_path):
         gc.enable()
         forked.clear()
     assert note.read_text().split() == [str(os.getpid())]
+
+
+def test_transforms_that_no_prediction_undoes_are_named(tmp_path):
+    """It was said of the label that it is of another size than its image."""
+    from paddleseg.datasets import Dataset
+    from paddleseg.transforms import Normalize, RandomPaddingCrop
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 6, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "l.png"), np.zeros((4, 6), np.uint8))
+    (tmp_path / "list.txt").write_text("a.png l.png\n")
+    data = Dataset("val", str(tmp_path), [RandomPaddingCrop([3, 3]), Normalize()], 2,
+                   val_path=str(tmp_path / "list.txt"))
+    words = r"val \(RandomPaddingCrop, Normalize\) make 3 x 3 of the image .*a.png of 6 x 4"
+    with pytest.raises(DataError, match=words):
+        Checked(data).read(0)
