@@ -16,7 +16,7 @@ PAUSE = 2           # between two looks
 # What a system says of files on a disk or a share that is no longer there.
 LOST = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH,
         errno.ETIMEDOUT}
-SOME = 10           # files of a data set that tell whether its disk is there
+SOME = 10           # samples of a data set whose files tell whether its disk is there
 
 
 def for_the_disk(read: Callable, file_list: list):
@@ -56,5 +56,5 @@ def is_gone(file_list: list, error: DataError) -> bool:
     if getattr(error.__cause__, "errno", None) in LOST:
         return True
     some = np.unique(np.linspace(0, len(file_list) - 1, SOME).astype(int))
-    images = [file_list[index][0] for index in some]
-    return all(isinstance(image, str) and not os.path.exists(image) for image in images)
+    files = [path for index in some for path in file_list[index][:2] if isinstance(path, str)]
+    return bool(files) and not any(map(os.path.exists, files))
