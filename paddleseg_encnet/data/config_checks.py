@@ -11,6 +11,7 @@ from typing import Dict, Iterator, Tuple
 
 import paddle
 from paddleseg.cvlibs import SegBuilder, manager
+from paddleseg.utils.utils import CachedProperty
 
 from paddleseg_encnet.runtime.errors import innermost
 
@@ -46,6 +47,8 @@ def check(config: dict):
         check_losses(config["loss"])
     for place, part, known in named_parts(config):
         check_part(place, part, known)
+    if "optimizer" in config:
+        check_groups(config["optimizer"])
     if "lr_scheduler" in config:
         check_schedule(config["lr_scheduler"])
     check_inference(config.get("test_config") or {})
@@ -142,6 +145,22 @@ def check_value(place: str, value, default):
     raise ValueError(f"{place} in the config is {shown(value)}, must be {wanted}, as {shown(default)}{hint(value)}")
 
 
+def check_groups(optimizer: dict):
+    """The groups of parameters that have a learning rate or weight decay of their own."""
+    groups = optimizer.get("custom_cfg") or []
+    if not isinstance(groups, list):
+        raise ValueError(f"optimizer.custom_cfg in the config is {shown(groups)}, must be a list")
+    for i, group in enumerate(groups):
+        name = group.get("name") if isinstance(group, dict) else group
+        if not isinstance(group, dict) or not isinstance(name, str) or not name:
+            raise ValueError(f"optimizer.custom_cfg[{i}] in the config is {shown(group)}, must have a name, a part of "
+                             "the names of its parameters")
+        for key in ("lr_mult", "weight_decay_mult"):
+            if group.get(key) is not None and not is_number(group[key]):
+                raise ValueError(f"optimizer.custom_cfg[{i}].{key} in the config is {shown(group[key])}, must be a "
+                                 f"number{hint(group[key])}")
+
+
 def check_schedule(schedule: dict):
     check_keys("lr_scheduler", schedule)
     kind = schedule.get("type")
@@ -229,6 +248,16 @@ def no_type(place: str, part: dict) -> str:
 
 class Builder(SegBuilder):
     """PaddleSeg's builder, whose errors say which part of the config could not be made."""
+
+    @CachedProperty
+    def optimizer(self) -> paddle.optimizer.Optimizer:
+        names = [name for name, parameter in self.model.named_parameters() if not parameter.stop_gradient]
+        for i, group in enumerate(self.config.optimizer_cfg.get("custom_cfg") or []):
+            if not any(group["name"] in name for name in names):
+                raise ValueError(f"optimizer.custom_cfg[{i}].name in the config is {shown(group['name'])}, which is "
+                                 f"part of the name of no parameter; they begin with "
+                                 f"{', '.join(dict.fromkeys(name.split('.')[0] for name in names))}")
+        return super().optimizer
 
     def build_component(self, cfg):
         try:

@@ -167,8 +167,8 @@ class Checked(paddle.io.Dataset):
         """The sample, or {ERROR: what is wrong with it}, for Loader to raise. Waits for a disk that is gone."""
         try:
             return for_the_disk(lambda: self.read(index), self.dataset.file_list)
-        except DataError as error:
-            return {ERROR: np.frombuffer(str(error).encode(), dtype=np.uint8)}
+        except DataError as wrong:
+            return error(str(wrong))
 
     def read(self, index: int) -> dict:
         """The sample as PaddleSeg makes it.
@@ -260,8 +260,18 @@ class Loader(paddle.io.DataLoader):
 
 
 def collate(samples: List[dict]) -> dict:
-    """A batch of the samples, or the first error among them."""
+    """A batch of the samples, or the first error among them. What is raised here would leave the loop waiting."""
+    sizes = {sample["img"].shape[-2:] for sample in samples if ERROR not in sample}
+    if len(sizes) > 1:
+        (height, width), (other_height, other_width) = sorted(sizes)[:2]
+        samples = [error(f"images of a batch have different sizes, {width} x {height} and {other_width} x "
+                         f"{other_height}: let the transforms end with a crop or a Resize to one size, or set "
+                         "batch_size to 1")]
     return next((sample for sample in samples if ERROR in sample), None) or default_collate_fn(samples)
+
+
+def error(message: str) -> dict:
+    return {ERROR: np.frombuffer(message.encode(), dtype=np.uint8)}
 
 
 register("DATASETS", CamVid)
