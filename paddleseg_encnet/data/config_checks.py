@@ -136,12 +136,13 @@ def check_value(place: str, value, default):
     if value is None or default is None:
         return
     wanted = next((word for word, fits in TYPES.items() if fits(default)), None)
-    if wanted is None or TYPES[wanted](value):
+    if wanted is None or wanted == "a list" and is_number(value):       # PaddleSeg takes one for a list in some places
         return
-    # PaddleSeg takes one number for a list in some places, and a list for one in others.
-    if {wanted, next((word for word, fits in TYPES.items() if fits(value)), None)} == {"a number", "a list"}:
-        if all(map(is_number, value if isinstance(value, (list, tuple)) else [value])):
+    if TYPES[wanted](value):
+        numbers = wanted == "a list" and len(default) and all(map(is_number, default))
+        if not numbers or all(item is None or is_number(item) for item in value):
             return
+        wanted = "a list of numbers"
     raise ValueError(f"{place} in the config is {shown(value)}, must be {wanted}, as {shown(default)}{hint(value)}")
 
 

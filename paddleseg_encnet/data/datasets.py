@@ -203,16 +203,17 @@ class Checked(paddle.io.Dataset):
             # An evaluated label keeps its size; then the image's own size is what the first resizing remembered. One to
             # train on is resized with the image.
             history = [] if "label" in sample.get("gt_fields", ()) else sample.get("trans_info") or []
-            self.check_undone(sample, mask, history, image)
-            check_mask(mask, tuple(history[0][1]) if history else sample["img"].shape[-2:], label)
+            size = tuple(history[0][1]) if history else sample["img"].shape[-2:]
+            if "label" not in sample.get("gt_fields", ()):
+                self.check_undone(size, mask, image)
+            check_mask(mask, size, label)
         return sample
 
-    def check_undone(self, sample: dict, mask: np.ndarray, history: list, image: str):
+    def check_undone(self, size: tuple, mask: np.ndarray, image: str):
         """Raises DataError where transforms have changed an evaluated image, whose label fitted when both were read, so
-        that PaddleSeg's inference can't undo it."""
-        transforms, size = getattr(self.dataset, "transforms", None), sample["img"].shape[-2:]
-        if not history and "label" not in sample.get("gt_fields", ()) and type(transforms) is CropFirst \
-                and mask.ndim == 2 and mask.shape != size:
+        that PaddleSeg's inference can't undo it. `size` is where undoing it would end."""
+        transforms = getattr(self.dataset, "transforms", None)
+        if type(transforms) is CropFirst and mask.ndim == 2 and mask.shape != size:
             names = [type(transform).__name__ for transform in transforms.given]
             raise DataError(
                 f"the transforms for {self.dataset.mode} ({', '.join(names)}) make {size[1]} x {size[0]} of the image "

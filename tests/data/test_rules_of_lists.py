@@ -64,8 +64,10 @@ def test_rule_lists_give_their_pairs_or_the_number_of_the_line(pairs, separator,
     except DataError as error:
         assert "\n" not in str(error) and str(root) in str(error)
         assert bad or blank
-        number = 1 if 0 in bad else 2 if blank else bad[0] + 1
-        if noise != "quotes":       # else these may be two names, of files that are not there
+        parts = [[part.strip() for part in line.split(separator)] for line in lines]
+        uneven = [i for i in bad if len(parts[i]) != 2 or not all(parts[i])]
+        if uneven or blank:         # else two names, of files that are not there
+            number = 1 if 0 in uneven else 2 if blank else uneven[0] + 1
             assert f"list.txt, line {number}, has" in str(error)
     else:
         assert not bad and not blank

@@ -47,16 +47,17 @@ def test_rule_images_are_read_as_they_are_meant(name, colours):
         assert np.abs(grey.astype(int) - cv2.cvtColor(found, cv2.COLOR_BGR2GRAY)).max() <= 1
 
 
-@rule(name=st.sampled_from(KINDS), colours=images(12), kept=st.floats(0, 1, exclude_max=True))
-def test_rule_a_file_that_is_cut_short_is_refused_or_the_same(name, colours, kept):
+@rule(name=st.sampled_from(KINDS), colours=images(12), kept=st.floats(0, 1, exclude_max=True),
+      channels=st.sampled_from([1, 3, 3, 4]))
+def test_rule_a_file_that_is_cut_short_is_refused_or_the_same(name, colours, kept, channels):
     write = EXACT[name].write if name in EXACT else LOSSY[name] if name in LOSSY else REFUSED[name][0]
     data = write(colours, alpha_of(colours))
     try:
-        part = decode(data[:int(kept * len(data))], "street.x")
+        part = decode(data[:int(kept * len(data))], "street.x", channels)
     except PictureError as error:
         assert "street.x" in str(error)
     else:
-        np.testing.assert_array_equal(part, decode(data, "street.x"))
+        np.testing.assert_array_equal(part, decode(data, "street.x", channels))
 
 
 @rule(name=st.sampled_from(KINDS), colours=images(12), seed=seeds(), count=st.integers(1, 20),

@@ -34,7 +34,7 @@ def test_rule_counts_are_those_of_a_slow_loop(classes, ignored, size, dtype, see
     prediction = np.where((label == ignored) & (random.random(size) < 0.5), np.array(200).astype(dtype), prediction)
     place = tuple(random.integers(0, side) for side in size)
     if wrong and (label[place] != ignored or wrong == "label"):
-        values = label if wrong == "label" else prediction
+        values, prediction[place] = label if wrong == "label" else prediction, 0
         values[place] = next(value for value in (classes, classes + 1) if value != ignored)
         if wrong == "label" and values[place] >= classes or wrong == "prediction":
             with pytest.raises(ValueError, match=f"{wrong} values from .* with {classes} classes"):
