@@ -16,7 +16,9 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-WIDTH, HEIGHT, PHOTOMETRIC, SAMPLES, EXTRA = 256, 257, 262, 277, 338        # tags
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS, PLANES, EXTRA = \
+    256, 257, 258, 259, 262, 277, 278, 284, 338         # tags
+STRIPS, TILES = (273, 279), (324, 325)                  # where they begin, and how many bytes they have
 ALPHA, RGB, CMYK = (1, 2), 2, 5        # of EXTRA; of PHOTOMETRIC
 MOST = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 2 ** 30)) * 16      # numbers: what OpenCV reads, of 16 channels
 DARKEST, BRIGHTEST = 2, 98      # percentiles of the values that are shown as black and white
@@ -111,6 +113,28 @@ def tiff_header(data: bytes) -> Optional[Tuple[int, int, Optional[int]]]:
     except Exception:       # there are no tags, not these, or damaged ones, which Pillow decodes only here
         return None
     return height, width, None if kind == CMYK else channels - alpha
+
+
+def is_cut_tiff(data: bytes) -> bool:
+    """Whether pixels of a TIFF without compression lie beyond the end of the file: OpenCV may then have what was in the
+    memory. Compressed ones it can't decode."""
+    tags = tiff_tags(data)
+    try:
+        if tags is None or tags.get(COMPRESSION, 1) != 1:
+            return False
+        if TILES[0] in tags:
+            parts = [start + count for start, count in zip(tags[TILES[0]], tags[TILES[1]])]
+        else:
+            height, bits = tags[HEIGHT], int(np.sum(tags.get(BITS, 1)))
+            planes = int(tags.get(SAMPLES, 1)) if tags.get(PLANES) == 2 else 1
+            row, rows = -(-tags[WIDTH] * bits // planes // 8), min(tags.get(ROWS, height), height)
+            firsts = [i % -(-height // rows) * rows for i in range(len(tags[STRIPS[0]]))]
+            # The last may be said to be as long as the others.
+            parts = [start + min(count, row * (height - first)) for first, start, count in
+                     zip(firsts, tags[STRIPS[0]], tags[STRIPS[1]])]
+        return max(parts) > len(data)
+    except Exception:       # there are no such tags, or damaged ones
+        return False
 
 
 def shown(image: np.ndarray) -> np.ndarray:

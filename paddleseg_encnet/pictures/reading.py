@@ -16,7 +16,7 @@ from paddleseg_encnet.pictures import bands
 
 UNREADABLE = "images that cannot be read"
 SLACK = 0.02        # beyond 0..1: OpenCV writes floats as LogLuv, which comes back with errors of up to that
-BITS, PLANES, TILE_WIDTH, SAMPLE_FORMAT = 258, 284, 322, 339        # tags of a TIFF
+TILE_WIDTH, SAMPLE_FORMAT = 322, 339                    # tags of a TIFF
 UNASSOCIATED = 2                                        # of the extra channels of a TIFF
 LOG_LUV, LAB = (32844, 32845), (8, 9, 10)               # photometric interpretations
 OF_FLOATS = (b"PF\n", b"Pf\n", b"#?R", b"\x76\x2f\x31\x01")        # PFM, Radiance, OpenEXR
@@ -70,7 +70,7 @@ def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
         raise refused_by_opencv(error, path) from error
     if image is None or image.dtype != np.uint8:
         raise PictureError(f"cannot read the image {path}: it is damaged, cut short or no image")
-    if is_cut_jpeg(data):
+    if is_cut_jpeg(data) or bands.is_cut_tiff(data):
         raise PictureError(f"cannot read the image {path}: it is cut short")
     return image
 
@@ -134,7 +134,7 @@ def pixel_type(data: bytes) -> Tuple[str, int]:
         if tags.get(bands.PHOTOMETRIC) in LAB:
             return "CIELAB", 8
         kind = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned"}.get(int(np.max(tags.get(SAMPLE_FORMAT, 1))))
-        return kind or "complex", int(np.max(tags.get(BITS, 1)))
+        return kind or "complex", int(np.max(tags.get(bands.BITS, 1)))
     except Exception:       # Pillow decodes a tag when it is asked for it, and raises what it meets in damaged ones
         return "unsigned", 8
 
@@ -150,10 +150,11 @@ def misread_tiff(data: bytes) -> Optional[str]:
     transparency. None: nothing, or tags that can't be read, which others refuse."""
     tags = bands.tiff_tags(data)
     try:
-        bits, kind = int(np.max(tags.get(BITS, 1))), int(np.max(tags.get(SAMPLE_FORMAT, 1)))
+        bits, kind = (int(np.max(tags.get(tag, 1))) for tag in (bands.BITS, SAMPLE_FORMAT))
         colours = tags.get(bands.PHOTOMETRIC) == bands.RGB
         transparent = colours and kind == 1 and bits in (8, 16) and UNASSOCIATED in tags.get(bands.EXTRA, ())
-        if tags.get(PLANES) == 2 and int(tags.get(bands.SAMPLES, 1)) > 1 and (kind == 3 or transparent and bits == 16):
+        in_planes = tags.get(bands.PLANES) == 2 and int(tags.get(bands.SAMPLES, 1)) > 1
+        if in_planes and (kind == 3 or transparent and bits == 16):
             return "planes"
         if transparent:
             return "transparency"
