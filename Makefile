@@ -43,6 +43,7 @@ lint: install
 stress: install
 	$(RUN) tests/stress_resume.py
 	$(RUN) tests/stress_ranks.py
+	RULES=stress $(RUN) -m pytest tests -m rule
 	$(RUN) tests/stress_machines.py
 
 # With the columns of PyTorch and ONNX Runtime where they are installed in $(VENV).

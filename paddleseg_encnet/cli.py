@@ -17,7 +17,7 @@ if TYPE_CHECKING:       # tools/infer.py runs without PaddleSeg
     from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet.runtime import commands, watch
-from paddleseg_encnet.runtime.errors import one_line
+from paddleseg_encnet.runtime.errors import innermost, one_line
 from paddleseg_encnet.runtime.stopping import Stopped
 
 
@@ -186,8 +186,8 @@ def find_config(config: str) -> str:
 
 @contextlib.contextmanager
 def reading(config: str):
-    """Around what reads a config, with the path of its file: names it where it is no YAML, or YAML without keys, or
-    where what its `_base_` names is not there."""
+    """Around what reads a config, with the path of its file: names it where it is no YAML, or YAML without keys, where
+    what its `_base_` names is not there, or where PaddleSeg stumbles over it."""
     path = find_config(config)
     try:
         with open(path, encoding="utf-8") as file:
@@ -204,6 +204,13 @@ def reading(config: str):
             raise
         raise FileNotFoundError(f"the config {config} needs {error.filename}, which is not there; see _base_"
                                 ) from error
+    except Exception as error:
+        found = innermost(error)
+        if isinstance(found, (ValueError, OSError)) or isinstance(found, AssertionError) and str(found):
+            raise
+        raise ValueError(f"the config {config} can't be read as one: a part of it, or of a file in its _base_, is no "
+                         f"mapping of keys to values ({type(found).__name__}: {' '.join(str(found).split())})"
+                         ) from error
 
 
 def build(args, **overrides) -> SegBuilder:
@@ -211,21 +218,36 @@ def build(args, **overrides) -> SegBuilder:
 
     Raises:
         FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, `iters` or
-            `batch_size` of the overrides is below 1, the norm that it clips gradients to is no number above 0, or parts
-            of it contradict its `ignore_index` or its `in_channels`.
+            `batch_size` of the overrides is below 1, the norm that it clips gradients to is no number above 0, a part
+            of it is none that can be built (data/config_checks.py), or parts of it contradict its `ignore_index` or
+            its `in_channels`.
     """
     for name in ("iters", "batch_size"):    # PaddleSeg takes 0 for not given
         if overrides.get(name) is not None and overrides[name] < 1:
             raise ValueError(f"{name} must be at least 1, got {overrides[name]}")
-    from paddleseg.cvlibs import Config, SegBuilder
+    from paddleseg.cvlibs import Config
 
-    from paddleseg_encnet.data import channels, ignore_index
+    from paddleseg_encnet.data import channels, config_checks, ignore_index
     with reading(args.config) as path:
-        config = Config(path, opts=args.opts, **overrides)
+        config = Config(path, opts=args.opts, checker=shape_first(), **overrides)
         check_clipping(config)
         ignore_index.share(config.dic)
         channels.share(config.dic)
-        return SegBuilder(config)
+        return config_checks.Builder(config)
+
+
+def shape_first():
+    """PaddleSeg's rules for a config, after ours, which know what they may take for granted."""
+    from paddleseg.cvlibs import Config, config_checker
+
+    from paddleseg_encnet.data import config_checks
+
+    class Shape(config_checker.Rule):
+        def check_and_correct(self, config):
+            config_checks.check(config.dic)
+
+    checker = Config._build_default_checker()
+    return config_checker.ConfigChecker([Shape(), *checker.rule_list], allow_update=True)
 
 
 def num_classes(config: Config) -> int:

@@ -4,18 +4,38 @@ import importlib.util
 import os
 import pathlib
 
-import paddleseg_encnet  # noqa: F401
+# OpenCV asks for it once: a damaged file may claim to hold an image of gigabytes, which takes its time.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2 ** 24))
+
+import paddleseg_encnet  # noqa: E402, F401
 
 # isort: split
 
 import numpy as np
 import paddle
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CAMVID = pathlib.Path(os.environ.get("CAMVID_ROOT", ROOT.parent / "shared" / "camvid"))
 
 paddle.set_device("cpu")
+
+# How many examples a rule (rules.py) has: RULES=stress, or a number, and pytest tests -m rule. The 200 are the same in
+# each run, so that nobody's change fails by chance; others are drawn anew, and a failing one is printed with what
+# repeats it.
+RULES = os.environ.get("RULES", "test")
+settings.register_profile("test", max_examples=200, derandomize=True, deadline=None, database=None,
+                          suppress_health_check=list(HealthCheck))
+settings.register_profile("stress", settings.get_profile("test"), derandomize=False, print_blob=True,
+                          max_examples=int(RULES) if RULES.isdecimal() else 10_000)
+settings.load_profile("stress" if RULES.isdecimal() else RULES)
+
+
+def pytest_terminal_summary(terminalreporter):
+    import rules
+    if rules.RAN:
+        terminalreporter.write_line(f"Examples by rule: {', '.join(f'{n} {name}' for name, n in rules.RAN.items())}")
 
 
 def relative_difference(a, b) -> float:

@@ -12,6 +12,7 @@ from paddleseg_encnet.data.class_shares import class_pixels, class_weights, draw
 from paddleseg_encnet.data.datasets import class_names
 from paddleseg_encnet.data.findings import kinds
 from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.runtime.writing import write
 
 
 def flags():
@@ -31,9 +32,8 @@ def main(args):
         absent = [name for name, pixels in zip(class_names(first.dataset), class_pixels(first)) if pixels == 0]
         if absent:
             print(f"{first.name} has no pixel of: {', '.join(absent)}")
-        os.makedirs(args.save_dir, exist_ok=True)
         picture = os.path.join(args.save_dir, "class_histogram.png")
-        draw_histogram(readable, picture)
+        write(picture, lambda temporary: draw_histogram(readable, temporary))
         print(f"Class histogram: {picture}")
         if not first.findings:
             print(f"Class weights of {first.name}, for CrossEntropyLoss in the config:\nweight: {class_weights(first)}")

@@ -25,6 +25,7 @@ from paddleseg_encnet.deployment.deployed import Deployed  # noqa: E402
 from paddleseg_encnet.prediction import inputs as given  # noqa: E402
 from paddleseg_encnet.runtime import cpu  # noqa: E402
 from paddleseg_encnet.runtime.progress import Progress  # noqa: E402
+from paddleseg_encnet.runtime.writing import write  # noqa: E402
 
 WARM_UP = 3
 
@@ -104,11 +105,9 @@ def batches(images, deployed, size, times):
 
 
 def save(classes, palette, save_dir, name):
-    path = os.path.join(save_dir, f"{os.path.splitext(name)[0]}.png")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     picture = Image.fromarray(classes, mode="P")
     picture.putpalette(palette)
-    picture.save(path)
+    write(os.path.join(save_dir, f"{os.path.splitext(name)[0]}.png"), picture.save)
 
 
 class Times:

@@ -17,7 +17,7 @@ from paddleseg_encnet.data import datasets
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
 from paddleseg_encnet.data.looking import as_read, check_headers, look, look_at_all
-from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.data.reading import DataError, read_lines
 from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.errors import innermost
 from paddleseg_encnet.runtime.progress import Progress
@@ -95,13 +95,13 @@ def build(builder: SegBuilder, name: str) -> Split:
     list_key = f"{options.get('mode', name)}_path"
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(datasets, "pair", pair):
         path = options.get(list_key)
-        if path and os.path.isfile(path):
-            good = list(good_lines(split, path, options.get("separator", " ")))
-            if split.findings:
-                options[list_key] = os.path.join(folder, "good_lines.txt")
-                with open(options[list_key], "w") as file:
-                    file.writelines(good)
         try:
+            if path and os.path.isfile(path):
+                good = list(good_lines(split, path, options.get("separator", " ")))
+                if split.findings:
+                    options[list_key] = os.path.join(folder, "good_lines.txt")
+                    with open(options[list_key], "w", encoding="utf-8") as file:
+                        file.writelines(good)
             dataset = builder.build_component(options)
         except Exception as error:
             split.add("data sets that cannot be built", " ".join(str(innermost(error)).split()))
@@ -116,16 +116,15 @@ def build(builder: SegBuilder, name: str) -> Split:
 
 def good_lines(split: Split, path: str, separator: str) -> Iterator[str]:
     """The lines of a list of files that are pairs. The others are noted: PaddleSeg says only that there is one."""
-    with open(path) as file:
-        for number, line in enumerate(file, 1):
-            parts = line.strip().split(separator)
-            if len(parts) == 2:
-                yield line
-            else:
-                what = f"{len(parts)} parts: {line.strip()!r}" if line.strip() else "nothing"
-                split.add("lines of a list that are not `image label`", f"{path}, line {number}, has {what}",
-                          f"names may not contain the separator, which is {separator!r}; set `separator` to another, "
-                          "and take out empty lines")
+    for number, line in enumerate(read_lines(path), 1):
+        parts = line.strip().split(separator)
+        if len(parts) == 2 and all(parts):
+            yield f"{line}\n"
+        else:
+            what = f"{len(parts)} parts: {line.strip()!r}" if line.strip() else "nothing"
+            split.add("lines of a list that are not `image label`", f"{path}, line {number}, has {what}",
+                      f"names may not contain the separator, which is {separator!r}; set `separator` to another, "
+                      "and take out empty lines")
 
 
 def note_all(split: Split, indices, num_workers: int):

@@ -16,6 +16,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet.data.label_values import allowed, likely_cause
 from paddleseg_encnet.data.reading import DataError, check_mask, missing
 from paddleseg_encnet.data.transforms import CropFirst
+from paddleseg_encnet.data.waiting import for_the_disk
 from paddleseg_encnet.pictures.palettes import PALETTES, fitting
 from paddleseg_encnet.registry import register
 from paddleseg_encnet.runtime.commands import command
@@ -163,11 +164,11 @@ class Checked(paddle.io.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
-        """The sample, or {ERROR: what is wrong with it}, for Loader to raise."""
+        """The sample, or {ERROR: what is wrong with it}, for Loader to raise. Waits for a disk that is gone."""
         try:
-            return self.read(index)
-        except DataError as error:
-            return {ERROR: np.frombuffer(str(error).encode(), dtype=np.uint8)}
+            return for_the_disk(lambda: self.read(index), self.dataset.file_list)
+        except DataError as wrong:
+            return error(str(wrong))
 
     def read(self, index: int) -> dict:
         """The sample as PaddleSeg makes it.
@@ -202,8 +203,22 @@ class Checked(paddle.io.Dataset):
             # An evaluated label keeps its size; then the image's own size is what the first resizing remembered. One to
             # train on is resized with the image.
             history = [] if "label" in sample.get("gt_fields", ()) else sample.get("trans_info") or []
-            check_mask(mask, tuple(history[0][1]) if history else sample["img"].shape[-2:], label)
+            size = tuple(history[0][1]) if history else sample["img"].shape[-2:]
+            if "label" not in sample.get("gt_fields", ()):
+                self.check_undone(size, mask, image)
+            check_mask(mask, size, label)
         return sample
+
+    def check_undone(self, size: tuple, mask: np.ndarray, image: str):
+        """Raises DataError where transforms have changed an evaluated image, whose label fitted when both were read, so
+        that PaddleSeg's inference can't undo it. `size` is where undoing it would end."""
+        transforms = getattr(self.dataset, "transforms", None)
+        if type(transforms) is CropFirst and mask.ndim == 2 and mask.shape != size:
+            names = [type(transform).__name__ for transform in transforms.given]
+            raise DataError(
+                f"the transforms for {self.dataset.mode} ({', '.join(names)}) make {size[1]} x {size[0]} of the image "
+                f"{image} of {mask.shape[1]} x {mask.shape[0]}, which no prediction undoes: take out what crops and "
+                "scales at random", "transforms that can't be undone")
 
     def check_values(self, path: str, label: np.ndarray):
         classes, ignored = self.dataset.num_classes, self.dataset.ignore_index
@@ -246,8 +261,18 @@ class Loader(paddle.io.DataLoader):
 
 
 def collate(samples: List[dict]) -> dict:
-    """A batch of the samples, or the first error among them."""
+    """A batch of the samples, or the first error among them. What is raised here would leave the loop waiting."""
+    sizes = {sample["img"].shape[-2:] for sample in samples if ERROR not in sample}
+    if len(sizes) > 1:
+        (height, width), (other_height, other_width) = sorted(sizes)[:2]
+        samples = [error(f"images of a batch have different sizes, {width} x {height} and {other_width} x "
+                         f"{other_height}: let the transforms end with a crop or a Resize to one size, or set "
+                         "batch_size to 1")]
     return next((sample for sample in samples if ERROR in sample), None) or default_collate_fn(samples)
+
+
+def error(message: str) -> dict:
+    return {ERROR: np.frombuffer(message.encode(), dtype=np.uint8)}
 
 
 register("DATASETS", CamVid)

@@ -121,10 +121,12 @@ def header_of(path: str, what: str, image_channels: int = 3) -> Tuple[Tuple[int,
     """(height, width) as OpenCV would read it, and the number of channels."""
     try:
         with Image.open(path) as picture:
-            width, height = picture.size
-            turned = what == "image" and picture.format in ("JPEG", "AVIF") and picture.getexif().get(274, 1) >= 5
-            return ((width, height) if turned else (height, width)), \
-                len(picture.getbands())
+            if what == "image" and picture.getexif().get(274, 1) >= 5:
+                # Turned by a quarter; which of the types the reader turns, and Pillow's size has turned, is its affair.
+                return read_image(path, image_channels).shape[:2], image_channels
+            return picture.size[::-1], len(picture.getbands())
+    except DataError:
+        raise
     except Exception as error:
         if what == "image":         # others read what Pillow doesn't know, fractions and bands for instance
             return read_image(path, image_channels).shape[:2], image_channels

@@ -32,13 +32,13 @@ class Drawn(Checked):
         super().__init__(dataset)
         self.seed = seed
 
-    def __getitem__(self, draw) -> dict:
+    def read(self, draw) -> dict:
         epoch, index = draw
         # The transforms take from both of these generators.
         key = derived_seed(self.seed, epoch, index)
         random.seed(key)
         np.random.seed(key)
-        return super().__getitem__(index)
+        return super().read(index)
 
 
 class Batches:

@@ -1,7 +1,7 @@
 """Images and labels as arrays, or an error that names the file."""
 
 import os
-from typing import Tuple
+from typing import List, Tuple
 
 import numpy as np
 from PIL import Image
@@ -55,6 +55,21 @@ def read_label(path: str) -> np.ndarray:
     if label.dtype != np.uint8 and label.min() >= 0 and label.max() <= 255:
         label = label.astype(np.uint8)
     return label
+
+
+def read_lines(path: str) -> List[str]:
+    """The lines of a list of files, without their ends and without the mark that some editors begin a file with.
+
+    Raises:
+        DataError: it can't be read, or is no text in UTF-8.
+    """
+    data = read_bytes(path)
+    try:
+        lines = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        return lines if lines[-1] else lines[:-1]
+    except UnicodeDecodeError as error:
+        raise DataError(f"the list {path} is no text in UTF-8 (byte {error.start} is {data[error.start]:#x}); save it "
+                        "as UTF-8", "lists that are no text") from error
 
 
 def read_bytes(path: str) -> bytes:

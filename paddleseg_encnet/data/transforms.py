@@ -35,7 +35,7 @@ class CropFirst:
     """
 
     def __init__(self, compose: Compose):
-        self.whole = copy.copy(compose)
+        self.whole, self.given = copy.copy(compose), compose.transforms
         self.whole.transforms = [faster(transform) for transform in compose.transforms]
         names = [type(transform).__name__ for transform in compose.transforms]
         self.of_bytes = next((name for name in names if name in OF_BYTES), None)

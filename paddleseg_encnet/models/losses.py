@@ -85,7 +85,14 @@ def has_own_rule(model: nn.Layer) -> bool:
 
 
 def losses_by_position(outputs: list, data: dict, losses: dict) -> list:
-    """PaddleSeg's rule: the first loss for the first output, and so on. Arguments as above."""
+    """PaddleSeg's rule: the first loss for the first output, and so on. Arguments as above.
+
+    Raises:
+        ValueError: there are more or fewer outputs than losses.
+    """
+    if len(outputs) != len(losses["types"]):
+        raise ValueError(f"while training the network has {len(outputs)} outputs, and loss.types in the config has "
+                         f"{len(losses['types'])} losses: give loss.types and loss.coef one entry for each output")
     edges = data["edge"].astype("int64") if "edge" in data else None
     rule = importlib.import_module("paddleseg.core.train").loss_computation
     return rule(logits_list=outputs, labels=data["label"].astype("int64"), edges=edges, losses=losses)

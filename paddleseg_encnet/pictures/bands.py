@@ -6,6 +6,8 @@ OpenCV's. NumPy, OpenCV and Pillow only, and tifffile where there is a TIFF to b
 """
 
 import io
+import math
+import os
 import warnings
 from typing import Optional, Tuple
 
@@ -14,8 +16,11 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-WIDTH, HEIGHT, PHOTOMETRIC, SAMPLES, EXTRA = 256, 257, 262, 277, 338        # tags
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS, PLANES, EXTRA = \
+    256, 257, 258, 259, 262, 277, 278, 284, 338         # tags
+STRIPS, TILES = (273, 279), (324, 325)                  # where they begin, and how many bytes they have
 ALPHA, RGB, CMYK = (1, 2), 2, 5        # of EXTRA; of PHOTOMETRIC
+MOST = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 2 ** 30)) * 16      # numbers: what OpenCV reads, of 16 channels
 DARKEST, BRIGHTEST = 2, 98      # percentiles of the values that are shown as black and white
 
 
@@ -48,6 +53,7 @@ def from_tiff(data: bytes) -> np.ndarray:
             from error
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
+            check_whole(file.series[0], len(data))
             image, axes = file.series[0].asarray(), file.series[0].axes
     except Exception as error:      # tifffile raises whatever its decoders do; it names a package that it needs
         raise ValueError(f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
@@ -59,6 +65,19 @@ def from_tiff(data: bytes) -> np.ndarray:
         raise ValueError(f"has the shape {list(image.shape)} ({axes}): height, width and channels are expected")
     channels = next(i for i, axis in enumerate(axes) if axis not in "YX")
     return np.moveaxis(image, channels, 2)
+
+
+def check_whole(series, length: int):
+    """Raises ValueError where parts of a TIFF lie beyond the end of its file, or are not there: tifffile has zeros in
+    their place."""
+    if 0 in series.shape:
+        raise ValueError("it has no pixels")
+    if series.size > MOST:
+        raise ValueError(f"it claims to have {series.size:,} numbers")
+    for page in series.pages:
+        ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts) if start and count]
+        if len(ends) != math.prod(page.chunked) or max(ends) > length:
+            raise ValueError("it is cut short")
 
 
 def tiff_tags(data: bytes) -> Optional[TiffImagePlugin.ImageFileDirectory_v2]:
@@ -94,6 +113,28 @@ def tiff_header(data: bytes) -> Optional[Tuple[int, int, Optional[int]]]:
     except Exception:       # there are no tags, not these, or damaged ones, which Pillow decodes only here
         return None
     return height, width, None if kind == CMYK else channels - alpha
+
+
+def is_cut_tiff(data: bytes) -> bool:
+    """Whether pixels of a TIFF without compression lie beyond the end of the file: OpenCV may then have what was in the
+    memory. Compressed ones it can't decode."""
+    tags = tiff_tags(data)
+    try:
+        if tags is None or tags.get(COMPRESSION, 1) != 1:
+            return False
+        if TILES[0] in tags:
+            parts = [start + count for start, count in zip(tags[TILES[0]], tags[TILES[1]])]
+        else:
+            height, bits = tags[HEIGHT], int(np.sum(tags.get(BITS, 1)))
+            planes = int(tags.get(SAMPLES, 1)) if tags.get(PLANES) == 2 else 1
+            row, rows = -(-tags[WIDTH] * bits // planes // 8), min(tags.get(ROWS, height), height)
+            firsts = [i % -(-height // rows) * rows for i in range(len(tags[STRIPS[0]]))]
+            # The last may be said to be as long as the others.
+            parts = [start + min(count, row * (height - first)) for first, start, count in
+                     zip(firsts, tags[STRIPS[0]], tags[STRIPS[1]])]
+        return max(parts) > len(data)
+    except Exception:       # there are no such tags, or damaged ones
+        return False
 
 
 def shown(image: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """The pixels of an image file, whatever their type, as a network takes them: the one reader of all tools.
 
-OpenCV reads, and Pillow what not every OpenCV reads, GIF and AVIF; for a network that takes other than one or three
-channels bands.py reads. NumPy, OpenCV and Pillow only, and tifffile where bands.py needs it.
+OpenCV reads, and Pillow what not every OpenCV reads as it is meant: GIF, AVIF, a WebP that moves or is to be turned,
+some TIFF; for a network that takes other than one or three channels bands.py reads. NumPy, OpenCV and Pillow only, and
+tifffile where bands.py needs it.
 """
 
 import io
-from typing import Tuple
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -15,8 +16,10 @@ from paddleseg_encnet.pictures import bands
 
 UNREADABLE = "images that cannot be read"
 SLACK = 0.02        # beyond 0..1: OpenCV writes floats as LogLuv, which comes back with errors of up to that
-BITS, SAMPLE_FORMAT = 258, 339                          # tags of a TIFF
-LOG_LUV = (32844, 32845)                                # photometric interpretations
+TILE_WIDTH, SAMPLE_FORMAT = 322, 339                    # tags of a TIFF
+UNASSOCIATED = 2                                        # of the extra channels of a TIFF
+LOG_LUV, LAB = (32844, 32845), (8, 9, 10)               # photometric interpretations
+OF_FLOATS = (b"PF\n", b"Pf\n", b"#?R", b"\x76\x2f\x31\x01")        # PFM, Radiance, OpenEXR
 
 
 class PictureError(ValueError):
@@ -45,7 +48,7 @@ def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
 
     For one and three, grey becomes three equal channels and colour grey, a palette its colours, of 16 bits the high 8
     are taken, fractions (float32) count from 0, black, to 1. What is transparent shows the colour below. An EXIF
-    orientation is followed. Of a moving picture it is the first.
+    orientation is followed, a colour profile is not. Of a moving picture, or of several pages, it is the first.
 
     Args:
         data: what is in the file.
@@ -64,16 +67,20 @@ def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
     try:
         image = of_any_type(data, path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
     except cv2.error as error:
-        if "CV_IO_MAX_IMAGE" not in str(error):
-            raise PictureError(f"cannot read the image {path}: {error.err}") from error
-        raise PictureError(f"the image {path} has more pixels than OpenCV reads, 2^30 unless the environment says "
-                           "otherwise: cut it into parts, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT",
-                           "images that are too large") from error
-    if image is None:
+        raise refused_by_opencv(error, path) from error
+    if image is None or image.dtype != np.uint8:
         raise PictureError(f"cannot read the image {path}: it is damaged, cut short or no image")
-    if is_cut_jpeg(data):
+    if is_cut_jpeg(data) or bands.is_cut_tiff(data):
         raise PictureError(f"cannot read the image {path}: it is cut short")
     return image
+
+
+def refused_by_opencv(error: cv2.error, path: str) -> PictureError:
+    if "CV_IO_MAX_IMAGE" not in str(error):
+        return PictureError(f"cannot read the image {path}: {error.err}")
+    return PictureError(f"the image {path} has more pixels than OpenCV reads, 2^30 unless the environment says "
+                        "otherwise: cut it into parts, or set OPENCV_IO_MAX_IMAGE_PIXELS, _WIDTH and _HEIGHT",
+                        "images that are too large")
 
 
 def with_bands(data: bytes, path: str, channels: int) -> np.ndarray:
@@ -81,6 +88,8 @@ def with_bands(data: bytes, path: str, channels: int) -> np.ndarray:
         image = bands.decode(data)
     except ValueError as error:
         raise PictureError(f"the image {path} {error}") from error
+    except cv2.error as error:
+        raise refused_by_opencv(error, path) from error
     if image.shape[2] != channels:
         raise WrongChannels(path, image.shape[2], channels)
     return image
@@ -90,9 +99,18 @@ def of_any_type(data: bytes, path: str, flag: int):
     """The image, or None where OpenCV can't decode it."""
     if not data:
         return None
-    if data.startswith((b"GIF87a", b"GIF89a")) or data[4:12] in (b"ftypavif", b"ftypavis"):
+    misread = misread_tiff(data)
+    if data.startswith((b"GIF87a", b"GIF89a")) or data[4:12] in (b"ftypavif", b"ftypavis") or is_more_than_webp(data) \
+            or misread in ("transparency", "tiles"):
         return in_channels(by_pillow(data, path), flag)
     kind, bits = pixel_type(data)
+    if misread == "planes":
+        raise PictureError(f"cannot read the image {path}: its channels, of {bits} bits, stand one after the other "
+                           "(PlanarConfiguration 2), which OpenCV and Pillow mix up; save it with the channels of a "
+                           "pixel together")
+    if kind == "CIELAB":
+        raise PictureError(f"cannot read the image {path}: its colours are CIELAB, which OpenCV does not read as they "
+                           "are meant; save it as RGB")
     if kind == "unsigned" and bits <= 16:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
     if (kind, bits) != ("float", 32):
@@ -105,16 +123,45 @@ def of_any_type(data: bytes, path: str, flag: int):
 def pixel_type(data: bytes) -> Tuple[str, int]:
     """Kind and bits of the numbers in a TIFF, where OpenCV takes signed ones for unsigned and integers for floats. Of
     another file, or one whose tags can't be read, it is for OpenCV to judge: 8 unsigned bits."""
+    if data.startswith(OF_FLOATS):
+        return "float", 32
     tags = bands.tiff_tags(data)
     if tags is None:
         return "unsigned", 8
     try:
         if tags.get(bands.PHOTOMETRIC) in LOG_LUV:
             return "float", 32
+        if tags.get(bands.PHOTOMETRIC) in LAB:
+            return "CIELAB", 8
         kind = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned"}.get(int(np.max(tags.get(SAMPLE_FORMAT, 1))))
-        return kind or "complex", int(np.max(tags.get(BITS, 1)))
+        return kind or "complex", int(np.max(tags.get(bands.BITS, 1)))
     except Exception:       # Pillow decodes a tag when it is asked for it, and raises what it meets in damaged ones
         return "unsigned", 8
+
+
+def is_more_than_webp(data: bytes) -> bool:
+    """Whether a WebP has several pictures, which OpenCV takes for damaged, or EXIF, of which it knows nothing."""
+    return data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and len(data) > 20 and bool(data[20] & 0x0a)
+
+
+def misread_tiff(data: bytes) -> Optional[str]:
+    """What OpenCV reads wrongly in a TIFF: "transparency", multiplied into colours that are whole in the file; "tiles"
+    of 16 bits grey, where the image does not fill the last of a row; "planes" of floats, or of 16 bits with
+    transparency. None: nothing, or tags that can't be read, which others refuse."""
+    tags = bands.tiff_tags(data)
+    try:
+        bits, kind = (int(np.max(tags.get(tag, 1))) for tag in (bands.BITS, SAMPLE_FORMAT))
+        colours = tags.get(bands.PHOTOMETRIC) == bands.RGB
+        transparent = colours and kind == 1 and bits in (8, 16) and UNASSOCIATED in tags.get(bands.EXTRA, ())
+        in_planes = tags.get(bands.PLANES) == 2 and int(tags.get(bands.SAMPLES, 1)) > 1
+        if in_planes and (kind == 3 or transparent and bits == 16):
+            return "planes"
+        if transparent:
+            return "transparency"
+        tiles = kind == 1 and bits == 16 and not colours and tags.get(TILE_WIDTH)
+        return "tiles" if tiles and tags[bands.WIDTH] % tags[TILE_WIDTH] else None
+    except Exception:       # as in pixel_type(); there are no tags
+        return None
 
 
 def from_fractions(image: np.ndarray, path: str) -> np.ndarray:
@@ -127,10 +174,13 @@ def from_fractions(image: np.ndarray, path: str) -> np.ndarray:
 
 
 def by_pillow(data: bytes, path: str) -> np.ndarray:
-    """The first picture of a GIF or AVIF, BGR."""
+    """The first picture of a file, grey or BGR; what is transparent shows the colour below."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))[..., ::-1]
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I;16"):
+                return (np.array(upright) >> 8).astype(np.uint8)
+            return np.array(upright.convert("RGB"))[..., ::-1]
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
         reason = "it is damaged, or this Pillow has no decoder for it; pip install -U pillow, or save it as PNG"
         raise PictureError(f"cannot read the image {path}: {reason}") from error

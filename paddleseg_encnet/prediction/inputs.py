@@ -6,6 +6,8 @@ from typing import Dict, List, Optional, Tuple
 
 from PIL import Image
 
+from paddleseg_encnet.data.reading import DataError, read_lines
+
 # Not every Pillow has AVIF.
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
           *({".avif"} & Image.registered_extensions().keys()))
@@ -108,14 +110,15 @@ def read_list(path: str) -> Dict[str, str]:
     """{image: label or ""} of a list; every file is there."""
     folder = os.path.dirname(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file if line.strip()]
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is neither an image ({', '.join(IMAGES)}) nor a list of paths") from None
+        lines = [line.strip(" ").rstrip() for line in read_lines(path) if line.strip()]
+    except DataError as error:
+        raise ValueError(f"{path} is neither an image ({', '.join(IMAGES)}) nor a list of paths: {error}") from None
     if not lines:
         raise ValueError(f"the list {path} is empty")
     pairs = {}
     for line in lines:
+        if line.startswith("\t"):
+            raise ValueError(f"the list {path} has a line without an image: {line!r}")
         whole = os.path.isfile(os.path.join(folder, line))      # a single name, maybe with spaces
         names = [line] if whole else line.split("\t") if "\t" in line else line.split()
         image, label = [os.path.join(folder, name.strip()) for name in names[:2]] + [""] * (len(names) < 2)

@@ -3,7 +3,7 @@
 import io
 import os
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -63,7 +63,7 @@ def save(kind: str, seen: Predicted, style: Style, save_dir: str, name: str) -> 
         name = f"{os.path.splitext(name)[0]}.png"
     path = os.path.join(save_dir, FOLDERS[kind], name)
     data = ENCODERS[kind](seen, style, os.path.splitext(name)[1])
-    save_file(path, lambda temporary: write_bytes(temporary, data))
+    write(path, lambda temporary: write_bytes(temporary, data))
     return path
 
 
@@ -146,16 +146,6 @@ def shrunk(seen: Predicted, side: int) -> Predicted:
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
-
-def save_file(path: str, make: Callable[[str], None]):
-    """make(a temporary file), which then takes the place of `path`. Raises OSError with the path in its words."""
-    try:
-        write(path, make)
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        raise OSError(f"cannot write {path}: {error.strerror}") from error
-
 
 def write_bytes(path: str, data: bytes):
     with open(path, "wb") as file:

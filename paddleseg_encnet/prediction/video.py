@@ -12,10 +12,11 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.pictures import drawing
-from paddleseg_encnet.prediction.outputs import FOLDERS, Style, save_file
+from paddleseg_encnet.prediction.outputs import FOLDERS, Style
 from paddleseg_encnet.prediction.predictor import Predictor
 from paddleseg_encnet.prediction.sound import add_sound
 from paddleseg_encnet.runtime.progress import Progress
+from paddleseg_encnet.runtime.writing import write
 
 # Container -> codec. Motion JPEG is part of OpenCV; MPEG-4 needs the FFmpeg that its wheels bring.
 CODECS = {".avi": "MJPG", ".mp4": "mp4v"}
@@ -46,7 +47,7 @@ def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) 
         if not video.isOpened():
             raise DataError(f"cannot read the video {path}: it is damaged, or this OpenCV has no decoder for it; "
                             "convert it, or write its frames into a folder of images")
-        save_file(target, make)
+        write(target, make)
     finally:
         video.release()
     logger.info(f"The video with overlays is {target}, {f'with the sound ({sound})' if sound else 'without sound'}")
@@ -69,7 +70,7 @@ def predict_camera(predictor: Predictor, number: int, save_dir: str, style: Styl
             raise DataError(f"OpenCV has no webcam {number} here: is one connected, and may this user read it? Another "
                             "number is another webcam; else give an image, a folder, a list or a video")
         logger.info(f"Webcam {number}: {f'{max_frames} frames' if max_frames else 'Ctrl-C ends the video'}")
-        save_file(target, lambda temporary: write_overlay(predictor, camera, f"webcam {number}", temporary, style,
+        write(target, lambda temporary: write_overlay(predictor, camera, f"webcam {number}", temporary, style,
                                                           live=True, max_frames=max_frames))
     finally:
         camera.release()

@@ -19,22 +19,25 @@ def unreadable_image_has_no_name() -> bool:
     return True
 
 
-def unreadable_image():
-    """Symptom: `AttributeError: 'NoneType' object has no attribute 'astype'` for a missing or broken image.
-    Cause: Compose calls a method on what cv2.imread returned, which is None for such a file.
+def one_reader():
+    """Symptom: `AttributeError: 'NoneType' object has no attribute 'astype'` for a missing or broken image; fractions
+    are read as black, a GIF is broken, labels of 16 bits become 0.
+    Cause: Compose calls a method on what cv2.imread returned, which is None for such a file, and looks at no type of
+    pixels; labels are what Pillow makes of them.
     Detected: the error for an empty file does not name it.
     """
-    import cv2
     from paddleseg.transforms import Compose
     compose = Compose.__call__
 
     @functools.wraps(compose)
     def read_first(self, data):
+        from paddleseg_encnet.data.reading import check_mask, read_image, read_label
         if isinstance(data.get("img"), str):
-            image = cv2.imread(data["img"], self.read_flag)
-            if image is None:
-                state = "is damaged or no image" if os.path.exists(data["img"]) else "does not exist"
-                raise ValueError(f"cannot read the image {data['img']}: it {state}")
+            image = read_image(data["img"], self.img_channels)
+            if isinstance(data.get("label"), str):
+                path, data["label"] = data["label"], read_label(data["label"])
+                if data["label"].ndim == 2:         # PSSLDataset's have three channels
+                    check_mask(data["label"], image.shape[:2], path)
             data["img"] = image.astype("float32")
         return compose(self, data)
 
@@ -91,11 +94,15 @@ def ade20k_lists_any_file() -> bool:
 
 def ade20k_pairs_by_name():
     """Symptom: the order of the images differs from machine to machine, so that a seed, and ranks on several machines,
-    mean different images; a stray file counts as an image; a mistyped dataset_root starts a download of a gigabyte.
-    Cause: the list is os.listdir's, in the order of the file system; where there is no folder, one is downloaded.
+    mean different images; a stray file counts as an image; a mistyped dataset_root starts a download of a gigabyte;
+    labels are read in another way than those of other data sets.
+    Cause: the list is os.listdir's, in the order of the file system; where there is no folder, one is downloaded; what
+    Pillow makes of a label is taken for its ids.
     Detected: a text file between the images is listed.
     """
+    import numpy as np
     from paddleseg.datasets import ADE20K
+    from paddleseg.transforms import functional
 
     from paddleseg_encnet.data.datasets import ade20k_pairs
     init = ADE20K.__init__
@@ -108,7 +115,20 @@ def ade20k_pairs_by_name():
         init(self, transforms, dataset_root, mode, edge)
         self.file_list = pairs or sorted(self.file_list)
 
-    ADE20K.__init__ = pair_by_name
+    @functools.wraps(ADE20K.__getitem__)
+    def read_sample(self, index):
+        from paddleseg_encnet.data.reading import read_label
+        image, label = self.file_list[index]
+        ids = read_label(label) - 1         # of 8 bits: 0, which is no class, becomes 255
+        data = {"img": image, "label": ids, "trans_info": [], "gt_fields": [] if self.mode == "val" else ["label"]}
+        data = self.transforms(data)
+        if self.mode == "val":
+            data["label"] = ids[np.newaxis]
+        elif self.edge:
+            data["edge"] = functional.mask_to_binary_edge(data["label"], radius=2, num_classes=self.num_classes)
+        return data
+
+    ADE20K.__init__, ADE20K.__getitem__ = pair_by_name, read_sample
 
 
 def missing_voc_is_downloaded() -> bool:
@@ -191,3 +211,62 @@ def crop_by_category_ratio():
         return data
 
     RandomPaddingCrop.__call__ = crop_image_and_label
+
+
+def padded_label_has_new_ids() -> bool:
+    import numpy as np
+    from paddleseg.transforms import ScalePadding
+    label = np.array([[0, 200, 0, 200]], "uint8")
+    data = {"img": np.zeros([1, 4, 3], "float32"), "label": label, "gt_fields": ["label"]}
+    return not set(np.unique(ScalePadding([7, 7])(data)["label"])) <= {0, 200, 255}
+
+
+def padded_labels_keep_their_ids():
+    """Symptom: ScalePadding trains on class ids that are in no label; a prediction ends with KeyError: 'gt_fields'.
+    Cause: the label is resized with cubic interpolation; where there is no label the key is not there either.
+    Detected: a label of 0 and 200 has other values than these and 255 afterwards.
+    """
+    import cv2
+    import numpy as np
+    from paddleseg.transforms import ScalePadding, functional
+    transform = ScalePadding.__call__
+
+    @functools.wraps(transform)
+    def pad_label_apart(self, data):
+        fields = data.get("gt_fields", [])
+        data = transform(self, {**data, "gt_fields": []})
+        if "label" in fields:
+            height, width = data["label"].shape
+            side = max(height, width)
+            top, left = (side - height) // 2, (side - width) // 2
+            square = np.full([side, side], self.label_padding_value, data["label"].dtype)
+            square[top:top + height, left:left + width] = data["label"]
+            data["label"] = functional.resize(square, self.target_size, interp=cv2.INTER_NEAREST)
+        return {**data, "gt_fields": fields}
+
+    ScalePadding.__call__ = pad_label_apart
+
+
+def list_with_a_mark_names_no_file() -> bool:
+    from paddleseg.datasets import Dataset
+    with tempfile.TemporaryDirectory() as root:
+        path = os.path.join(root, "list.txt")
+        with open(path, "w", encoding="utf-8-sig") as file:
+            file.write("a.png b.png\n")
+        return Dataset("train", root, [], 2, train_path=path).file_list[0][0] != os.path.join(root, "a.png")
+
+
+def lists_are_utf_8():
+    """Symptom: the first image of a list that an editor on Windows saved is never found; names with other letters than
+    English ones are found on one system and not on another; `'utf-8' codec can't decode byte`, without a file's name.
+    Cause: Dataset opens the list in the encoding of the system, and takes the mark at its beginning for a letter.
+    Detected: of a list that begins with that mark the first name is another one.
+    """
+    import io
+    module = importlib.import_module("paddleseg.datasets.dataset")
+
+    def open_list(path, mode="r"):
+        from paddleseg_encnet.data.reading import read_lines
+        return io.StringIO("".join(f"{line}\n" for line in read_lines(path)))
+
+    module.open = open_list         # which Dataset.__init__ finds before the built-in one

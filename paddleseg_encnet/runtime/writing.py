@@ -9,7 +9,7 @@ def write(path: str, writer: Callable[[str], None]):
     """Calls writer(path of a temporary file), then gives that file its name; or leaves what was there before.
 
     Raises:
-        OSError: the folder can't be made, the disk is full, ...
+        OSError: the folder can't be made, the disk is full, ...; it names the file.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{os.getpid()}.{name}")      # with the ending, which some writers look at
@@ -17,6 +17,10 @@ def write(path: str, writer: Callable[[str], None]):
     try:
         writer(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.strerror is None or error.filename not in (None, temporary):       # of another file, or in words
+            raise
+        raise type(error)(f"cannot write {path}: {error.strerror}") from error
     finally:
         if os.path.exists(temporary):       # only there if something went wrong
             os.remove(temporary)

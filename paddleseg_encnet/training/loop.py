@@ -18,6 +18,7 @@ from paddleseg.utils import logger, train_profiler
 from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet.data.order import Batches, seed_step
+from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
@@ -138,20 +139,39 @@ class Run:
         while state.step < schedule.iters and state.evaluations_since_best != schedule.early_stop_intervals:
             state.step += 1
             seed_step(state.seed, state.step, self.ranks.rank)
-            terms, lr, stopping = self.step(self.meter.next_batch(), stop)
+            terms, lr, stopping = self.step(self.next_batch(stop), stop)
             self.meter.stepped(terms)
             if state.step % schedule.log_iters == 0:
                 self.tell(self.meter.read(), lr)
             due = schedule.saves_at(state.step)
             if due or stopping:
-                state.epoch, state.samples, state.scaler = \
-                    self.batches.epoch, self.batches.samples, self.precision.state()
+                self.note_place()
                 state.evaluated = self.evaluation is None or not due
                 self.save_and_evaluate(stop, stopping)
                 self.network.train()
                 self.meter.restart()
         if state.evaluations_since_best == schedule.early_stop_intervals:
             logger.info(f"Early stopping: {state.evaluations_since_best} evaluations without a better mIoU")
+
+    def next_batch(self, stop: Stop) -> dict:
+        """The batch of this step; DataError where a sample can't be read. With one rank what the steps before have
+        reached is saved first; of several the others do not know, and are in their step."""
+        try:
+            return self.meter.next_batch()
+        except DataError as error:
+            self.state.step -= 1
+            last = self.saver.last or ""
+            if self.ranks.count > 1 or self.state.step == 0 or os.path.basename(last) == f"iter_{self.state.step}":
+                raise
+            logger.warning(f"{error}; the {self.state.step} steps before are being saved")
+            self.note_place()
+            self.state.evaluated = True
+            self.save_and_evaluate(stop, stop.signum is not None)
+            raise DataError(f"{error}. {self.saver.advice()}", error.kind) from error
+
+    def note_place(self):
+        self.state.epoch, self.state.samples, self.state.scaler = \
+            self.batches.epoch, self.batches.samples, self.precision.state()
 
     def step(self, data: dict, stop: Stop) -> Tuple[list, float, bool]:
         """One step of weights and learning rate. Returns the losses by term, the rate it was made with, and whether one
@@ -265,7 +285,7 @@ def moving_average(model, found: Optional[resuming.Found]):
 
 
 def frozen_copy(model):
-    """A copy for the moving average of the weights, with PaddleSeg's start."""
+    """For the moving average of the weights, with PaddleSeg's start."""
     average = copy.deepcopy(model)
     average.eval()
     for parameter in average.parameters():

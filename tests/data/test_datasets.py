@@ -171,3 +171,30 @@ def test_workers_do_not_finalise_what_their_parent_dropped(root, tmp_path):
         gc.enable()
         forked.clear()
     assert note.read_text().split() == [str(os.getpid())]
+
+
+def test_transforms_that_no_prediction_undoes_are_named(tmp_path):
+    """It was said of the label that it is of another size than its image."""
+    from paddleseg.datasets import Dataset
+    from paddleseg.transforms import Normalize, RandomPaddingCrop
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 6, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "l.png"), np.zeros((4, 6), np.uint8))
+    (tmp_path / "list.txt").write_text("a.png l.png\n")
+    data = Dataset("val", str(tmp_path), [RandomPaddingCrop([3, 3]), Normalize()], 2,
+                   val_path=str(tmp_path / "list.txt"))
+    words = r"val \(RandomPaddingCrop, Normalize\) make 3 x 3 of the image .*a.png of 6 x 4"
+    with pytest.raises(DataError, match=words):
+        Checked(data).read(0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_of_different_sizes_in_a_batch(tmp_path, workers):
+    """The loop waited for ever for the thread that could not make a batch of them."""
+    from paddleseg.datasets import Dataset
+    for i, size in enumerate(((4, 6), (5, 6))):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((*size, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / f"l{i}.png"), np.zeros(size, np.uint8))
+    (tmp_path / "list.txt").write_text("0.png l0.png\n1.png l1.png\n")
+    data = Dataset("train", str(tmp_path), [Normalize()], 2, train_path=str(tmp_path / "list.txt"))
+    with pytest.raises(DataError, match="different sizes, 6 x 4 and 6 x 5: let the transforms end with a crop"):
+        list(Loader(data, batch_size=2, num_workers=workers))

@@ -5,6 +5,7 @@ import struct
 
 import cv2
 import numpy as np
+import pixel_types
 import pytest
 import yaml
 from conftest import ROOT
@@ -16,6 +17,9 @@ from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import DataError, read_image, read_label
 from paddleseg_encnet.deployment.deployed import Images
 from paddleseg_encnet.explaining import explain
+from paddleseg_encnet.prediction.predictor import label_of
+from paddleseg_encnet.runtime.devices import Precision
+from paddleseg_encnet.training.dashboard import look
 
 random = np.random.default_rng(0)
 SIZE = (24, 32)
@@ -124,20 +128,17 @@ REFUSED = [
     (np.int32, lambda pixels: 1000 * pixels, "signed numbers of 32 bits"),
     (np.uint32, lambda pixels: 1000 * pixels, "unsigned numbers of 32 bits"),
 ]
-READ = [
-    ("float32", lambda color: tiff((color / 255).astype("float32"))),
-    ("float32, grey", lambda color: tiff((color[..., 0] / 255).astype("float32"))),
-    ("uint16", lambda color: tiff(color.astype("uint16") * 257)),
-    ("GIF", lambda color: saved(Image.fromarray(color).quantize(16), "GIF")),
-]
+# TIFF in the other order of bytes, and compressed, tests/data/test_rules_of_samples.py reads.
+READ = [name for name in (*pixel_types.EXACT, *pixel_types.LOSSY)
+        if not name.startswith("TIFF of") or name.endswith(("strips, <", "tiles, <", "planes"))]
 
 
 class Set:
     """A data set of one image, in train and val."""
 
     def __init__(self, root):
-        self.path, label = root / "x.png", root / "label.png"      # OpenCV and Pillow look at what is in a file
-        Image.fromarray(np.resize(np.uint8([0, 1]), SIZE)).save(label)
+        self.path, self.label = root / "x.png", root / "label.png"      # OpenCV and Pillow look at what is in a file
+        Image.fromarray(np.resize(np.uint8([0, 1]), SIZE)).save(self.label)
         (root / "list.txt").write_text("x.png label.png\n")
         split = f"{{type: Dataset, dataset_root: {root}, num_classes: 2, transforms: [{{type: Normalize}}], mode: "
         (root / "config.yml").write_text(f"""
@@ -161,25 +162,47 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
         """What each tool makes of the image: the network's input [3, H, W], or what it says."""
         builder = self.builder()
         view = Checked(builder.train_dataset)
-        answers = {}
-        for tool, ask in {
-                "training": lambda: view.read(0)["img"],
-                "val": lambda: Checked(builder.val_dataset).read(0)["img"],
-                "predict": lambda: builder.val_dataset.transforms(
-                    {"img": read_image(str(self.path)).astype("float32")})["img"],
-                "infer": lambda: Images(str(self.root / "deploy.yaml")).prepare(str(self.path))[0],
-                "explain": lambda: explain.explain(network, builder.val_dataset.transforms, str(self.path))
-                .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
-                "the start of training": lambda: quick_check(builder, with_val=False) and None,
-        }.items():
-            try:
-                answers[tool] = ask()
-            except ValueError as error:
-                answers[tool] = str(error)
+        return {**asked({
+            "training": lambda: view.read(0)["img"],
+            "PaddleSeg's training": lambda: builder.train_dataset[0]["img"],
+            "PaddleSeg's val": lambda: builder.val_dataset[0]["img"],
+            "the dashboard": lambda: look(network, builder.val_dataset, Precision()) and None,
+            "val": lambda: Checked(builder.val_dataset).read(0)["img"],
+            "predict": lambda: builder.val_dataset.transforms(
+                {"img": read_image(str(self.path)).astype("float32")})["img"],
+            "infer": lambda: Images(str(self.root / "deploy.yaml")).prepare(str(self.path))[0],
+            "explain": lambda: explain.explain(network, builder.val_dataset.transforms, str(self.path))
+            .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
+            "the start of training": lambda: quick_check(builder, with_val=False) and None,
+        }), "check_data": self.found(builder)}
+
+    def answers_of_labels(self) -> dict:
+        """What each tool makes of the label: ids [H, W], or what it says."""
+        builder = self.builder()
+        return {**asked({
+            "training": lambda: Checked(builder.train_dataset).read(0)["label"],
+            "val": lambda: Checked(builder.val_dataset).read(0)["label"][0],
+            "PaddleSeg's training": lambda: builder.train_dataset[0]["label"],
+            "PaddleSeg's val": lambda: builder.val_dataset[0]["label"][0],
+            "predict and explain": lambda: label_of(str(self.label), SIZE, 2, 0, 255),
+            "the start of training": lambda: quick_check(builder, with_val=False) and None,
+        }), "check_data": self.found(builder)}
+
+    def found(self, builder):
+        """The first fault that check_data finds in the training set."""
         found = [example for split in check(builder)[:1] for finding in split.findings.values()
                  for example in finding.examples]
-        answers["check_data"] = found[0] if found else None
-        return answers
+        return found[0] if found else None
+
+
+def asked(questions: dict) -> dict:
+    answers = {}
+    for tool, ask in questions.items():
+        try:
+            answers[tool] = ask()
+        except ValueError as error:
+            answers[tool] = str(error)
+    return answers
 
 
 @pytest.fixture(scope="module")
@@ -187,16 +210,22 @@ def network(tmp_path_factory):
     return Set(tmp_path_factory.mktemp("network")).builder().model
 
 
-@pytest.mark.parametrize("kind, write", READ, ids=[row[0] for row in READ])
-def test_every_tool_reads_the_same(color, kind, write, network, tmp_path):
-    data = Set(tmp_path)
-    data.path.write_bytes(write(color))
+@pytest.mark.parametrize("name", READ)
+def test_every_tool_reads_the_same(color, name, network, tmp_path):
+    data, alpha = Set(tmp_path), random.integers(0, 256, SIZE, dtype=np.uint8)
+    if name in pixel_types.EXACT:
+        content, expected = pixel_types.EXACT[name].write(color, alpha), pixel_types.EXACT[name].shows(color)
+    else:
+        content = pixel_types.LOSSY[name](color, alpha)
+        expected = pixel_types.decoded_by_pillow(content)
+    data.path.write_bytes(content)
     answers = data.answers(network)
-    assert answers.pop("check_data") is None and answers.pop("the start of training") is None
-    expected = read_image(str(data.path))[..., ::-1].transpose(2, 0, 1) / 127.5 - 1
-    assert expected.std() > 0.3
+    for silent in ("check_data", "the start of training", "the dashboard"):
+        assert answers.pop(silent) is None
+    off = pixel_types.OFF if name in pixel_types.LOSSY else 1e-4        # float32 of numbers up to 1, times 127.5
     for tool, answer in answers.items():
-        np.testing.assert_allclose(answer, expected, atol=1e-6, err_msg=tool)       # float32 of numbers up to 1
+        assert not isinstance(answer, str), f"{tool}: {answer}"
+        np.testing.assert_allclose((answer + 1) * 127.5, expected.transpose(2, 0, 1), atol=off, err_msg=tool)
 
 
 @pytest.mark.parametrize("dtype, change, words", REFUSED, ids=[f"{row[0].__name__}-{row[2]}" for row in REFUSED])
@@ -211,6 +240,26 @@ def test_every_tool_refuses_the_same(dtype, change, words, channels, network, tm
         assert isinstance(answer, str) and f"cannot read the image {data.path}: its pixels are {words}" in answer, tool
 
 
+@pytest.mark.parametrize("name", pixel_types.REFUSED)
+def test_every_tool_refuses_other_files_the_same(name, color, network, tmp_path):
+    write, words = pixel_types.REFUSED[name]
+    color[0, 0] = 255
+    data = Set(tmp_path)
+    data.path.write_bytes(write(color, color[..., 0]))
+    for tool, answer in data.answers(network).items():
+        assert isinstance(answer, str) and f"cannot read the image {data.path}: {words}" in answer, tool
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_damaged_header_that_claims_a_giant(channels, color, tmp_path):
+    """OpenCV's error, which is no ValueError, came through for four channels."""
+    data = bytearray(saved(Image.fromarray(color), "BMP"))
+    data[18:22] = (2 ** 30).to_bytes(4, "little")       # its width
+    (tmp_path / "x.bmp").write_bytes(data)
+    with pytest.raises(DataError, match="x.bmp"):
+        read_image(str(tmp_path / "x.bmp"), channels)
+
+
 def test_damaged_tags_are_damaged_images(color, tmp_path):
     path = tmp_path / "x.tif"
     for damaged in (tiff(color)[:40], b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*" + bytes(20), b"II+\0" + bytes(9)):
@@ -223,6 +272,41 @@ def test_damaged_gif(color, tmp_path):
     (tmp_path / "x.gif").write_bytes(saved(Image.fromarray(color).quantize(16), "GIF")[:200])
     with pytest.raises(DataError, match="x.gif: it is damaged, or this Pillow has no decoder"):
         read_image(str(tmp_path / "x.gif"))
+
+
+# --- labels: the same by every tool --------------------------------------------------------------------------------
+
+LABELS = {
+    "8 bits": (lambda ids: saved(Image.fromarray(ids), "PNG"), None),
+    "palette": (lambda ids: saved(pixel_types.indexed(np.dstack([ids] * 3)), "PNG"), None),
+    "1 bit": (lambda ids: saved(Image.fromarray(ids > 0), "PNG"), None),
+    "16 bits": (lambda ids: saved(Image.fromarray(ids.astype(np.uint16)), "PNG"), None),
+    "TIFF, 32 bits": (lambda ids: tiff(ids.astype(np.int32)), None),
+    "16 bits, beyond 255": (lambda ids: saved(Image.fromarray(ids.astype(np.uint16) * 300), "PNG"),
+                            "has 16 bits a pixel"),
+    "colours": (lambda ids: saved(Image.fromarray(np.dstack([ids] * 3)), "PNG"), "must be a mask with one channel"),
+    "grey and alpha": (lambda ids: saved(Image.fromarray(np.dstack([ids] * 2), "LA"), "PNG"),
+                       "must be a mask with one channel"),
+    "fractions": (lambda ids: tiff(ids.astype(np.float32)), "class ids are whole numbers"),
+    "cut short": (lambda ids: saved(Image.fromarray(ids), "PNG")[:60], "cannot read the label"),
+    "text": (lambda ids: b"no mask", "cannot read the label"),
+    "another size": (lambda ids: saved(Image.fromarray(ids[:, 1:]), "PNG"), "they must have one size"),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_every_tool_takes_the_same_labels(name, tmp_path):
+    write, words = LABELS[name]
+    data, ids = Set(tmp_path), random.integers(0, 2, SIZE, dtype=np.uint8)
+    Image.new("RGB", SIZE[::-1]).save(data.path)
+    data.label.write_bytes(write(ids))
+    answers = data.answers_of_labels()
+    for tool, answer in answers.items():
+        if words:
+            assert isinstance(answer, str) and words in answer and str(data.label) in answer, tool
+        elif answer is not None:
+            assert not isinstance(answer, str), f"{tool}: {answer}"
+            np.testing.assert_array_equal(answer, ids, tool)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------

@@ -188,3 +188,47 @@ def test_the_log_prints_any_letter(encoding, shown, monkeypatch):
     logger.debug("not at this level")
     lines = printed.getvalue().decode(encoding).splitlines()
     assert len(lines) == 1 and re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \[INFO\]\t{re.escape(shown)}", lines[0])
+
+
+@pytest.mark.parametrize("size", [(1, 4), (4, 1), (3, 3), (5, 8)])
+@pytest.mark.parametrize("target", [(7, 7), (2, 3), (64, 32)])
+def test_scale_padding_keeps_ids(size, target):
+    from paddleseg.transforms import ScalePadding
+    label = np.random.default_rng(0).choice([0, 100, 200], size).astype("uint8")
+    image = np.repeat(label[..., np.newaxis], 3, axis=2).astype("float32")
+    data = ScalePadding(list(target))({"img": image, "label": label, "gt_fields": ["label"]})
+    assert data["label"].shape == data["img"].shape[:2] == target[::-1] and data["gt_fields"] == ["label"]
+    assert set(np.unique(data["label"])) <= {0, 100, 200, 255}
+    alone = ScalePadding(list(target))({"img": image})          # an image to predict has no label
+    np.testing.assert_array_equal(alone["img"], data["img"])
+
+
+def test_scale_padding_centres_the_label():
+    from paddleseg.transforms import ScalePadding
+    label = np.full((2, 6), 9, "uint8")
+    data = ScalePadding([6, 6])({"img": np.zeros((2, 6, 3), "float32"), "label": label, "gt_fields": ["label"]})
+    assert (data["label"][2:4] == 9).all() and (data["label"][[0, 1, 4, 5]] == 255).all()
+
+
+def test_lists_of_a_windows_editor(tmp_path):
+    from paddleseg.datasets import Dataset
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfstra\xc3\x9fe.png a.png\r\nb.png c.png\r\n")
+    found = Dataset("train", str(tmp_path), [], 2, train_path=str(tmp_path / "list.txt")).file_list
+    assert found == [[str(tmp_path / name) for name in pair] for pair in (("straße.png", "a.png"), ("b.png", "c.png"))]
+    (tmp_path / "list.txt").write_bytes("straße.png a.png\n".encode("utf-16"))
+    with pytest.raises(ValueError, match="list.txt is no text in UTF-8"):
+        Dataset("train", str(tmp_path), [], 2, train_path=str(tmp_path / "list.txt"))
+
+
+@pytest.mark.parametrize("mode", ["train", "val"])
+def test_ade20k_labels_of_16_bits(tmp_path, mode):
+    """They became 0, or 65535 for no class."""
+    from paddleseg.datasets import ADE20K
+    from PIL import Image
+    split = {"train": "training", "val": "validation"}[mode]
+    for folder in ("images", "annotations"):
+        (tmp_path / folder / split).mkdir(parents=True)
+    Image.new("RGB", (3, 1)).save(tmp_path / "images" / split / "a.jpg")
+    Image.fromarray(np.uint16([[0, 1, 150]])).save(tmp_path / "annotations" / split / "a.png")
+    label = ADE20K([], str(tmp_path), mode)[0]["label"]
+    assert label.dtype == np.uint8 and label.reshape(-1).tolist() == [255, 0, 149]

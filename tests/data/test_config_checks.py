@@ -1,0 +1,67 @@
+"""What is no config is told by its place, before anything is built."""
+
+import copy
+
+import pytest
+
+from paddleseg_encnet.data.config_checks import check
+
+CONFIG = {
+    "batch_size": 2, "iters": 3,
+    "train_dataset": {"type": "CamVid", "dataset_root": "x", "mode": "train", "transforms": [
+        {"type": "RandomPaddingCrop", "crop_size": [4, 4]}, {"type": "Normalize"}]},
+    "val_dataset": {"type": "CamVid", "dataset_root": "x", "mode": "val", "transforms": [{"type": "Normalize"}]},
+    "model": {"type": "ENCNet", "backbone": {"type": "ResNet18_vd", "output_stride": 8}, "num_codes": 4},
+    "optimizer": {"type": "SGD", "momentum": 0.9, "weight_decay": 5.0e-4},
+    "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.01, "power": 0.9, "warmup_iters": 2,
+                     "warmup_start_lr": 0.001},
+    "loss": {"types": [{"type": "CrossEntropyLoss"}, {"type": "SELoss"}], "coef": [1, 0.2]},
+    "test_config": {"is_slide": True, "crop_size": [4, 4], "stride": [2, 2]},
+}
+
+
+def test_whole():
+    check(CONFIG)
+
+
+GONE = object()
+
+
+@pytest.mark.parametrize("path, value, words", [
+    ((), ["a"], "the config is ['a'], must be keys and values"),
+    (("batch_size",), "4", "batch_size in the config is '4', must be a whole number above 0"),
+    (("iters",), 0, "iters in the config is 0, must be"),
+    (("model",), "ENCNet", "model in the config is 'ENCNet', must be keys and values"),
+    (("model", "type"), "EncNet", "model.type in the config is 'EncNet'; there are ENCNet"),
+    (("model", "type"), GONE, "model in the config has no type; there are "),
+    (("model", "num_code"), 4, "model.num_code in the config: ENCNet has no argument num_code; there are num_codes"),
+    (("model", "num_codes"), "32", "model.num_codes in the config is '32', must be a number, as 32; YAML takes it for"),
+    (("model", "backbone"), GONE, "model in the config has no backbone, which ENCNet needs"),
+    (("model", "backbone"), "ResNet18_vd", "model.backbone in the config is 'ResNet18_vd', must be keys and values"),
+    (("train_dataset", "transforms", 0, "type"), "RandomPadingCrop", "there are RandomPaddingCrop"),
+    (("train_dataset", "transforms", 0, "crop_sise"), [1, 1], "RandomPaddingCrop has no argument crop_sise; there are"),
+    (("train_dataset", "transforms"), {"type": "Normalize"}, "train_dataset.transforms in the config is {'type'"),
+    (("train_dataset", "mode"), 5, "train_dataset.mode in the config is 5, must be a text"),
+    (("optimizer", "momentum"), "abc", "optimizer.momentum in the config is 'abc', must be a number, as 0.9"),
+    (("lr_scheduler", "learning_rate"), "5e-4", "lr_scheduler.learning_rate in the config is '5e-4', must be a number; "
+     "YAML takes it for a text, a number with an exponent has a dot: 5.0e-4"),
+    (("lr_scheduler", "warmup_start_lr"), GONE, "lr_scheduler in the config has no warmup_start_lr, which a warm-up"),
+    (("lr_scheduler", "type"), "PolyDecay", "there are PolynomialDecay"),
+    (("loss", "coef", 1), "0.2", "loss.coef[1] in the config is '0.2', must be a number"),
+    (("loss", "types"), GONE, "loss.types in the config is None, must be a list"),
+    (("test_config", "stride"), [2], "test_config.stride in the config is [2], must be two whole numbers"),
+    (("test_config", "is_silde"), True, "test_config.is_silde in the config: there is no such key; there are is_slide"),
+], ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None)
+def test_what_is_wrong_is_told_by_its_place(path, value, words):
+    config = value if not path else copy.deepcopy(CONFIG)
+    if path:
+        part = config
+        for key in path[:-1]:
+            part = part[key]
+        if value is GONE:
+            del part[path[-1]]
+        else:
+            part[path[-1]] = value
+    with pytest.raises(ValueError) as error:
+        check(config)
+    assert words in str(error.value) and "\n" not in str(error.value)
