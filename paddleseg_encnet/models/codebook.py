@@ -10,7 +10,7 @@ Shape letters: K codewords, C channels, N positions, M positions of a sample.
 """
 
 import math
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -35,12 +35,12 @@ class Use(NamedTuple):
     used: exp(H(mean_i a_i)), 1 to K: as many codewords, used evenly, would be as uncertain a choice.
     alike: exp(mean_i H(a_i)), 1 to K: the same for the codewords of one position.
     moved: 0 to 1: what share of the positions would be assigned otherwise if all codewords were one vector, their mean.
-        0 where the factors alone decide. None where that was not gathered.
+        0 where the factors alone decide. nan where that was not gathered.
     """
     information: float
     used: float
     alike: float
-    moved: Optional[float] = None
+    moved: float = math.nan
 
 
 class Gathering:
@@ -58,8 +58,7 @@ class Gathering:
     def use(self) -> Use:
         *mass, entropies, moved, count = self.sums
         whole, each = float(entropy(np.array(mass) / count)), entropies / count
-        return Use(max(whole - each, 0.0), math.exp(whole), math.exp(each),
-                   None if math.isnan(moved) else float(moved / count))
+        return Use(max(whole - each, 0.0), math.exp(whole), math.exp(each), float(moved / count))
 
 
 def assign_to_mean(layer: Encoding, features: paddle.Tensor) -> paddle.Tensor:
