@@ -183,7 +183,7 @@ REFUSED = {
     "CIELAB": (lab, "its colours are CIELAB"),
     "fractions in planes": (tiff(np.float32, 3, planarconfig="separate"), "its channels, of 32 bits, stand one after"),
     "16 bits and alpha in planes": (tiff(np.uint16, 4, planarconfig="separate"), "its channels, of 16 bits, stand one"),
-    "PFM beyond 1": (pfm, "its pixels are float32 from 0 to"),
+    "PFM beyond 1": (pfm, "its pixels are float32 from "),
     "text": (lambda colours, alpha: b"no picture", "it is damaged, cut short or no image"),
     "nothing": (lambda colours, alpha: b"", "it is damaged, cut short or no image"),
 }

@@ -4,9 +4,12 @@ takes and values of their type; what is not is told by its place in the config, 
 PaddleSeg builds what is there, so that a typing error ends in the middle of some function.
 """
 
+import contextlib
 import difflib
 import inspect
 import math
+import re
+import traceback
 from typing import Dict, Iterator, Tuple
 
 import paddle
@@ -23,6 +26,7 @@ NUMBERS_OF_SCHEDULES = ("learning_rate", "end_lr", "power", "gamma", "warmup_ite
 INFERENCE = ("is_slide", "crop_size", "stride", "aug_eval", "scales", "flip_horizontal", "flip_vertical",
              "custom_color")
 ALIASES = {"adam": "Adam", "sgd": "SGD"}        # of optimisers, PaddleSeg's
+FOREIGN = re.compile(r"[/\\](paddle|numpy)[/\\]")
 TEXT_NUMBER = "; YAML takes it for a text, a number with an exponent has a dot: 5.0e-4"
 
 
@@ -247,6 +251,24 @@ def no_type(place: str, part: dict) -> str:
         f"{place} in the config has no type"
 
 
+@contextlib.contextmanager
+def explained(config: dict):
+    """Around a training: what Paddle says of a value of a type that it does not take, as of one in the config."""
+    try:
+        yield
+    except TypeError as error:
+        if not is_foreign(error):
+            raise
+        model, losses = config["model"], ", ".join(loss["type"] for loss in config["loss"]["types"])
+        raise ValueError(f"the config's {model['type']}, with {losses}, can't be trained: a value in it is of the "
+                         f"wrong type ({' '.join(str(error).split())})") from error
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Whether it was raised by who knows nothing of a config."""
+    return bool(FOREIGN.search(traceback.extract_tb(error.__traceback__)[-1].filename))
+
+
 class Builder(SegBuilder):
     """PaddleSeg's builder, whose errors say which part of the config could not be made."""
 
@@ -265,7 +287,8 @@ class Builder(SegBuilder):
             return super().build_component(cfg)
         except Exception as error:
             found = innermost(error)
-            if isinstance(found, (ValueError, OSError)) or isinstance(found, AssertionError) and str(found):
+            meant = isinstance(found, (ValueError, OSError)) or isinstance(found, AssertionError) and str(found)
+            if meant and not is_foreign(found):
                 raise
             raise unmade(cfg, found) from error
 

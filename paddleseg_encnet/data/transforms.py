@@ -18,6 +18,20 @@ from paddleseg_encnet.data.reading import DataError, check_mask, read_image, rea
 OF_BYTES = ("RandomAffine", "RandomBlur", "RandomDistort", "RandomNoise", "ScalePadding")
 
 
+def prepared(compose: Compose, image: np.ndarray) -> dict:
+    """What the transforms make of an image as read_image has it, to be predicted.
+
+    Raises:
+        DataError: OpenCV can't do what they ask for, for instance where a side becomes 0.
+    """
+    try:
+        return compose({"img": image.astype("float32")})
+    except cv2.error as error:
+        names = ", ".join(type(transform).__name__ for transform in compose.transforms)
+        raise DataError(f"the transforms ({names}) make nothing of an image of {image.shape[1]} x {image.shape[0]}: "
+                        f"{error.err}", "images that the transforms make nothing of") from error
+
+
 class CropFirst:
     """Does what a PaddleSeg Compose does to a sample, faster where it starts with ResizeStepScaling and
     RandomPaddingCrop, and with an error that names the file where one is wrong.

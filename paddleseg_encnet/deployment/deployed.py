@@ -187,7 +187,11 @@ class Images:
         history = []
         for name, transform, options in self.transforms:
             before = image.shape[:2]
-            image = transform(image, **options)
+            try:
+                image = transform(image, **options)
+            except cv2.error as error:
+                raise ValueError(f"the transform {name} makes nothing of {where}, {before[1]} x {before[0]} by then: "
+                                 f"{error.err}") from error
             if image.shape[:2] != before:
                 history.append(("crop" if name == "Padding" else "resize", before))
         image = np.ascontiguousarray(image.reshape(*image.shape[:2], -1).transpose(2, 0, 1))

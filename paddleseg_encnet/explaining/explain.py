@@ -16,7 +16,8 @@ import paddle.nn.functional as F
 from paddleseg.core import infer
 from paddleseg.transforms import Compose
 
-from paddleseg_encnet.data.reading import read_image
+from paddleseg_encnet.data.reading import DataError, read_image
+from paddleseg_encnet.data.transforms import prepared
 from paddleseg_encnet.models import codebook
 from paddleseg_encnet.pictures import bands
 from paddleseg_encnet.runtime.commands import command
@@ -95,12 +96,15 @@ def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanati
         transforms: what PaddleSeg applies to a validation image.
 
     Raises:
-        DataError: the image can't be read.
+        DataError: the image can't be read, or the transforms make nothing of it.
         ValueError: the network has no context encoding module.
     """
     check_explainable(model)
     image = read_image(path, transforms.img_channels)
-    data = transforms({"img": image.astype("float32")})
+    try:
+        data = prepared(transforms, image)
+    except DataError as error:
+        raise DataError(f"{path}: {error}", error.kind) from error
     images = paddle.to_tensor(data["img"][np.newaxis])                                      # [1, 3, H', W']
     model.eval()
     with paddle.no_grad(), watched(model) as seen:

@@ -14,6 +14,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
+from paddleseg_encnet.data.transforms import prepared
 from paddleseg_encnet.evaluation import sliding
 from paddleseg_encnet.pictures import bands
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
@@ -95,7 +96,7 @@ class Predictor:
         return ids, confidence
 
     def transformed(self, image: np.ndarray) -> dict:
-        return self.transforms({"img": image.astype("float32")})
+        return prepared(self.transforms, image)
 
     def judge(self, ids: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Makes uncertain pixels of `ids` unknown, in place, and returns the confidence of all as uint8."""
@@ -168,7 +169,7 @@ def predict(predictor: Predictor, images: List[str], root: Optional[str], save_d
             if "comparison" in kinds and (labels or {}).get(path):
                 seen.label = label_of(labels[path], seen.ids.shape, len(style.names), first_value, ignore_index)
         except ValueError as error:
-            message = str(error) if isinstance(error, DataError) else f"{path}: {error}"
+            message = str(error) if path in str(error) else f"{path}: {error}"
             logger.warning(f"left out: {message}")
             left_out.append(message)
         else:

@@ -10,7 +10,7 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.data import checks
+from paddleseg_encnet.data import checks, config_checks
 from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.runtime.errors import unwrapped
@@ -68,12 +68,14 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
     losses, optimizer = builder.loss, builder.optimizer
     if to_static_training or config.to_static_training:
         model = paddle.jit.to_static(model)
-    return loop.train(
-        model, train_dataset, optimizer, losses,
-        loop.Schedule(config.iters, save_interval, log_iters, keep_checkpoint_max, early_stop_intervals),
-        os.fspath(save_dir), config.batch_size, val_dataset, cli.test_options(config), arithmetic, num_workers,
-        resume_model and os.fspath(resume_model), use_ema, use_vdl, profiler_options,
-        dashboard.hyper_parameters(config.dic, model, config.batch_size * accum_steps * ranks.count, seed), accum_steps)
+    with config_checks.explained(config.dic):
+        return loop.train(
+            model, train_dataset, optimizer, losses,
+            loop.Schedule(config.iters, save_interval, log_iters, keep_checkpoint_max, early_stop_intervals),
+            os.fspath(save_dir), config.batch_size, val_dataset, cli.test_options(config), arithmetic, num_workers,
+            resume_model and os.fspath(resume_model), use_ema, use_vdl, profiler_options,
+            dashboard.hyper_parameters(config.dic, model, config.batch_size * accum_steps * ranks.count, seed),
+            accum_steps)
 
 
 def load_what_fits(backbone: paddle.nn.Layer, pretrained: str):

@@ -302,6 +302,8 @@ def test_every_tool_takes_the_same_labels(name, tmp_path):
     data.label.write_bytes(write(ids))
     answers = data.answers_of_labels()
     for tool, answer in answers.items():
+        if words and "one channel" in words and tool.startswith("PaddleSeg's"):
+            continue        # one of its data sets has labels of three channels
         if words:
             assert isinstance(answer, str) and words in answer and str(data.label) in answer, tool
         elif answer is not None:

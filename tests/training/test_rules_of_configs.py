@@ -112,6 +112,8 @@ def changed_and_run(configs, tmp_path_factory):
                 paths = list(places(config))
                 if paths:
                     change(config, paths[where % len(paths)], value)
+            if isinstance(config.get("iters"), int):
+                config["iters"] = min(config["iters"], 3)       # ignore_index is 255
             path = folder / "changed.yml"
             path.write_text(yaml.safe_dump(config, sort_keys=False))
             with one_clear_line(), paddle.utils.unique_name.guard():
