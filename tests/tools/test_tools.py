@@ -220,7 +220,7 @@ def test_a_run_of_nothing(run_tool, capsys, small_config, tmp_path, flag, value)
     train = ["train", "--config", small_config, "--save_dir", tmp_path / "run"]
     assert error_of(run_tool, capsys, *train, flag, value) == f"error: {flag[2:]} must be at least 1, got {value}"
     message = error_of(run_tool, capsys, *train, "--opts", "iters=-3")
-    assert "iters is a number of steps, at least 1, got -3" in message and not (tmp_path / "run").exists()
+    assert "iters in the config is -3, must be a whole number above 0" in message and not (tmp_path / "run").exists()
 
 
 def test_pretrained_weights_that_do_not_fit(run_tool, capsys, small_config, weights, tmp_path):
