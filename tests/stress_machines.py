@@ -11,7 +11,7 @@ checkpoints and evaluations. At a random moment between start and end something 
 Of the first three (--disturbances in all) the others must say within 40 seconds, each in one line with that rank's
 name, that it is gone, and all must end; then the run goes on with --resume_model auto. The last (--slow) must disturb
 nothing. In each case the last checkpoint must be that of a run that nothing happened to, to the last bit. Half an hour,
-most of it silence. Skipped, with the reason, where namespaces are not allowed.
+most of it silence. Skipped, with the reason, where namespaces, or taps for the slow cable, are not allowed.
 """
 
 import argparse
@@ -137,13 +137,13 @@ def finish(folder: pathlib.Path) -> float:
     return seconds
 
 
-def wait_for_a_moment(run: Run, duration: float):
-    """A random one: of the start, or around any of the steps; the last one is followed by a save, an evaluation and the
-    goodbyes."""
+def wait_for_a_moment(run: Run, duration: float, last: int):
+    """A random one: of the start, or around any of the steps up to `last`. What follows the run's last step is a save,
+    an evaluation and the goodbyes."""
     if random.random() < 0.3:
         time.sleep(random.uniform(0, duration / 2))
         return
-    step = random.randint(1, STEPS)
+    step = random.randint(1, last)
     while run.steps() < step and run.running():
         time.sleep(0.01)
     time.sleep(random.uniform(0, 0.5))
@@ -167,7 +167,7 @@ def disturb(folder: pathlib.Path, kind: str, duration: float, seed: int) -> tupl
     run had ended by itself."""
     victim, everything = random.randrange(RANKS), random.random() < 0.5
     run = Run(folder, victim if kind == "slow" else None, seed)
-    wait_for_a_moment(run, duration)
+    wait_for_a_moment(run, duration, STEPS // 2 if kind == "slow" else STEPS)
     before = (folder / "run" / f"iter_{STEPS}").exists() and not run.running()
     steps, moment = run.steps(), time.monotonic()
     what = f"rank {victim}, after step {steps}: " + strike(run, kind, victim, everything)
@@ -245,6 +245,9 @@ if __name__ == "__main__":
     if reason:
         print(f"machines: skipped, {reason}")
         sys.exit()
+    if args.slow and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        print("slow cables: skipped, /dev/net/tun can't be opened here")
+        args.slow = 0
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
     import tiny_run  # noqa: F401  before the forks
     began, good = time.monotonic(), main(args)
