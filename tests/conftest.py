@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+from unittest import mock
 
 # OpenCV asks for it once: a damaged file may claim to hold an image of gigabytes, which takes its time.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2 ** 24))
@@ -15,6 +16,8 @@ import numpy as np
 import paddle
 import pytest
 from hypothesis import HealthCheck, settings
+
+from paddleseg_encnet.runtime import cpu
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CAMVID = pathlib.Path(os.environ.get("CAMVID_ROOT", ROOT.parent / "shared" / "camvid"))
@@ -60,8 +63,9 @@ def run_tool():
 
     def run(name: str, *arguments):
         module = tool(name)
-        # Parameters are numbered in the order of their making; a tool starts at 0 in its own process.
-        with paddle.utils.unique_name.guard():
+        # Parameters are numbered in the order of their making; a tool starts at 0 in its own process. And the threads
+        # that it sets end with it.
+        with paddle.utils.unique_name.guard(), cpu.kept_threads(), mock.patch.dict(os.environ):
             flags = module.flags()
             on_the_cpu = ["--device", "cpu"] if "--device" in flags.format_help() else []
             cli.run(module.main, flags, on_the_cpu + [str(argument) for argument in arguments])
@@ -75,6 +79,22 @@ def scenes(tmp_path_factory) -> pathlib.Path:
     root = tmp_path_factory.mktemp("data") / "scenes"
     scenes.generate(str(root), train=8, val=4, size=(128, 64))
     return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def threads():
+    """Each file begins with the threads of the environment, in which the processes that it starts run too."""
+    with cpu.kept_threads():
+        yield
+
+
+@pytest.fixture
+def one_thread():
+    """As each of the ranks has: sums over the threads are then taken in the same order."""
+    from paddle.base import core
+    with cpu.kept_threads():
+        core.set_num_threads(1)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -108,13 +108,15 @@ def paddle_inference(model: str, params: str, device: str, precision: str, threa
             config.disable_mkldnn()
     if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
         config.enable_memory_optim()
-    predictor = inference.create_predictor(config)
+    with cpu.kept_threads():
+        predictor = inference.create_predictor(config)
     images = predictor.get_input_handle(predictor.get_input_names()[0])
 
     def run(batch):
         images.reshape(batch.shape)
         images.copy_from_cpu(batch)
-        predictor.run()
+        with cpu.kept_threads():
+            predictor.run()
         return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
     return run
 

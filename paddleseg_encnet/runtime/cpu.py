@@ -47,6 +47,17 @@ def shared(processes: int) -> dict:
     return {**os.environ, **threads}
 
 
+@contextlib.contextmanager
+def kept_threads():
+    """Paddle Inference sets the threads of the whole process, MKL's and OpenMP's, each time a network is loaded or
+    runs. What else computes here, a training perhaps, gets those of the environment back after this."""
+    from paddle.base import core
+    try:
+        yield
+    finally:
+        core.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+
+
 def cpu_count() -> int:
     """Cores that this process may use (a container or taskset may give it fewer than there are)."""
     if hasattr(os, "sched_getaffinity"):

@@ -13,10 +13,12 @@ from conftest import ROOT
 from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from paddleseg_encnet import ENCNet, cli
 from paddleseg_encnet.deployment import export
 from paddleseg_encnet.deployment.deployed import Deployed, Images
+from paddleseg_encnet.runtime import cpu
 
 
 def converter_loads() -> bool:
@@ -104,7 +106,18 @@ def test_paddle_inference_gives_the_live_logits(network, logits_export, shape, o
     assert np.abs(found - live).max() < 1e-4 * np.abs(live).max()
 
 
-def test_paddle_inference_with_an_untouched_config(network, logits_export):
+def test_paddle_inference_leaves_the_threads_of_the_process(logits_export):
+    """A training beside it would be slower, and sum up in another order than the one that it goes on from."""
+    def threads():
+        return {library["filepath"]: library["num_threads"] for library in threadpool_info()}
+
+    before = threads()
+    assert any("iomp" in path for path in before)
+    Deployed(str(logits_export / "deploy.yaml"), threads=cpu.cpu_count() + 1).run(random_images(*SHAPES[0]))
+    assert threads() == before
+
+
+def test_paddle_inference_with_an_untouched_config(network, logits_export, one_thread):
     """As other people's programs run an export: oneDNN is on by default in Paddle 3."""
     from paddle import inference
     model = yaml.safe_load((logits_export / "deploy.yaml").read_text())["Deploy"]["model"]

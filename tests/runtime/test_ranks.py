@@ -42,15 +42,6 @@ def two_ranks(small_config, tmp_path_factory):
     return folder, done
 
 
-@pytest.fixture
-def one_thread():
-    """As each of the ranks has: sums over the threads are then taken in the same order."""
-    from paddle.base import core
-    core.set_num_threads(1)
-    yield
-    core.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-
-
 def trainable(model) -> dict:
     """BatchNorm's statistics are parameters too in Paddle; each rank has its own on the CPU."""
     return {name: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient}

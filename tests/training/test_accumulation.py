@@ -315,15 +315,6 @@ def test_the_scaler_of_mixed_precision_steps_once(scenes, tmp_path, monkeypatch)
     assert np.array_equal(half.model.head.weight.numpy(), single.model.head.weight.numpy())
 
 
-@pytest.fixture
-def one_thread():
-    """As each of the ranks has: sums over the threads are then taken in the same order."""
-    from paddle.base import core
-    core.set_num_threads(1)
-    yield
-    core.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-
-
 def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_thread):
     """Over gloo, BatchNorm included: as in one process that takes all micro-batches of both, one after the other."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
