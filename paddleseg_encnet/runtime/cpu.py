@@ -49,8 +49,8 @@ def shared(processes: int) -> dict:
 
 @contextlib.contextmanager
 def kept_threads():
-    """Paddle Inference sets the threads of the whole process, MKL's and OpenMP's, each time a network is loaded or
-    runs. What else computes here, a training perhaps, gets those of the environment back after this."""
+    """Paddle Inference sets the threads of the whole process, MKL's and OpenMP's, and leaves one each time it has run.
+    What else computes here, a training perhaps, gets those of the environment back after this."""
     from paddle.base import core
     try:
         yield
