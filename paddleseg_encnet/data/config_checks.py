@@ -88,7 +88,7 @@ def named_parts(config: dict) -> Iterator[Tuple[str, dict, Dict[str, type]]]:
             raise ValueError(f"{name}.transforms in the config is {shown(transforms)}, must be a list")
         for i, transform in enumerate(transforms or []):
             yield f"{name}.transforms[{i}]", transform, manager.TRANSFORMS.components_dict
-    if config.get("model"):
+    if "model" in config:
         yield "model", config["model"], manager.MODELS.components_dict
         if "backbone" in config["model"]:
             yield "model.backbone", config["model"]["backbone"], manager.BACKBONES.components_dict
@@ -96,7 +96,7 @@ def named_parts(config: dict) -> Iterator[Tuple[str, dict, Dict[str, type]]]:
         yield f"loss.types[{i}]", loss, manager.LOSSES.components_dict
         for j, inner in enumerate(loss.get("losses") or [] if isinstance(loss, dict) else []):
             yield f"loss.types[{i}].losses[{j}]", inner, manager.LOSSES.components_dict
-    if config.get("optimizer"):
+    if "optimizer" in config:
         yield "optimizer", config["optimizer"], manager.OPTIMIZERS.components_dict
 
 

@@ -57,6 +57,8 @@ def from_tiff(data: bytes) -> np.ndarray:
             image, axes = file.series[0].asarray(), file.series[0].axes
     except Exception as error:      # tifffile raises whatever its decoders do; it names a package that it needs
         raise ValueError(f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+    if 0 in image.shape:
+        raise ValueError("cannot be read: it has no pixels")
     kept = [i for i, axis in enumerate(axes) if axis in "YX" or image.shape[i] > 1]
     image, axes = image.reshape([image.shape[i] for i in kept]), "".join(axes[i] for i in kept)
     if image.ndim == 2:
@@ -70,8 +72,6 @@ def from_tiff(data: bytes) -> np.ndarray:
 def check_whole(series, length: int):
     """Raises ValueError where parts of a TIFF lie beyond the end of its file, or are not there: tifffile has zeros in
     their place."""
-    if 0 in series.shape:
-        raise ValueError("it has no pixels")
     if series.size > MOST:
         raise ValueError(f"it claims to have {series.size:,} numbers")
     for page in series.pages:

@@ -33,6 +33,8 @@ GONE = object()
     (("iters",), 0, "iters in the config is 0, must be"),
     (("model",), "ENCNet", "model in the config is 'ENCNet', must be keys and values"),
     (("model", "type"), "EncNet", "model.type in the config is 'EncNet'; there are ENet, ENCNet, EMANet and"),
+    (("model",), {}, "model in the config has no type; there are "),
+    (("optimizer",), {}, "optimizer in the config has no type; there are "),
     (("model", "type"), GONE, "model in the config has no type; there are "),
     (("model", "num_code"), 4, "model.num_code in the config: ENCNet has no argument num_code; there are num_codes"),
     (("model", "num_codes"), "32", "model.num_codes in the config is '32', must be a number, as 32; YAML takes it for"),

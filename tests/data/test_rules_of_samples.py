@@ -28,7 +28,7 @@ def alpha_of(colours: np.ndarray) -> np.ndarray:
 
 # --- read ------------------------------------------------------------------------------------------------------------
 
-@rule(name=st.sampled_from(KINDS), colours=images(90))
+@rule(name=st.sampled_from(KINDS), colours=images(300))
 def test_rule_images_are_read_as_they_are_meant(name, colours):
     if name in REFUSED:
         write, words = REFUSED[name]
@@ -100,7 +100,7 @@ def written(ids: np.ndarray, **options) -> bytes:
     return file.getvalue()
 
 
-@rule(name=st.sampled_from(sorted(LABELS)), size=st.tuples(sides(60), sides(60)), seed=seeds(),
+@rule(name=st.sampled_from(sorted(LABELS)), size=st.tuples(sides(300), sides(300)), seed=seeds(),
       largest=st.sampled_from([1, 18, 255, 256, 65535, 2 ** 31 - 1]))
 def test_rule_labels_are_the_ids_that_were_written(name, size, seed, largest, folder):
     most, write = LABELS[name]
