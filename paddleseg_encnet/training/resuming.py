@@ -95,10 +95,17 @@ def newest_first(run: str) -> List[str]:
 
 
 def time_of(folder: str) -> float:
+    """When a checkpoint was written. The best one counts as old as the iter_N that it is a copy of: if a crash came
+    before the evaluation was noted there, that one is evaluated again, and what the crash has left out is made up for.
+    """
     try:
-        return read_content(folder)["time"]
+        content = read_content(folder)
     except CheckpointError:     # damaged, or PaddleSeg's
         return os.path.getmtime(folder)
+    original = os.path.join(os.path.dirname(folder), f"iter_{content['step']}")
+    if os.path.isdir(original) and not os.path.basename(folder).startswith("iter_"):
+        return min(content["time"], time_of(original))
+    return content["time"]
 
 
 def read(folder: str) -> Found:

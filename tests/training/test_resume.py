@@ -123,6 +123,25 @@ def test_signal_in_an_evaluation_costs_nothing(whole, scenes, tmp_path):
     assert differing(second, whole[1]) == [] and second.best == whole[1].best
 
 
+def test_crash_between_the_best_model_and_its_note_costs_nothing(scenes, tmp_path, monkeypatch):
+    """best_model is there, ema_best_model and the note in iter_10 are not."""
+    tiny_run.run(scenes, tmp_path / "whole", iters=20, use_ema=True)
+    write, crashed = saving.Saver.whole_or_nothing, tmp_path / "crashed"
+
+    def crash(saver, folder):
+        if folder.endswith("ema_best_model"):
+            raise KeyboardInterrupt
+        return write(saver, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(saving.Saver, "whole_or_nothing", crash)
+        tiny_run.run(scenes, crashed, iters=20, use_ema=True)
+    assert sorted(os.listdir(crashed)) == ["best_model", "iter_10"] and saved_best(crashed / "iter_10") == {}
+    tiny_run.run(scenes, crashed, iters=10, use_ema=True, resume_model="auto")
+    assert saved_best(crashed / "iter_10") == saved_best(tmp_path / "whole" / "iter_10")
+    assert (crashed / "ema_best_model" / "ema_model.pdparams").is_file()
+
+
 def test_moving_average_and_early_stopping_go_on(scenes, tmp_path):
     tiny_run.run(scenes, tmp_path / "whole", iters=20, use_ema=True)
     with pytest.raises(Stopped):
