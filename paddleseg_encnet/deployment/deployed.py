@@ -206,9 +206,13 @@ class Images:
 
     def finish(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
         """The network's output for one image, classes [H, W] or scores [C, H, W] -> classes in the image's own size,
-        [H, W] uint8."""
+        [H, W] uint8. ValueError for a class that such a picture has no number for."""
         output = self.in_own_size(output, history)
-        return (output.argmax(2) if output.ndim == 3 else output).astype("uint8")
+        classes = output.argmax(2) if output.ndim == 3 else output
+        if classes.max() > 255:
+            raise ValueError(f"class {classes.max()} does not fit a picture with 256 colours; tools/predict.py writes "
+                             "such classes with 16 bits")
+        return classes.astype("uint8")
 
     def in_own_size(self, output: np.ndarray, history: List[tuple]) -> np.ndarray:
         """The network's output for one image in that image's own size: classes [H, W] uint16, which take the nearest,
@@ -227,7 +231,7 @@ class Images:
         """R, G, B of class 0, of class 1, ...; 768 numbers. Hues where the export has no colours."""
         hues = np.array([[[47 * i % 180, 255, 255] for i in range(256)]], dtype="uint8")
         colors = cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0]
-        for i, color in enumerate(self.deploy.get("palette") or []):
+        for i, color in enumerate((self.deploy.get("palette") or [])[:256]):
             colors[i] = color
         return colors.reshape(-1).tolist()
 

@@ -373,6 +373,16 @@ def test_a_deploy_yaml_that_is_a_picture(image, run_tool):
         f"error: {image} is no valid YAML: it is no text in UTF-8"
 
 
+def test_classes_beyond_a_palette(tmp_path):
+    """They would come out as other classes."""
+    (tmp_path / "deploy.yaml").write_text(yaml.safe_dump({"Deploy": {
+        "transforms": [{"type": "Normalize"}], "palette": [[i // 2, 0, 0] for i in range(300)]}}))
+    images = Images(str(tmp_path / "deploy.yaml"))
+    assert images.finish(np.array([[0, 255]], "int32"), []).tolist() == [[0, 255]] and len(images.palette()) == 768
+    with pytest.raises(ValueError, match="class 256 does not fit a picture with 256 colours; tools/predict.py"):
+        images.finish(np.array([[0, 256]], "int32"), [])
+
+
 def test_wrong_images(logits_export, image, run_tool, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
