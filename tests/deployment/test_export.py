@@ -105,7 +105,7 @@ def test_paddle_inference_gives_the_live_logits(network, logits_export, shape, o
     assert np.abs(found - live).max() < 1e-4 * np.abs(live).max()
 
 
-def test_paddle_inference_leaves_the_threads_of_the_process(logits_export, monkeypatch):
+def test_paddle_inference_leaves_the_threads_of_the_process(logits_export, one_thread, monkeypatch):
     """A training beside it would be slower, and sum up in another order than the one that it goes on from."""
     from paddle.base import core
     libraries = os.path.join(os.path.dirname(paddle.__file__), "libs")
