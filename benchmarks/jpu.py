@@ -3,9 +3,10 @@
 python benchmarks/jpu.py [--size 512 1024] [--rounds 3] [--pieces step live paddle onnx int8] [--json]
 
 The dilated network is that of configs/encnet_resnet50_cityscapes_1024x512_80k.yml, batch 1, with random weights.
-FastFCN is PaddleSeg's as installed, with the settings of its own config, which keeps the backbone at stride 8. All have
-the package's CPU settings. Training steps run in processes of their own, whose peak is the memory; inference takes
-turns in one process. The floor is the multiplications of all convolutions, counted while the network runs, at the rate
+FastFCN is PaddleSeg's with the settings of its own config, which keeps the backbone at stride 8: on our Encoding layer,
+on its own, and on its own without the package's CPU settings, which is as pip installs it; that one is measured once.
+Training steps run in processes of their own, whose peak is the memory; inference takes turns in one process, but for
+FastFCN as installed. The floor is the multiplications of all convolutions, counted while the network runs, at the rate
 of a large paddle.matmul in the same process; for a step three times that. int8 is calibrated on the noise that is
 timed. Forms whose packages are not installed are left out, which is said.
 """
@@ -20,7 +21,8 @@ import time
 
 import measuring
 
-NETWORKS = {"dilated": "EncNet-50", "jpu": "EncNet-50 + JPU", "fastfcn": "PaddleSeg's FastFCN"}
+NETWORKS = {"dilated": "EncNet-50", "jpu": "EncNet-50 + JPU", "fastfcn": "FastFCN, our layer",
+            "stock": "FastFCN, its layer", "installed": "FastFCN as installed"}
 FORMS = {"paddle": ("exported, Paddle Inference", {}), "onnx": ("exported, ONNX Runtime", {"backend": "onnx"}),
          "int8": ("exported, ONNX Runtime int8", {"precision": "int8"})}
 PIECES = ("step", "live", *FORMS)
@@ -28,21 +30,24 @@ NEEDED = {"onnx": ("paddle2onnx", "onnxruntime"), "int8": ("paddle2onnx", "onnxr
 
 
 def build(which: str):
-    import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
+    if which == "installed":
+        import zlib  # noqa: F401  or Paddle 2.6 crashes
+    else:
+        import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
 
     # isort: split
     import paddle
     from paddleseg.models import fastfcn
     from paddleseg.models.backbones import ResNet50_vd
-
-    from paddleseg_encnet import ENCNet
     paddle.set_device("cpu")
     paddle.seed(0)
-    if which == "fastfcn":      # read once more: the package has mended the module
+    if which == "stock":        # read once more: the package has mended the module
         spec = importlib.util.spec_from_file_location("stock_fastfcn", fastfcn.__file__)
-        stock = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(stock)
-        return stock.FastFCN(19, ResNet50_vd(output_stride=8), add_lateral=True)
+        fastfcn = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(fastfcn)
+    if which in ("fastfcn", "stock", "installed"):
+        return fastfcn.FastFCN(19, ResNet50_vd(output_stride=8), add_lateral=True)
+    from paddleseg_encnet import ENCNet
     if which == "jpu":
         return ENCNet(19, ResNet50_vd(output_stride=32), use_jpu=True)
     return ENCNet(19, ResNet50_vd(output_stride=8), add_lateral=True)
@@ -94,16 +99,16 @@ def step(which: str, height: str, width: str, rounds: str) -> dict:
     return {"seconds": seconds, "peak": measuring.peak(), "floor": 3 * floor(network, size)}
 
 
-def live(height: str, width: str, rounds: str) -> dict:
-    """Seconds of an inference, by network, and the floor of each."""
+def live(which: str, height: str, width: str, rounds: str) -> dict:
+    """Seconds of an inference, by network of those named with commas, and the floor of each."""
     size = int(height), int(width)
-    networks = {which: build(which) for which in NETWORKS}
+    networks = {each: build(each) for each in which.split(",")}
     import paddle
-    floors = {which: floor(network, size) for which, network in networks.items()}      # puts them into evaluation mode
+    floors = {each: floor(network, size) for each, network in networks.items()}      # puts them into evaluation mode
     images = paddle.randn([1, 3, *size])
     with paddle.no_grad():
-        seconds = measuring.interleaved({which: lambda network=network: network(images)[0].numpy()
-                                         for which, network in networks.items()}, int(rounds), in_a_row=1)
+        seconds = measuring.interleaved({each: lambda network=network: network(images)[0].numpy()
+                                         for each, network in networks.items()}, int(rounds), in_a_row=1)
     return {"seconds": seconds, "floors": floors}
 
 
@@ -140,21 +145,26 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
 
 def lines(size, rounds: int, pieces) -> list:
     """(piece, unit, {network: number}, floor of the network with upsampling, note) of each line of the table."""
-    found, arguments = [], [*map(str, size), str(rounds)]
+    def measured(what: str, which: str):
+        alone = which == "installed"
+        return measuring.child("jpu.py", what, which, *size, 1 if alone else rounds, defaults=not alone)
+
+    found = []
     if "step" in pieces:
-        steps = {which: measuring.child("jpu.py", "step", which, *arguments) for which in NETWORKS}
+        steps = {which: measured("step", which) for which in NETWORKS}
         steps = {which: result for which, result in steps.items() if result}
         found.append(("training step", "s", {which: each["seconds"] for which, each in steps.items()},
                       steps["jpu"]["floor"], ""))
         found.append(("peak of the training process", "GiB",
                       {which: each["peak"] / 2 ** 30 for which, each in steps.items()}, None, ""))
     if "live" in pieces:
-        result = measuring.child("jpu.py", "live", *arguments)
-        found.append(("inference, live", "s", result["seconds"], result["floors"]["jpu"],
-                      f"EncNet-50's own floor {result['floors']['dilated']:.3g}"))
+        result = measured("live", ",".join(which for which in NETWORKS if which != "installed"))
+        alone = measured("live", "installed")
+        found.append(("inference, live", "s", {**result["seconds"], **(alone["seconds"] if alone else {})},
+                      result["floors"]["jpu"], f"EncNet-50's own floor {result['floors']['dilated']:.3g}"))
     for form in (form for form in FORMS if form in pieces):
         missing = [name for name in NEEDED.get(form, ()) if importlib.util.find_spec(name) is None]
-        result = None if missing else measuring.child("jpu.py", "exported", form, *arguments)
+        result = None if missing else measuring.child("jpu.py", "exported", form, *size, rounds)
         if result is None:
             print(f"left out: {FORMS[form][0]}" + (f", needs {', '.join(missing)}" if missing else ""), file=sys.stderr)
             continue
@@ -165,9 +175,12 @@ def lines(size, rounds: int, pieces) -> list:
 
 
 def table(found: list) -> str:
-    rows = [["", "unit", *NETWORKS.values(), "EncNet-50 / JPU", "floor of JPU", "JPU / floor", "note"]]
+    rows = [["", "unit", *NETWORKS.values(), "EncNet-50 / JPU", "as installed / our layer", "floor of JPU", "JPU / floor",
+             "note"]]
     for piece, unit, numbers, least, note in found:
-        ratios = (numbers["dilated"] / numbers["jpu"], least, numbers["jpu"] / least if least else None)
+        ratios = (numbers["dilated"] / numbers["jpu"],
+                  numbers["installed"] / numbers["fastfcn"] if "installed" in numbers else None,
+                  least, numbers["jpu"] / least if least else None)
         rows.append([piece, unit, *(measuring.number(numbers.get(which)) for which in NETWORKS),
                      *map(measuring.number, ratios), note])
     rows.insert(1, ["---"] * len(rows[0]))
