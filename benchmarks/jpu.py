@@ -175,8 +175,8 @@ def lines(size, rounds: int, pieces) -> list:
 
 
 def table(found: list) -> str:
-    rows = [["", "unit", *NETWORKS.values(), "EncNet-50 / JPU", "as installed / our layer", "floor of JPU", "JPU / floor",
-             "note"]]
+    rows = [["", "unit", *NETWORKS.values(), "EncNet-50 / JPU", "as installed / our layer", "floor of JPU",
+             "JPU / floor", "note"]]
     for piece, unit, numbers, least, note in found:
         ratios = (numbers["dilated"] / numbers["jpu"],
                   numbers["installed"] / numbers["fastfcn"] if "installed" in numbers else None,

@@ -11,6 +11,7 @@ Everywhere else (on a GPU, in other types than float32, in a static graph or an 
 Ratios: benchmarks/depthwise.py.
 """
 
+import ctypes
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Optional, Tuple
 
@@ -37,6 +38,12 @@ def each(work: Callable[[int], None], count: int):
         _pool = ThreadPoolExecutor(cpu_count())
     step = -(-count // cpu_count())
     list(_pool.map(lambda start: [work(i) for i in range(start, min(start + step, count))], range(0, count, step)))
+
+
+def values(tensor: paddle.Tensor) -> np.ndarray:
+    """float32 of the tensor's own memory, which it must outlive; .numpy() would be a copy."""
+    memory = (ctypes.c_float * tensor.size).from_address(tensor.data_ptr())
+    return np.frombuffer(memory, np.float32).reshape(tensor.shape)
 
 
 def tall(images: np.ndarray, before: int, height: int, width: int, stride: int = 1) -> np.ndarray:
@@ -88,7 +95,8 @@ class Depthwise(PyLayer):
     def forward(ctx, x, weight, stride, padding, dilation):
         ctx.fixed = x.stop_gradient, weight.stop_gradient
         ctx.save_for_backward(x)            # not its copy: several layers may read one tensor
-        x = x.numpy()
+        tensor = x.contiguous()
+        x = values(tensor)
         kernels = spread(weight.numpy()[:, 0], dilation)
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
@@ -106,7 +114,8 @@ class Depthwise(PyLayer):
     def backward(ctx, dy):
         kernels, stride, padding, dilation = ctx.kept
         input_is_fixed, weight_is_fixed = ctx.fixed
-        x, dy = ctx.saved_tensor()[0].numpy(), dy.numpy()
+        tensors = ctx.saved_tensor()[0].contiguous(), dy.contiguous()
+        x, dy = map(values, tensors)
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
         d_weight, d_x = np.empty_like(kernels[:, None, ::dilation, ::dilation]), np.empty_like(x)
@@ -142,9 +151,13 @@ class DepthwiseConv2D(nn.Conv2D):
                          groups=channels, bias_attr=False)
         self.geometry = stride, tuple(padding), dilation
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def is_ours(self, x: paddle.Tensor) -> bool:
+        """Whether Depthwise computes it, rather than Paddle."""
         if not paddle.in_dynamic_mode() or in_sot():        # the second: Paddle's tracer of bytecode is reading this
-            return nn.Conv2D.forward(self, x)       # super() without arguments fails where Paddle 2.6 transforms this
-        if x.place.is_cpu_place() and x.dtype == self.weight.dtype == paddle.float32:
+            return False
+        return x.place.is_cpu_place() and x.dtype == self.weight.dtype == paddle.float32
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if self.is_ours(x):
             return Depthwise.apply(x, self.weight, *self.geometry)
-        return nn.Conv2D.forward(self, x)
+        return nn.Conv2D.forward(self, x)       # super() without arguments fails where Paddle 2.6 transforms this

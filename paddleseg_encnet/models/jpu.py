@@ -7,7 +7,8 @@ https://arxiv.org/abs/1903.11816, section 3.3. Maps M3, M4 and M5 at strides 8, 
     Y = [S1(P), S2(P), S4(P), S8(P)]                        separable convolutions of dilation 1, 2, 4 and 8
 
 Parameter names are those of PaddleSeg's JPU, `piontwise_conv` included, so that its weights load without a map. Here a
-CPU trains the depthwise convolutions by models/depthwise.py.
+CPU trains the depthwise convolutions by models/depthwise.py, and computes them twice rather than keep what is in a
+branch: two maps of 3 * width channels each, which were half of what JPU keeps for its backward pass.
 """
 
 from typing import List, Sequence
@@ -15,19 +16,65 @@ from typing import List, Sequence
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
+from paddle.autograd import PyLayer
 from paddleseg.models import layers
 
-from paddleseg_encnet.models.depthwise import DepthwiseConv2D
+from paddleseg_encnet.models.depthwise import Depthwise, DepthwiseConv2D
 
 DILATIONS = (1, 2, 4, 8)
 
 
-def separable(in_channels: int, out_channels: int, dilation: int) -> nn.Layer:
+class Recomputed(PyLayer):
+    """function(*tensors), a tensor, of which nothing but the arguments is kept: the backward pass calls it again."""
+
+    @staticmethod
+    def forward(ctx, function, *tensors):
+        ctx.function = function
+        ctx.save_for_backward(*tensors)
+        return function(*tensors)       # within a PyLayer Paddle records nothing
+
+    @staticmethod
+    def backward(ctx, gradient):
+        tensors = [tensor.detach() for tensor in ctx.saved_tensor()]
+        for tensor in tensors:
+            tensor.stop_gradient = False
+        with paddle.enable_grad():
+            output = ctx.function(*tensors)
+        # Unlike paddle.grad, this frees what each step has kept as soon as it was used.
+        paddle.autograd.backward(output, gradient)
+        return tuple(tensor.grad for tensor in tensors)
+
+
+class Separable(layers.SeparableConvBNReLU):
     """Depthwise 3 x 3, norm, 1 x 1, norm, ReLU. There is no activation between the two, as in both implementations."""
-    layer = layers.SeparableConvBNReLU(in_channels, out_channels, 3, padding=dilation, dilation=dilation,
-                                       pointwise_bias=False, bias_attr=False)
-    layer.depthwise_conv._conv = DepthwiseConv2D(in_channels, 3, 1, (dilation, dilation), dilation)
-    return layer
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int):
+        super().__init__(in_channels, out_channels, 3, padding=dilation, dilation=dilation, pointwise_bias=False,
+                         bias_attr=False)
+        self.depthwise_conv._conv = DepthwiseConv2D(in_channels, 3, 1, (dilation, dilation), dilation)
+
+    def before_relu(self, x: paddle.Tensor) -> paddle.Tensor:
+        """For training: what forward() computes but for the ReLU, with nothing kept for the backward pass on a CPU."""
+        conv, point = self.depthwise_conv._conv, self.piontwise_conv._conv
+        norms = self.depthwise_conv._batch_norm, self.piontwise_conv._batch_norm
+        statistics = [(norm._mean, norm._variance) for norm in norms]
+
+        def function(x, kernel, weight1, bias1, matrix, weight2, bias2):
+            y = Depthwise.apply(x, kernel, *conv.geometry)
+            y = normalised(y, norms[0], statistics[0], weight1, bias1)
+            y = normalised(F.conv2d(y, matrix), norms[1], statistics[1], weight2, bias2)
+            statistics[:] = [tuple(each.clone() for each in pair) for pair in statistics]   # the first call moves them
+            return y
+
+        tensors = (x, conv.weight, norms[0].weight, norms[0].bias, point.weight, norms[1].weight, norms[1].bias)
+        if conv.is_ours(x) and all(type(norm) is nn.BatchNorm2D and norm.training for norm in norms) and \
+                not any(tensor.stop_gradient for tensor in tensors):
+            return Recomputed.apply(function, *tensors)
+        return norms[1](point(self.depthwise_conv(x)))
+
+
+def normalised(x, norm, statistics, weight, bias):
+    return F.batch_norm(x, *statistics, weight, bias, training=True, momentum=norm._momentum, epsilon=norm._epsilon)
 
 
 class JPU(nn.Layer):
@@ -56,7 +103,7 @@ class JPU(nn.Layer):
         self.conv5, self.conv4, self.conv3 = (
             layers.ConvBNReLU(channels, width, 3, padding=1, bias_attr=False) for channels in in_channels[:-4:-1])
         self.dilation1, self.dilation2, self.dilation3, self.dilation4 = (
-            separable(3 * width, width, dilation) for dilation in DILATIONS)
+            Separable(3 * width, width, dilation) for dilation in DILATIONS)
 
     def forward(self, maps: List[paddle.Tensor]) -> List[paddle.Tensor]:
         fine = self.conv3(maps[-3])                                                         # [B, width, h, w]
@@ -65,4 +112,6 @@ class JPU(nn.Layer):
                   for conv, x in ((self.conv5, maps[-1]), (self.conv4, maps[-2]))]
         pyramid = paddle.concat([*coarse, fine], axis=1)                                    # [B, 3 width, h, w]
         branches = (self.dilation1, self.dilation2, self.dilation3, self.dilation4)
+        if self.training:       # one ReLU for all keeps one map for the backward pass, where four keep theirs and it
+            return [*maps[:-1], F.relu(paddle.concat([branch.before_relu(pyramid) for branch in branches], axis=1))]
         return [*maps[:-1], paddle.concat([branch(pyramid) for branch in branches], axis=1)]

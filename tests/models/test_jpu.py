@@ -2,8 +2,10 @@
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 from conftest import relative_difference
+from paddle.base import core
 from paddleseg.cvlibs import manager
 from paddleseg.models import layers
 from paddleseg.models.backbones import ResNet18_vd
@@ -11,7 +13,7 @@ from paddleseg.models.fastfcn import FastFCN
 
 from paddleseg_encnet import DilatedFCN, ENCNet
 from paddleseg_encnet.models.depthwise import DepthwiseConv2D
-from paddleseg_encnet.models.jpu import JPU
+from paddleseg_encnet.models.jpu import JPU, Separable
 
 TOLERANCE = 1e-5        # float32 sums in another order, a few layers deep
 WIDTHS = [4, 8, 12, 20]
@@ -69,6 +71,46 @@ def test_a_cpu_trains_its_depthwise_convolutions_quickly():
     depthwise = [layer for layer in JPU(WIDTHS, width=6).sublayers() if getattr(layer, "_groups", 1) > 1]
     assert [layer.geometry[2] for layer in depthwise] == [1, 2, 4, 8]
     assert all(type(layer) is DepthwiseConv2D for layer in depthwise)
+
+
+def test_a_branch_computes_twice_what_it_does_not_keep_and_equals_the_plain_one():
+    """To the bit: the same kernels run in the same order. Statistics move once."""
+    def allocated():
+        return core.host_memory_stat_current_value("Allocated", 0) // 4
+
+    def run(work):
+        paddle.seed(0)
+        branch = scramble(Separable(12, 6, 2))
+        x = paddle.randn([2, 12, 9, 13])
+        x.stop_gradient = False
+        before = allocated()
+        y = work(branch, x)
+        kept = allocated() - before
+        (y ** 2).sum().backward()
+        gradients = {name: value.grad for name, value in branch.named_parameters() if not value.stop_gradient}
+        assert len(gradients) == 6
+        return {"y": y, "x": x.grad, **{f"gradient of {name}": value for name, value in gradients.items()},
+                **branch.state_dict()}, kept
+
+    found, kept = run(lambda branch, x: F.relu(branch.before_relu(x)))
+    expected, kept_plainly = run(lambda branch, x: branch(x))
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert np.array_equal(found[name], expected[name]), name
+    assert found["y"].size <= kept < found["y"].size + 100      # the ReLU keeps its output
+    assert kept_plainly > kept + 2 * found["x"].size
+
+
+@pytest.mark.parametrize("fixed", ["depthwise_conv._conv.weight", "piontwise_conv._conv.weight"])
+def test_a_branch_whose_parameter_is_fixed_learns_the_others(fixed):
+    branch = scramble(Separable(4, 6, 2))
+    parameters = dict(branch.named_parameters())
+    parameters[fixed].stop_gradient = True
+    x = paddle.rand([2, 4, 9, 13])
+    x.stop_gradient = False
+    branch.before_relu(x).sum().backward()
+    assert x.grad is not None and parameters[fixed].grad is None
+    assert all(value.grad is not None for value in parameters.values() if not value.stop_gradient)
 
 
 IMAGES = np.random.default_rng(2).normal(size=(2, 3, 65, 97)).astype("float32")
