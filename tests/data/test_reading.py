@@ -170,7 +170,7 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
             "val": lambda: Checked(builder.val_dataset).read(0)["img"],
             "predict": lambda: builder.val_dataset.transforms(
                 {"img": read_image(str(self.path)).astype("float32")})["img"],
-            "infer": lambda: Images(str(self.root / "deploy.yaml")).prepare(str(self.path))[0],
+            "infer and calibration": lambda: Images(str(self.root / "deploy.yaml")).prepare(str(self.path))[0],
             "explain": lambda: explain.explain(network, builder.val_dataset.transforms, str(self.path))
             .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
             "the start of training": lambda: quick_check(builder, with_val=False) and None,
