@@ -13,10 +13,13 @@ from paddleseg_encnet import cli
 from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.datasets import names_of_classes
 from paddleseg_encnet.deployment.export import OUTPUT_OPS, export, verify
+from paddleseg_encnet.deployment.int8 import CALIBRATION_IMAGES, Limit
 from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
-from paddleseg_encnet.prediction import inputs
+from paddleseg_encnet.prediction import held_out, inputs
 from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.weights import checkpoint
+
+MAX_DROP = 0.5
 
 
 def flags():
@@ -32,6 +35,9 @@ def flags():
     flags.add_argument("--onnx", action="store_true", help="write an ONNX file too")
     flags.add_argument("--int8", metavar="IMAGES", help="write an ONNX file with 8-bit convolutions too; an image, a "
                        "folder or a list, to calibrate on")
+    flags.add_argument("--max_drop", type=float, metavar="POINTS", help="of mIoU, that 8 bits may cost, measured on "
+                       f"those images of --int8 that are not calibrated on and have a label in the config's data sets; "
+                       f"convolutions that cost more stay in float32 (default: {MAX_DROP})")
     flags.add_argument("--verify", metavar="IMAGE", help="compare each exported form with the live network on an image")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config")
     return flags
@@ -49,14 +55,37 @@ def main(args):
     calibration = inputs.find_images(args.int8)[0] if args.int8 else None
     if passed_over := inputs.passed_over(args.int8 or ""):
         logger.info(passed_over)
+    limit = accuracy_to_keep(args, builder, calibration)
     network = builder.model
     checkpoint.load(network, args.model_path)
     export(network, args.save_dir, described(config), args.output_op, args.input_shape, args.onnx, calibration,
-           channels.of(config.dic))
+           channels.of(config.dic), limit)
     logger.info(f"The inference model is saved in {args.save_dir}: {', '.join(sorted(os.listdir(args.save_dir)))}")
     if args.verify:
-        for form, agreement in verify(network, args.save_dir, args.verify, calibration, cpu.cpu_count()).items():
+        for form, agreement in verify(network, args.save_dir, args.verify, cpu.cpu_count()).items():
             logger.info(f"{form}: {agreement}")
+
+
+def accuracy_to_keep(args, builder, calibration):
+    """What 8 bits may cost, as far as it can be measured."""
+    if args.max_drop is not None and not (calibration and args.max_drop >= 0):
+        raise ValueError(f"--max_drop is a number of points from 0 on, beside --int8 IMAGES; got {args.max_drop:g}")
+    if not calibration:
+        return None
+    labels, config = held_out.labelled(builder, calibration), builder.config
+    if not labels:
+        why = f"none of the images of {args.int8}, beside those that int8 is calibrated on, has a label in the " \
+              "config's train_dataset or val_dataset"
+        if args.max_drop is not None:
+            raise ValueError(f"--max_drop can't be kept: {why}; give a folder or list of images of the data set, more "
+                             f"than {CALIBRATION_IMAGES}")
+        logger.info(f"What int8 costs is not measured: {why}")
+        return None
+    logger.info(f"What int8 costs is measured on {len(labels)} images that it is not calibrated on")
+    classes = cli.num_classes(config)
+    return Limit(MAX_DROP if args.max_drop is None else args.max_drop,
+                 lambda model, before: held_out.mean_iou(model, before, labels, config.val_dataset_cfg, classes),
+                 logger.info)
 
 
 def described(config) -> dict:

@@ -19,13 +19,12 @@ import paddle.nn.functional as F
 import yaml
 
 from paddleseg_encnet.deployment.deployed import Deployed, Images, read_config
-from paddleseg_encnet.runtime.progress import Progress
+from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
 
 OUTPUT_OPS = ("argmax", "softmax", "none")
 FILES = ("deploy.yaml", "model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx",
          "model_int8.onnx")
 OPSET = 13                  # the oldest with per-channel quantisation
-CALIBRATION_IMAGES = 32
 
 
 class ExportError(ValueError):
@@ -34,7 +33,7 @@ class ExportError(ValueError):
 
 def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "argmax",
            input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None,
-           in_channels: int = 3):
+           in_channels: int = 3, limit: Optional[Limit] = None):
     """Writes the files above into `save_dir`, all of them or none; other files there are left alone.
 
     Args:
@@ -46,6 +45,7 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
         input_shape: [B, in_channels, H, W], -1 where any size goes; any batch and size if None.
         onnx: write `model.onnx`.
         calibration: images to measure the range of each tensor on; writes `model_int8.onnx`.
+        limit: what accuracy that may cost; convolutions that cost more stay in float32.
 
     Raises:
         ExportError: the network can't be converted, or a package for that is not installed.
@@ -69,9 +69,11 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
         config = os.path.join(folder, "deploy.yaml")
         write_yaml(config, info)
         if calibration:
-            to_int8(os.path.join(folder, "model.onnx"), os.path.join(folder, "model_int8.onnx"),
-                    Images(config), calibration)
             info["int8"] = "model_int8.onnx"
+            kept = to_int8(os.path.join(folder, "model.onnx"), os.path.join(folder, info["int8"]), Images(config),
+                           calibration, limit)
+            if kept:
+                info["float32_convolutions"] = named(kept, network)
             if not onnx:
                 os.remove(os.path.join(folder, info.pop("onnx")))
             write_yaml(config, info)
@@ -179,43 +181,10 @@ def to_onnx(model: str, path: str):
         file.write(content)
 
 
-def to_int8(model: str, path: str, before: Images, images: List[str]):
-    """Quantises the convolutions of an ONNX file to 8 bits: weights by channel, activations by the range that they take
-    on the images, of which some, spread evenly, are used."""
-    try:
-        import onnxruntime
-        from onnxruntime import quantization
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-    except ImportError as error:
-        raise ExportError(f"--int8 needs onnxruntime's quantisation, which does not load ({error}); "
-                          "pip install \"paddleseg_encnet[onnx]\"") from error
-    step = max(1, len(images) // CALIBRATION_IMAGES)
-    chosen = images[::step][:CALIBRATION_IMAGES]
-    progress = Progress(len(chosen), "calibration images")
-    batch = max(1, before.input_shape[0])
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.paths = iter(chosen)
-
-        def get_next(self):
-            path = next(self.paths, None)
-            if path is None:
-                return None
-            progress.advance()
-            return {"images": np.stack([before.prepare(path)[0]] * batch)}
-
-    onnxruntime.set_default_logger_severity(3)      # warnings of unused constants, a line each
-    folded = f"{path}.folded"
-    quant_pre_process(model, folded, skip_symbolic_shape=True)      # BatchNorm goes into the convolutions
-    # Unsigned activations: ReLU is then part of the convolution, which with signed ones often stays in float32. Weights
-    # of 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits can exceed.
-    quantization.quantize_static(folded, path, Reader(), quant_format=quantization.QuantFormat.QDQ,
-                                 op_types_to_quantize=["Conv"], per_channel=True, reduce_range=True,
-                                 activation_type=quantization.QuantType.QUInt8,
-                                 weight_type=quantization.QuantType.QInt8)
-    progress.close()
-    os.remove(folded)
+def named(weights: List[str], network: nn.Layer) -> List[str]:
+    """Layers by their names in the network, from Paddle's names of their weights."""
+    layers = {weight.name: name.rpartition(".")[0] for name, weight in network.named_parameters()}
+    return [layers.get(weight, weight) for weight in weights]
 
 
 # --- is it the same network? -----------------------------------------------------------------------------------------
@@ -238,10 +207,9 @@ FORMS = {
 }
 
 
-def verify(network: nn.Layer, save_dir: str, image: str, calibration: Optional[List[str]] = None,
-           threads: int = 1) -> Dict[str, Agreement]:
+def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Dict[str, Agreement]:
     """Runs each form of an export, and the live network, on an image. An export of classes or probabilities is traced
-    and converted once more without its output operation, to have logits to compare."""
+    and converted once more without its output operation, to have logits to compare; int8 has it cut off."""
     config = os.path.join(save_dir, "deploy.yaml")
     images, info = Images(config), read_config(config)
     batch = np.stack([images.prepare(image)[0]] * max(1, images.input_shape[0]))
@@ -254,7 +222,11 @@ def verify(network: nn.Layer, save_dir: str, image: str, calibration: Optional[L
             folder = save_dir
         else:
             export(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"], "onnx" in info,
-                   calibration, images.channels)
+                   in_channels=images.channels)
+            if "int8" in info:
+                logits_of(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
+                write_yaml(os.path.join(folder, "deploy.yaml"), {**read_config(os.path.join(folder, "deploy.yaml")),
+                                                                 "int8": info["int8"]})
         for key, (name, options) in FORMS.items():
             if key in info:
                 logits = Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run(batch)

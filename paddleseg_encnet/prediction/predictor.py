@@ -187,18 +187,21 @@ def predict(predictor: Predictor, images: List[str], root: Optional[str], save_d
                         f"{'; the others stand in the warnings above' if len(left_out) > 1 else ''}")
 
 
-def labels_in_dataset(builder, images: List[str]) -> Dict[str, str]:
-    """{image: label} of those images that the config's val_dataset has with a label; none if its files are not there.
+def labels_in_dataset(builder, images: List[str], splits: Sequence[str] = ("val_dataset",)) -> Dict[str, str]:
+    """{image: label} of those images that the config's data sets have with a label; none if their files are not there.
 
     Args:
         builder: PaddleSeg's, of the config.
+        splits: which of `train_dataset` and `val_dataset`.
     """
-    try:
-        pairs = builder.val_dataset.file_list
-    except (ValueError, OSError, RuntimeError, AttributeError) as error:     # what PaddleSeg's data sets raise
-        logger.info(f"No label was looked for in val_dataset: {one_line(error)}")
-        return {}
-    label_of = {os.path.realpath(pair[0]): pair[1] for pair in pairs if len(pair) > 1 and pair[1]}
+    label_of = {}
+    for split in splits:
+        try:
+            pairs = getattr(builder, split).file_list
+        except (ValueError, OSError, RuntimeError, AttributeError) as error:     # what PaddleSeg's data sets raise
+            logger.info(f"No label was looked for in {split}: {one_line(error)}")
+            continue
+        label_of.update({os.path.realpath(pair[0]): pair[1] for pair in pairs if len(pair) > 1 and pair[1]})
     found = {image: label_of.get(os.path.realpath(image)) for image in images}
     return {image: label for image, label in found.items() if label}
 
