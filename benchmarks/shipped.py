@@ -29,8 +29,8 @@ def measure() -> dict:
 
     # isort: split
     from paddleseg_encnet import cli
-    from paddleseg_encnet.deployment.deployed import Deployed
-    from paddleseg_encnet.deployment.export import FORMS, export
+    from paddleseg_encnet.deployment.deployed import Deployed, read_config
+    from paddleseg_encnet.deployment.export import export, forms
     from paddleseg_encnet.models.depthwise import DepthwiseConv2D
     from paddleseg_encnet.runtime import cpu
     from paddleseg_encnet.weights import checkpoint
@@ -53,8 +53,8 @@ def measure() -> dict:
         export(network, folder, {"transforms": builder.config.val_dataset_cfg["transforms"]}, "argmax", onnx=onnx,
                calibration=[str(IMAGE)] if onnx else None)
         deploy = os.path.join(folder, "deploy.yaml")
-        runs = {name: Deployed(deploy, threads=cpu.cpu_count(), **options) for key, (name, options) in FORMS.items()
-                if key == "model" or onnx}
+        runs = {name: Deployed(deploy, threads=cpu.cpu_count(), **options)
+                for name, options in forms(read_config(deploy)).items()}
         batch = next(iter(runs.values())).prepare(str(IMAGE))[0][None]
         images = paddle.to_tensor(batch)
         works = {"live": lambda: live(forward), "stock": lambda: live(paddle.nn.Conv2D.forward)}

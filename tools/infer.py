@@ -1,6 +1,6 @@
 """Runs an export:  python tools/infer.py --config output/inference_model/deploy.yaml --image_path IMAGE_FOLDER_OR_LIST
 
-PaddleSeg is not needed, nor Paddle with --backend onnx: NumPy, OpenCV, PyYAML, Pillow and the runtime are.
+PaddleSeg is not needed, nor Paddle with --backend onnx or openvino: NumPy, OpenCV, PyYAML, Pillow and the runtime are.
 """
 
 import argparse
@@ -46,10 +46,11 @@ def flags():
     flags.add_argument("--batch_size", type=int, default=1, help="images at a time; only images that are equal in size "
                        "when they come to the network share a batch")
     flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    flags.add_argument("--backend", default="paddle", choices=["paddle", "onnx"],
-                       help="Paddle Inference or ONNX Runtime")
+    flags.add_argument("--backend", default="paddle", choices=["paddle", "onnx", "openvino"],
+                       help="Paddle Inference, ONNX Runtime or OpenVINO")
     flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"],
-                       help="fp16: Paddle Inference on a GPU; int8: ONNX Runtime, what export --int8 wrote")
+                       help="fp16: Paddle Inference on a GPU; int8: what export --int8 wrote, by ONNX "
+                       "Runtime or OpenVINO")
     flags.add_argument("--cpu_threads", type=int, default=cpu.cpu_count(), help="default: all cores")
     flags.add_argument("--enable_mkldnn", type=boolean, default=True, metavar="True|False",
                        help="let Paddle Inference use oneDNN on the CPU (default: True)")

@@ -1,4 +1,4 @@
-"""Runs an exported network with Paddle Inference or ONNX Runtime: what tools/infer.py does, for one image or a batch.
+"""Runs an exported network, by deployment/runtimes.py: what tools/infer.py does, for one image or a batch.
 
 PaddleSeg is not needed, nor the package's import, only NumPy, OpenCV, Pillow, PyYAML and the runtime asked for, and
 tifffile for TIFF of other than one or three channels.
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import yaml
 
+from paddleseg_encnet.deployment.runtimes import onnx_runtime, openvino, paddle_inference
 from paddleseg_encnet.pictures.reading import WrongChannels, decode
 
 # --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
@@ -75,67 +76,6 @@ TRANSFORMS: Dict[str, Callable] = {
     "Normalize": normalize, "Resize": resize, "ResizeByLong": resize_by_long, "ResizeByShort": resize_by_short,
     "LimitLong": limit_long, "Padding": padding,
 }
-
-
-# --- runtimes: each is a function from images [B, C, H, W] float32 to the network's output ---------------------------
-
-def paddle_inference(model: str, params: str, device: str, precision: str, threads: int, onednn: bool,
-                     verbose: bool = False) -> Callable:
-    import zlib  # noqa: F401   before Paddle, whose 2.6 crashes without it
-
-    from paddleseg_encnet.runtime import cpu
-    try:
-        cpu.import_paddle()
-        from paddle import inference
-    except ImportError as error:
-        raise ValueError(f"Paddle Inference does not load ({error}); pip install "
-                         "\"paddleseg_encnet[cpu]\" or \"[gpu]\", or --backend onnx") from error
-    if precision == "fp16" and device == "cpu":
-        raise ValueError("--precision fp16 is for a GPU; on the CPU there are fp32 and int8")
-    config = inference.Config(model, params)
-    if not verbose:
-        config.disable_glog_info()
-    if device == "gpu":
-        half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
-        config.enable_use_gpu(256, 0, half)
-    else:
-        config.disable_gpu()
-        config.set_cpu_math_library_num_threads(threads)
-        if onednn:
-            config.enable_mkldnn()
-            config.set_mkldnn_cache_capacity(10)        # kernels of the last ten image sizes
-        else:
-            config.disable_mkldnn()
-    if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
-        config.enable_memory_optim()
-    with cpu.kept_threads():
-        predictor = inference.create_predictor(config)
-    images = predictor.get_input_handle(predictor.get_input_names()[0])
-
-    def run(batch):
-        images.reshape(batch.shape)
-        images.copy_from_cpu(batch)
-        with cpu.kept_threads():
-            predictor.run()
-        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
-    return run
-
-
-def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -> Callable:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or all that "
-                         "exports need: pip install \"paddleseg_encnet[onnx]\"") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 1 if verbose else 3
-    provider = {"gpu": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[device]
-    if provider not in onnxruntime.get_available_providers():
-        raise ValueError(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu, or --device cpu")
-    session = onnxruntime.InferenceSession(model, options, providers=[provider])
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
 
 
 # --- an export -------------------------------------------------------------------------------------------------------
@@ -241,8 +181,8 @@ class Deployed(Images):
 
     Args:
         config: path of the export's deploy.yaml.
-        backend: "paddle" (Paddle Inference) or "onnx" (ONNX Runtime).
-        precision: "fp32"; "int8", ONNX Runtime only; "fp16", Paddle Inference on a GPU only.
+        backend: "paddle" (Paddle Inference), "onnx" (ONNX Runtime) or "openvino" (OpenVINO, on the same ONNX files).
+        precision: "fp32"; "int8", ONNX Runtime unless the backend is OpenVINO; "fp16", Paddle Inference on a GPU only.
         device: "cpu" or "gpu".
         threads: of the CPU.
         onednn: let Paddle Inference use oneDNN on the CPU.
@@ -255,12 +195,13 @@ class Deployed(Images):
     def __init__(self, config: str, backend: str = "paddle", precision: str = "fp32", device: str = "cpu",
                  threads: int = 1, onednn: bool = True, verbose: bool = False):
         super().__init__(config)
-        if precision == "int8":
-            self.run = onnx_runtime(self.file("int8", "--int8 IMAGES"), device, threads, verbose)
-        elif backend == "onnx":
-            if precision != "fp32":
-                raise ValueError(f"--backend onnx runs fp32 and int8, not {precision}")
-            self.run = onnx_runtime(self.file("onnx", "--onnx"), device, threads, verbose)
+        if precision == "int8" or backend != "paddle":
+            if precision == "fp16":
+                raise ValueError(f"--backend {backend} runs fp32 and int8, not {precision}")
+            runtime = openvino if backend == "openvino" else onnx_runtime
+            flag = {"int8": "--int8 IMAGES", "onnx": "--onnx"}
+            key = "int8" if precision == "int8" else "onnx"
+            self.run = runtime(self.file(key, flag[key]), device, threads, verbose)
         else:
             self.run = paddle_inference(self.file("model"), self.file("params"), device, precision, threads, onednn,
                                         verbose)

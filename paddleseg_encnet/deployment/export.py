@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import importlib.util
 import os
 import tempfile
 from typing import Dict, List, NamedTuple, Optional
@@ -200,11 +201,20 @@ class Agreement(NamedTuple):
                 f"{self.pixels:.3%} of the pixels agree")
 
 
-FORMS = {
-    "model": ("Paddle Inference", dict(backend="paddle")),
-    "onnx": ("ONNX Runtime", dict(backend="onnx")),
-    "int8": ("ONNX Runtime, int8", dict(backend="onnx", precision="int8")),
+FORMS = {       # a key of deploy.yaml, and Deployed's options
+    "Paddle Inference": ("model", {"backend": "paddle"}),
+    "ONNX Runtime": ("onnx", {"backend": "onnx"}),
+    "ONNX Runtime, int8": ("int8", {"backend": "onnx", "precision": "int8"}),
+    "OpenVINO": ("onnx", {"backend": "openvino"}),
+    "OpenVINO, int8": ("int8", {"backend": "openvino", "precision": "int8"}),
 }
+
+
+def forms(info: dict) -> Dict[str, dict]:
+    """{name: Deployed's options} of each form that a deploy.yaml has; OpenVINO's only where that is installed."""
+    there = importlib.util.find_spec("openvino") is not None
+    return {name: options for name, (key, options) in FORMS.items()
+            if key in info and (there or options["backend"] != "openvino")}
 
 
 def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Dict[str, Agreement]:
@@ -227,11 +237,10 @@ def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Di
                 logits_of(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
                 write_yaml(os.path.join(folder, "deploy.yaml"), {**read_config(os.path.join(folder, "deploy.yaml")),
                                                                  "int8": info["int8"]})
-        for key, (name, options) in FORMS.items():
-            if key in info:
-                logits = Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run(batch)
-                output = Deployed(config, threads=threads, **options).run(batch)
-                classes = output if info["output_op"] == "argmax" else output.argmax(1)
-                result[name] = Agreement(float(np.abs(logits - live).max()), float(np.abs(live).max()),
-                                         float((classes == live.argmax(1)).mean()))
+        for name, options in forms(info).items():
+            logits = Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run(batch)
+            output = Deployed(config, threads=threads, **options).run(batch)
+            classes = output if info["output_op"] == "argmax" else output.argmax(1)
+            result[name] = Agreement(float(np.abs(logits - live).max()), float(np.abs(live).max()),
+                                     float((classes == live.argmax(1)).mean()))
     return result

@@ -5,7 +5,8 @@ from typing import Dict, List
 import numpy as np
 
 from paddleseg_encnet.deployment import int8
-from paddleseg_encnet.deployment.deployed import Images, onnx_runtime
+from paddleseg_encnet.deployment.deployed import Images
+from paddleseg_encnet.deployment.runtimes import onnx_runtime
 from paddleseg_encnet.evaluation.metrics import confusion_matrix, scores
 from paddleseg_encnet.prediction.predictor import VALUE_OF_CLASS_0, label_of, labels_in_dataset
 from paddleseg_encnet.runtime.cpu import cpu_count

@@ -1,6 +1,7 @@
 """Exports: the same pixels as the live network, whichever runtime runs them; flags; mistakes end in one line."""
 
 import ctypes
+import importlib.util
 import os
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def converter_loads() -> bool:
 
 
 ONNX = converter_loads()
+OPENVINO = importlib.util.find_spec("openvino") is not None
 needs_onnx = pytest.mark.skipif(not ONNX, reason="needs onnxruntime and a paddle2onnx that loads with this Paddle")
 
 
@@ -165,7 +167,8 @@ def test_joint_pyramid_upsampling_gives_the_live_logits(backbone, image, tmp_pat
     export.export(network, str(tmp_path), {"transforms": [{"type": "Normalize"}]}, "none", onnx=ONNX,
                   calibration=[str(image)] if ONNX else None)
     config = str(tmp_path / "deploy.yaml")
-    for options in [{}, {"onednn": False}] + [{"backend": "onnx"}] * ONNX:
+    files = [{"backend": backend} for backend in ("onnx", *["openvino"] * OPENVINO)] if ONNX else []
+    for options in [{}, {"onednn": False}, *files]:
         for shape in SHAPES:
             live = live_logits(network, random_images(*shape))
             found = Deployed(config, **options).run(random_images(*shape))
@@ -266,10 +269,12 @@ def test_onnx_and_int8_are_exported_verified_and_run(config, weights, image, run
     output = capfd.readouterr().out
     assert "ONNX Runtime: largest logit difference" in output and "ONNX Runtime, int8: largest" in output
     assert output.count("100.000% of the pixels agree") >= 2
-    for flags in (["--backend", "onnx"], ["--precision", "int8"]):
+    assert output.count("OpenVINO: largest") == output.count("OpenVINO, int8: largest") == OPENVINO
+    backends = [["--backend", name] for name in ("onnx", *["openvino"] * OPENVINO)]
+    for flags in (*backends, *([*backend, "--precision", "int8"] for backend in backends), ["--precision", "int8"]):
         run_tool("infer", "--config", tmp_path / "export" / "deploy.yaml", "--image_path", image, "--save_dir",
-                 tmp_path / flags[1], *flags)
-        assert len(masks(tmp_path / flags[1])) == 1
+                 tmp_path / "".join(flags), *flags)
+        assert len(masks(tmp_path / "".join(flags))) == 1
 
 
 def test_export_describes_itself_and_replaces_an_older_one(config, weights, image, run_tool, tmp_path, capsys):
@@ -349,6 +354,7 @@ def test_a_failed_conversion_leaves_nothing(problem, network, tmp_path, monkeypa
     (["--image_path", "nowhere.png"], "no image, folder or list nowhere.png"),
     (["--batch_size", 0], "--batch_size must be at least 1"), (["--cpu_threads", 0], "--cpu_threads must be"),
     (["--precision", "fp16"], "fp16 is for a GPU"), (["--backend", "onnx", "--precision", "fp16"], "not fp16"),
+    (["--backend", "openvino", "--precision", "fp16"], "openvino runs fp32 and int8, not fp16"),
 ])
 def test_wrong_inference(flags, message, logits_export, image, run_tool, tmp_path):
     error = error_of(run_tool, "infer", "--config", logits_export / "deploy.yaml", "--image_path", image, "--save_dir",
@@ -366,6 +372,24 @@ def test_wrong_deploy_yaml(content, message, image, run_tool, tmp_path):
     (tmp_path / "deploy.yaml").write_text(content)
     error = error_of(run_tool, "infer", "--config", tmp_path / "deploy.yaml", "--image_path", image)
     assert message in error and "\n" not in error
+
+
+def test_without_openvino(image, run_tool, tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(b"")
+    (tmp_path / "deploy.yaml").write_text("Deploy: {onnx: model.onnx}")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    error = error_of(run_tool, "infer", "--config", tmp_path / "deploy.yaml", "--image_path", image, "--backend",
+                     "openvino")
+    assert "OpenVINO does not load" in error and "pip install openvino" in error and "\n" not in error
+
+
+@pytest.mark.skipif(not OPENVINO, reason="needs openvino")
+def test_a_damaged_file_for_openvino(image, run_tool, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no network")
+    (tmp_path / "deploy.yaml").write_text("Deploy: {onnx: model.onnx}")
+    error = error_of(run_tool, "infer", "--config", tmp_path / "deploy.yaml", "--image_path", image, "--backend",
+                     "openvino")
+    assert "model.onnx" in error and "\n" not in error
 
 
 def test_a_deploy_yaml_that_is_a_picture(image, run_tool):

@@ -10,7 +10,8 @@ from test_export import error_of, needs_onnx, random_images, randomised
 
 from paddleseg_encnet import ENCNet
 from paddleseg_encnet.deployment import export, int8
-from paddleseg_encnet.deployment.deployed import Deployed, Images, onnx_runtime
+from paddleseg_encnet.deployment.deployed import Deployed, Images
+from paddleseg_encnet.deployment.runtimes import onnx_runtime
 from paddleseg_encnet.prediction import held_out
 
 NAMES = [f"conv2d_{i}.w_0" for i in range(9)]
