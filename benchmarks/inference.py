@@ -19,7 +19,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FORMS = {"paddle": "exported, Paddle Inference", "onnx": "exported, ONNX Runtime",
-         "int8": "exported, ONNX Runtime int8"}
+         "int8": "exported, ONNX Runtime int8", "openvino": "exported, OpenVINO",
+         "openvino-int8": "exported, OpenVINO int8"}
+OPTIONS = {"paddle": {}, "onnx": {"backend": "onnx"}, "int8": {"precision": "int8"},
+           "openvino": {"backend": "openvino"}, "openvino-int8": {"backend": "openvino", "precision": "int8"}}
 PIECES = {**FORMS, "ours": "live", "stock": "PaddleSeg, our CPU defaults", "stock-alone": "PaddleSeg as installed",
           "torch": "PyTorch, eager"}
 MULTIPLICATIONS = 346e9 / (512 * 1024)          # a pixel, of this network
@@ -61,11 +64,12 @@ def prepare(piece: str, threads: int, folder: str):
         from paddleseg_encnet.deployment.deployed import Deployed
         if piece == "paddle":
             import paddle  # noqa: F401
+        elif piece.startswith("openvino"):
+            import openvino  # noqa: F401
         else:
             import onnxruntime  # noqa: F401
         start = resident()
-        options = {"paddle": {}, "onnx": {"backend": "onnx"}, "int8": {"precision": "int8"}}[piece]
-        return Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run, start
+        return Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **OPTIONS[piece]).run, start
     if piece == "torch":
         sys.path.insert(0, str(ROOT / "tests"))
         import torch
@@ -154,9 +158,9 @@ def installed() -> dict:
     """Which forms and pieces can run here."""
     from importlib.util import find_spec
     onnx = all(find_spec(name) for name in ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes"))
-    torch = find_spec("torch") is not None
-    return {"paddle": True, "onnx": onnx, "int8": onnx, "ours": True, "stock": True, "stock-alone": True,
-            "torch": torch}
+    openvino = onnx and find_spec("openvino") is not None
+    return {"paddle": True, "onnx": onnx, "int8": onnx, "openvino": openvino, "openvino-int8": openvino, "ours": True,
+            "stock": True, "stock-alone": True, "torch": find_spec("torch") is not None}
 
 
 def write_export(folder: str, size, onnx: bool):
@@ -190,7 +194,7 @@ def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None
     wanted = [name for name in pieces or PIECES if have[name]]
     with tempfile.TemporaryDirectory() as folder:
         if set(wanted) & set(FORMS):
-            write_export(folder, size, onnx="onnx" in wanted or "int8" in wanted)
+            write_export(folder, size, onnx=bool(set(wanted) & (set(FORMS) - {"paddle"})))
         processes, rate = [Piece(name, size, threads, folder, cpu_time) for name in wanted], matmul_rate(clock)
         for number in range(repeats + 1):           # the first round warms up
             for process in processes:
@@ -244,7 +248,7 @@ def rows():
         for name in ("ours", *FORMS):
             if name in pieces:
                 note = "R50, 512 x 1024"
-                if "agreement" in pieces[name] and name != "int8":      # which says nothing on random weights
+                if "agreement" in pieces[name] and "int8" not in name:      # which says nothing on random weights
                     note += f"; {pieces[name]['agreement']:.3%} of the pixels as live"
                 yield Row(f"Inference, {PIECES[name]}", unit, pieces[name][key] * scale, stock, torch,
                           result["floor"] if key == "seconds" else None, note)
