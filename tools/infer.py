@@ -21,7 +21,8 @@ import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from paddleseg_encnet import cli  # noqa: E402
-from paddleseg_encnet.deployment.deployed import Deployed  # noqa: E402
+from paddleseg_encnet.deployment.choosing import BACKENDS, fastest  # noqa: E402
+from paddleseg_encnet.deployment.deployed import Deployed, Images  # noqa: E402
 from paddleseg_encnet.prediction import inputs as given  # noqa: E402
 from paddleseg_encnet.runtime import cpu  # noqa: E402
 from paddleseg_encnet.runtime.progress import Progress  # noqa: E402
@@ -46,8 +47,9 @@ def flags():
     flags.add_argument("--batch_size", type=int, default=1, help="images at a time; only images that are equal in size "
                        "when they come to the network share a batch")
     flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    flags.add_argument("--backend", default="paddle", choices=["paddle", "onnx", "openvino"],
-                       help="Paddle Inference, ONNX Runtime or OpenVINO")
+    flags.add_argument("--backend", default="paddle", choices=[*BACKENDS, "auto"],
+                       help="Paddle Inference, ONNX Runtime or OpenVINO; auto: the fastest of those installed on the "
+                       "first image, which deploy.yaml then remembers for this processor")
     flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"],
                        help="fp16: Paddle Inference on a GPU; int8: what export --int8 wrote, by ONNX "
                        "Runtime or OpenVINO")
@@ -71,8 +73,7 @@ def main(args):
         print(line)
     os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
     cpu.prepare()
-    deployed = Deployed(args.config, args.backend, args.precision, args.device, args.cpu_threads, args.enable_mkldnn,
-                        args.print_detail)
+    deployed = load(args, images[0])
     palette = deployed.palette()
     fixed = deployed.input_shape[0]
     progress, times = Progress(len(images), "images"), Times()
@@ -91,6 +92,16 @@ def main(args):
     progress.close()
     print(f"{len(images)} pictures of classes in {args.save_dir}")
     print(times.summary(args.benchmark))
+
+
+def load(args, first: str) -> Deployed:
+    how = dict(precision=args.precision, device=args.device, threads=args.cpu_threads, onednn=args.enable_mkldnn,
+               verbose=args.print_detail)
+    if args.backend != "auto":
+        return Deployed(args.config, args.backend, **how)
+    before = Images(args.config)
+    size = before.input_shape[0] if before.input_shape[0] > 0 else args.batch_size
+    return fastest(args.config, np.stack([before.prepare(first)[0]] * size), **how)
 
 
 def batches(images, deployed, size, times):

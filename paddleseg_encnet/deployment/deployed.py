@@ -230,3 +230,9 @@ def read_config(path: str) -> dict:
     if not isinstance(content, dict) or not isinstance(content.get("Deploy"), dict):
         raise ValueError(f"{path} has no section Deploy; give the deploy.yaml of an export")
     return content["Deploy"]
+
+
+def write_config(path: str, deploy: dict):
+    """Writes a deploy.yaml that says this."""
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.safe_dump({"Deploy": deploy}, file, sort_keys=False, default_flow_style=None, allow_unicode=True)

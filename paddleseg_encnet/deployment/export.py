@@ -17,9 +17,8 @@ import numpy as np
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
-import yaml
 
-from paddleseg_encnet.deployment.deployed import Deployed, Images, read_config
+from paddleseg_encnet.deployment.deployed import Deployed, Images, read_config, write_config
 from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
 
 OUTPUT_OPS = ("argmax", "softmax", "none")
@@ -68,7 +67,7 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
             to_onnx(os.path.join(folder, model), os.path.join(folder, "model.onnx"))
             info["onnx"] = "model.onnx"
         config = os.path.join(folder, "deploy.yaml")
-        write_yaml(config, info)
+        write_config(config, info)
         if calibration:
             info["int8"] = "model_int8.onnx"
             kept = to_int8(os.path.join(folder, "model.onnx"), os.path.join(folder, info["int8"]), Images(config),
@@ -77,13 +76,8 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
                 info["float32_convolutions"] = named(kept, network)
             if not onnx:
                 os.remove(os.path.join(folder, info.pop("onnx")))
-            write_yaml(config, info)
+            write_config(config, info)
         move(folder, save_dir)
-
-
-def write_yaml(path: str, info: dict):
-    with open(path, "w", encoding="utf-8") as file:
-        yaml.safe_dump({"Deploy": info}, file, sort_keys=False, default_flow_style=None, allow_unicode=True)
 
 
 def move(folder: str, save_dir: str):
@@ -235,7 +229,7 @@ def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Di
                    in_channels=images.channels)
             if "int8" in info:
                 logits_of(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
-                write_yaml(os.path.join(folder, "deploy.yaml"), {**read_config(os.path.join(folder, "deploy.yaml")),
+                write_config(os.path.join(folder, "deploy.yaml"), {**read_config(os.path.join(folder, "deploy.yaml")),
                                                                  "int8": info["int8"]})
         for name, options in forms(info).items():
             logits = Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run(batch)
