@@ -23,9 +23,10 @@ TOLERANCE = 2e-5 if IPP else 0.02
 
 
 def transforms(crop, distort=False, **scaling):
-    """As in the Cityscapes config, with and without the transform that rounds."""
-    colour = [RandomDistort(brightness_range=0.4, contrast_range=0.4, saturation_range=0.4)] if distort else []
-    return [ResizeStepScaling(**scaling), RandomPaddingCrop(crop), RandomHorizontalFlip(), *colour, Normalize()]
+    """As in the Cityscapes config, with and without the transform that rounds; hues are test_distort.py's."""
+    colour = [RandomDistort(brightness_range=0.4, contrast_range=0.4, saturation_range=0.4, hue_prob=0)]
+    return [ResizeStepScaling(**scaling), RandomPaddingCrop(crop), RandomHorizontalFlip(), *colour[:distort],
+            Normalize()]
 
 
 def outcome(compose, image, label, seed, fields=("label",)):
