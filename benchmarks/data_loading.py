@@ -119,8 +119,8 @@ def rows():
             scenes.generate(root, train=IMAGES, val=1, size=(2048, 1024))
         result = measuring.child("data_loading.py", root)
     ours, stock, floor = result["ours"], result["stock"], result["floor"]["all"]
-    same = (f"{result['crops'] - result['differ']} of {result['crops']} crops equal to PaddleSeg's bit by bit, the others "
-            f"{result['off']:.2f} shades off")
+    same = f"{result['crops'] - result['differ']} of {result['crops']} crops equal to PaddleSeg's bit by bit, the " \
+           f"others {result['off']:.2f} shades off"
     yield Row("Training sample", "ms", ours["all"], stock["all"], floor=floor, note=f"floor: decoding the PNGs; {same}")
     yield Row("of it, beside decoding", "ms", ours["all"] - floor, stock["all"] - floor)
     for part in ("scaling and cropping", "RandomDistort", "Normalize"):
