@@ -99,6 +99,8 @@ def trained(config, folder, batch_size: int, accum_steps: int, precise: bool = T
     random.seed(3)      # of which train() draws its own
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Run, "step", kept)
+        if not precise:     # ReLU's gradient jumps at 0, and float32's rounding says on which side a few positions are
+            patch.setattr(paddle.nn.functional, "relu", paddle.nn.functional.silu)
         loop.train(model, builder.train_dataset, builder.optimizer, builder.loss, loop.Schedule(STEPS), str(folder),
                    batch_size, accum_steps=accum_steps)
     weights = {name: tensor.numpy() for name, tensor in model.named_parameters() if not tensor.stop_gradient}
