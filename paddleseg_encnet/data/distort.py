@@ -1,7 +1,7 @@
 """PaddleSeg's RandomDistort in a fraction of the time: the same random numbers, and the same pixels but for hues.
 
 Brightness and contrast are tables of 256 numbers, bit by bit what Pillow computes for each pixel. The hue is turned by
-OpenCV, whose way from RGB to HSV and back takes a tenth of Pillow's. Both round to 256 hues on the way, Pillow
+OpenCV, whose way from RGB to HSV and back is shorter than Pillow's. Both round to 256 hues on the way, Pillow
 downwards, OpenCV to the nearest, so that neither is exact and this is the nearer. Saturation and sharpness stay
 Pillow's. `benchmarks/data_loading.py` measures what that saves.
 """

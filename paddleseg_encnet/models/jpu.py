@@ -8,7 +8,7 @@ https://arxiv.org/abs/1903.11816, section 3.3. Maps M3, M4 and M5 at strides 8, 
 
 Parameter names are those of PaddleSeg's JPU, `piontwise_conv` included, so that its weights load without a map. Here a
 CPU trains the depthwise convolutions by models/depthwise.py, and computes them twice rather than keep what is in a
-branch: two maps of 3 * width channels each, which were half of what JPU keeps for its backward pass.
+branch: two maps of 3 * width channels each.
 """
 
 from typing import List, Sequence
