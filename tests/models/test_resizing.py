@@ -1,4 +1,4 @@
-"""The gradient of bilinear resizing against Paddle's, and against finite differences of float64 NumPy's own resizing."""
+"""The gradient of bilinear resizing against Paddle's, and against resizing in float64 NumPy by its definition."""
 
 import numpy as np
 import paddle
