@@ -1,6 +1,7 @@
 """Stages that work at the same time: the next images are read and the last ones written while the network computes."""
 
 import collections
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterable, Iterator, Optional
 
@@ -11,8 +12,8 @@ def ahead(function: Callable, items: Iterable, threads: int = 1, in_flight: Opti
     An error, of the function or of the items, comes in the place of its result: the results before it come first, and
     of those behind it none is begun once it is known. So with one thread, nothing behind it is begun at all.
 
-    Closing the generator, which an error or Ctrl-C in the caller's loop should do (contextlib.closing), waits for what
-    is at work and begins nothing more.
+    Closing the generator, as Stages does after an error or Ctrl-C in the caller's loop, waits for what is at work and
+    begins nothing more.
 
     Args:
         items: taken by the caller's thread, one for each result.
@@ -55,3 +56,11 @@ def ahead(function: Callable, items: Iterable, threads: int = 1, in_flight: Opti
     finally:
         failed.append(-1)
         pool.shutdown(cancel_futures=True)
+
+
+class Stages(contextlib.ExitStack):
+    """`ahead` several times over, each with the results of the one before; leaving the block closes all, the last one
+    first."""
+
+    def ahead(self, *options, **more) -> Iterator:
+        return self.enter_context(contextlib.closing(ahead(*options, **more)))

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from paddleseg_encnet.prediction.pipeline import ahead
+from paddleseg_encnet.prediction.pipeline import Stages, ahead
 
 
 def ahead_threads() -> list:
@@ -140,10 +140,10 @@ def test_closing_ends_all_of_a_chain():
     def read(i):
         begun.append(i)
         return i
-    with pytest.raises(KeyboardInterrupt), contextlib.ExitStack() as stages:
+    with pytest.raises(KeyboardInterrupt), Stages() as stages:
         results = range(1000)
         for _ in range(3):
-            results = stages.enter_context(contextlib.closing(ahead(read, results)))
+            results = stages.ahead(read, results)
         for i in results:
             if i == 5:
                 raise KeyboardInterrupt
