@@ -35,7 +35,7 @@ def ahead(function: Callable, items: Iterable, threads: int = 1, in_flight: Opti
             failed.append(number)       # here, before this thread begins another
             raise
 
-    pool = ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(threads, "ahead")
     try:
         while True:
             try:

@@ -13,6 +13,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.pictures import drawing
 from paddleseg_encnet.prediction.outputs import FOLDERS, Style
+from paddleseg_encnet.prediction.pipeline import Stages
 from paddleseg_encnet.prediction.predictor import Predictor
 from paddleseg_encnet.prediction.sound import add_sound
 from paddleseg_encnet.runtime.progress import Progress
@@ -87,7 +88,8 @@ def check_channels(predictor: Predictor, path: str):
 
 def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, target: str, style: Style,
                   live: bool = False, max_frames: int = 0):
-    """Predicts frame by frame into a video of a constant rate; a live one ends after `max_frames`, or with Ctrl-C."""
+    """Predicts frame by frame into a video of a constant rate; a live one ends after `max_frames`, or with Ctrl-C. Of a
+    file the next frame is read and the last one written while the network computes."""
     frames = timed_frames(video, live)
     first = next(frames, None)
     if first is None:
@@ -99,17 +101,28 @@ def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, targ
         promised = count_frames(path)
     progress = Progress(max(promised, 1), "frames", visible=promised > 0)
     writer = open_writer(target, rate, first[1])
-    tally = Counter()
-    frames = itertools.islice(itertools.chain([first], frames), max_frames or None)
+    tally, picture, threads = Counter(), None, 0 if live else 1
+
+    def see(item):
+        frame, read = item
+        return None if frame is None else predictor.predict(frame), read
+
+    def put(item):
+        nonlocal picture
+        seen, read = item
+        if seen is not None:
+            picture = cv2.cvtColor(drawing.overlay(seen.image, seen.ids, style.colors, style.alpha), cv2.COLOR_RGB2BGR)
+        writer.write(picture)
+        tally["written"] += 1
+        progress.reach(min(read, promised))
     try:
-        for frame in evenly(frames, rate, tally):
-            if frame is not None:
-                seen = predictor.predict(frame)
-                picture = cv2.cvtColor(drawing.overlay(seen.image, seen.ids, style.colors, style.alpha),
-                                       cv2.COLOR_RGB2BGR)
-            writer.write(picture)
-            tally["written"] += 1
-            progress.reach(min(tally["read"], promised))
+        with Stages() as stages:
+            # Ahead of a webcam nothing can be read, and what was read before Ctrl-C is to be written.
+            decoded = stages.ahead(lambda _: next(frames, None), itertools.count(), threads)
+            rest = itertools.islice(iter(lambda: next(decoded), None), max_frames - 1 if max_frames else None)
+            due = ((frame, tally["read"]) for frame in evenly(itertools.chain([first], rest), rate, tally))
+            for _ in stages.ahead(put, map(see, due), threads):
+                pass
     except KeyboardInterrupt:
         if not live or not tally["written"]:
             raise

@@ -11,7 +11,7 @@ from paddleseg_encnet.prediction.pipeline import Stages, ahead
 
 
 def ahead_threads() -> list:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
