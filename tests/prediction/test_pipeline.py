@@ -1,13 +1,21 @@
 """Stages that work at the same time: order, bound, errors in their place, nothing after the end."""
 
 import contextlib
+import re
+import sys
 import threading
 import time
 import weakref
 
+import cv2
+import numpy as np
 import pytest
+from test_predictions import STYLE, small
 
+from paddleseg_encnet.prediction import pipeline, predictor, video
 from paddleseg_encnet.prediction.pipeline import Stages, ahead
+
+random = np.random.default_rng(0)
 
 
 def ahead_threads() -> list:
@@ -148,3 +156,74 @@ def test_closing_ends_all_of_a_chain():
             if i == 5:
                 raise KeyboardInterrupt
     assert not ahead_threads() and max(begun) < 20
+
+
+# --- what predict.py makes of it -------------------------------------------------------------------------------------
+
+@pytest.fixture
+def one_after_another(monkeypatch):
+    """one_after_another(): from now on nothing is done ahead."""
+    return lambda: monkeypatch.setattr(pipeline.Stages, "ahead", lambda self, function, items, *_: map(function, items))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Nine images; of the fifth nothing can be read."""
+    (tmp_path / "in").mkdir()
+    for i in range(9):
+        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), random.integers(0, 256, (40 + i, 60, 3), dtype=np.uint8))
+    (tmp_path / "in" / "4.png").write_bytes(b"no picture")
+    return tmp_path / "in"
+
+
+def written(folder) -> dict:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_predictions_are_those_of_one_after_another(folder, tmp_path, monkeypatch, capfd, one_after_another):
+    own, made, said, threads = small(confidence=True), [], [], set()
+    seen = own.predict
+
+    def predict(*args, **options):
+        threads.add(threading.current_thread())
+        return seen(*args, **options)
+    monkeypatch.setattr(own, "predict", predict)
+    monkeypatch.setattr(predictor.logger, "warning", lambda line: print(line, file=sys.stderr, flush=True))
+    for out in ("at once", "in turn"):
+        with pytest.raises(ValueError, match="1 of 9 images left out"):
+            predictor.predict(own, sorted(map(str, folder.iterdir())), str(folder), str(tmp_path / out), STYLE,
+                              ["overlay", "ids", "confidence", "legend"])
+        made.append(written(tmp_path / out))
+        said.append([re.sub(", .* left$", "", line) for line in capfd.readouterr().err.splitlines()])
+        one_after_another()
+    assert made[0] == made[1] and len(made[0]) == 4 * 8
+    assert said[0] == said[1] and said[0][4].startswith("left out: cannot read the image")
+    assert said[0][3:6:2] == ["4/9 images", "5/9 images"]
+    assert threads == {threading.main_thread()}        # as Paddle has settings of its own for each thread
+
+
+def test_a_picture_that_cannot_be_written_ends_a_prediction(folder, tmp_path):
+    (tmp_path / "out" / "ids" / "2.png").mkdir(parents=True)
+    with pytest.raises(OSError, match="cannot write .*ids/2.png"):
+        predictor.predict(small(), sorted(map(str, folder.iterdir())), str(folder), str(tmp_path / "out"), STYLE,
+                          ["ids"])
+    assert sorted(written(tmp_path / "out")) == ["ids/0.png", "ids/1.png"]
+
+
+@pytest.mark.parametrize("times", [range(20), [0, 1, 2, 5, 5.1, 5.2, 6, 9, *range(10, 22)]])
+def test_a_video_is_that_of_one_after_another(times, tmp_path, monkeypatch, one_after_another):
+    """Frame by frame, also where frames come unevenly."""
+    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for _ in times:
+        writer.write(random.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    writer.release()
+    decode = video.timed_frames
+    monkeypatch.setattr(video, "timed_frames", lambda *args: (
+        (time / 10, frame) for time, (_, frame) in zip(times, decode(*args))))
+    files = []
+    for out in ("at once", "in turn"):
+        files.append(video.predict_video(small(), str(tmp_path / "film.avi"), str(tmp_path / out), STYLE))
+        one_after_another()
+    with open(files[0], "rb") as first, open(files[1], "rb") as second:
+        assert first.read() == second.read()
+    assert video.count_frames(files[0]) == times[-1] + 1
