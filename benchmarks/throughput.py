@@ -1,4 +1,4 @@
-"""A folder of photographs of 480 x 360 through tools/infer.py, in each exported form of the network in weights/.
+"""Photographs of 480 x 360, a folder and a video, through tools/infer.py, in each exported form of the network in weights/.
 
 python benchmarks/throughput.py
 
@@ -32,6 +32,15 @@ def photographs(folder: str, count: int):
         cv2.imwrite(os.path.join(folder, f"{i:03}.png"), np.roll(street, 2 * i, axis=1))
 
 
+def film(path: str, images: list):
+    """The images as a video."""
+    import cv2
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 25, (480, 360))
+    for image in images:
+        writer.write(cv2.imread(image))
+    writer.release()
+
+
 def infer():
     """The module of tools/infer.py."""
     spec = importlib.util.spec_from_file_location("infer", shipped.ROOT / "tools" / "infer.py")
@@ -47,8 +56,15 @@ def work(tool, deployed, images, threads: int, size: int, folder: str):
         classes, palette, folder, os.path.basename(path)))
 
 
+def work_on_video(tool, deployed, path: str, threads: int, folder: str):
+    import numpy as np
+    style = tool.Style([], np.array(deployed.palette(), np.uint8).reshape(-1, 3))
+    return lambda: tool.predict_video(tool.Frames(deployed), path, folder, style, threads)
+
+
 def speed(folder: str) -> dict:
-    """{form: (Deployed's options, {how: seconds an image})}; how: a number of --io_threads, or of images in a batch."""
+    """{form: (Deployed's options, {how: seconds an image})}; how: a number of --io_threads, also on a video, or of a batch.
+    """
     from paddleseg_encnet.deployment.deployed import Deployed, read_config
     from paddleseg_encnet.deployment.export import forms
     from paddleseg_encnet.runtime import cpu
@@ -61,6 +77,10 @@ def speed(folder: str) -> dict:
         works = {how: work(tool, deployed, images, threads, size, os.path.join(folder, "out"))
                  for how, deployed, threads, size in (("0", one, 0, 1), ("1", many, 1, 1), ("2", many, 2, 1),
                                                       ("batches of 4", many, 1, 4))}
+        video = os.path.join(folder, "film.mp4")
+        film(video, images)
+        works.update((f"video {threads}", work_on_video(tool, deployed, video, threads, os.path.join(folder, "out")))
+                     for threads, deployed in ((0, one), (1, many)))
         best = measuring.interleaved(works, rounds=3, in_a_row=1)
         found[name] = options, {how: each / IMAGES for how, each in best.items()}
     return found
@@ -94,9 +114,11 @@ def rows():
         measuring.child("throughput.py", "export", folder)
         found = measuring.child("throughput.py", "speed", folder)
         for name, (_, seconds) in found.items():
-            others = ", ".join(f"{how} {1000 * each:.1f} ms" for how, each in seconds.items() if how not in "01")
+            others = ", ".join(f"{how} {1000 * seconds[how]:.1f} ms" for how in ("2", "batches of 4"))
             yield Row(f"Folder, {name}", "ms", 1000 * seconds["1"], 1000 * seconds["0"],
                       note=f"{1 / seconds['1']:.1f} images/s; stock: --io_threads 0; --io_threads {others}")
+            yield Row(f"Video, {name}", "ms", 1000 * seconds["video 1"], 1000 * seconds["video 0"],
+                      note=f"{1 / seconds['video 1']:.1f} frames/s, with overlay and codec")
         for name, (options, _) in found.items():
             few, many, alone = (memory(folder, options, count, threads)
                                 for count, threads in ((FEW, 1), (MANY, 1), (MANY, 0)))

@@ -1,4 +1,4 @@
-"""Runs an export:  python tools/infer.py --config output/inference_model/deploy.yaml --image_path IMAGE_FOLDER_OR_LIST
+"""Runs an export:  python tools/infer.py --config output/inference_model/deploy.yaml --image_path IMAGES_OR_VIDEO
 
 PaddleSeg is not needed, nor Paddle with --backend onnx or openvino: NumPy, OpenCV, PyYAML, Pillow and the runtime are.
 """
@@ -23,11 +23,14 @@ from PIL import Image  # noqa: E402
 from paddleseg_encnet import cli  # noqa: E402
 from paddleseg_encnet.deployment.choosing import BACKENDS, fastest  # noqa: E402
 from paddleseg_encnet.deployment.deployed import Deployed, Images  # noqa: E402
+from paddleseg_encnet.pictures import bands  # noqa: E402
 from paddleseg_encnet.prediction import inputs as given  # noqa: E402
+from paddleseg_encnet.prediction.outputs import FOLDERS, Predicted, Style  # noqa: E402
 from paddleseg_encnet.prediction.pipeline import Stages  # noqa: E402
+from paddleseg_encnet.prediction.video import first_frame, predict_video  # noqa: E402
 from paddleseg_encnet.runtime import cpu  # noqa: E402
 from paddleseg_encnet.runtime.progress import Progress  # noqa: E402
-from paddleseg_encnet.runtime.writing import write  # noqa: E402
+from paddleseg_encnet.runtime.writing import check_place, write  # noqa: E402
 
 WARM_UP = 3
 
@@ -43,8 +46,10 @@ def flags():
                             "--config output/export/deploy.yaml --save_dir output/masks\n"
                             "--image_path data/scenes/leftImg8bit/val")
     flags.add_argument("--config", required=True, help="deploy.yaml of the export")
-    flags.add_argument("--image_path", required=True, help="an image, a folder, or a text file with a path a line")
-    flags.add_argument("--save_dir", default="./output", help="folder for the pictures; pixel values are class ids")
+    flags.add_argument("--image_path", required=True, help="an image, a folder, a video, or a text file with a "
+                       "path a line")
+    flags.add_argument("--save_dir", default="./output", help="folder for the pictures; pixel values are class "
+                       "ids. Of a video, for one with overlays")
     flags.add_argument("--batch_size", type=int, default=1, help="images at a time; only images that are equal in size "
                        "when they come to the network share a batch")
     flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
@@ -73,12 +78,20 @@ def main(args):
             raise ValueError(f"--{name} must be at least 1, got {getattr(args, name)}")
     if args.io_threads < 0:
         raise ValueError(f"--io_threads must be at least 0, got {args.io_threads}")
+    os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
+    cpu.prepare()
+    if given.is_video(args.image_path):
+        overlay(args)
+    else:
+        pictures(args)
+
+
+def pictures(args):
+    """Of classes, of an image, a folder or a list."""
     images, root, _ = given.find_images(args.image_path)
     names = given.output_names(images, root)
     for line in filter(None, (given.passed_over(args.image_path), given.kept_endings(names))):
         print(line)
-    os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
-    cpu.prepare()
     threads = 0 if len(images) == 1 else args.io_threads
     deployed = load(args, images[0], throughput=threads != 0)
     palette = deployed.palette()
@@ -100,6 +113,28 @@ def main(args):
     print(times.summary(seconds, args.benchmark))
 
 
+def overlay(args):
+    """Of a video."""
+    if args.batch_size > 1 or args.benchmark:
+        raise ValueError(f"--batch_size and --benchmark are for images, {args.image_path} is a video")
+    check_place(os.path.join(args.save_dir, FOLDERS["overlay"], "any.mp4"))
+    frames = Frames(load(args, args.image_path, throughput=args.io_threads > 0))
+    colors = np.array(frames.deployed.palette(), np.uint8).reshape(-1, 3)
+    predict_video(frames, args.image_path, args.save_dir, Style([], colors), args.io_threads)
+
+
+class Frames:
+    """An export, as prediction/video.py asks for what it sees."""
+
+    def __init__(self, deployed: Deployed):
+        self.deployed, self.channels, self.requests = deployed, deployed.channels, deployed.requests
+
+    def predict(self, frame: np.ndarray) -> Predicted:
+        image, history = self.deployed.prepare_pixels(frame, "a frame of the video")
+        output = self.deployed.run(stacked((image,), self.deployed))[0]
+        return Predicted(bands.shown(frame), self.deployed.finish(output, history))
+
+
 def load(args, first: str, throughput: bool) -> Deployed:
     how = dict(precision=args.precision, device=args.device, threads=args.cpu_threads, onednn=args.enable_mkldnn,
                verbose=args.print_detail, throughput=throughput)
@@ -107,7 +142,8 @@ def load(args, first: str, throughput: bool) -> Deployed:
         return Deployed(args.config, args.backend, **how)
     before = Images(args.config)
     size = before.input_shape[0] if before.input_shape[0] > 0 else args.batch_size
-    return fastest(args.config, np.stack([before.prepare(first)[0]] * size), **how)
+    image = before.prepare_pixels(first_frame(first), first) if given.is_video(first) else before.prepare(first)
+    return fastest(args.config, np.stack([image[0]] * size), **how)
 
 
 def segment(images, deployed, size, threads, times, finish):

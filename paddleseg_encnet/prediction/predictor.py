@@ -47,6 +47,7 @@ class Predictor:
     however high the image is (evaluation/sliding.py). With `aug_eval` or a Resize the logits of the whole image are
     kept.
     """
+    requests = 1        # threads that may call `predict` at a time
 
     def __init__(self, model: paddle.nn.Layer, transforms: Compose, confidence: bool = False, min_conf: float = 0.0,
                  aug_eval: bool = False, **inference):
@@ -55,6 +56,10 @@ class Predictor:
         self.infer = infer.aug_inference if aug_eval else infer.inference
         self.in_strips = bool(inference.get("is_slide")) and not aug_eval and \
             all(type(transform) is Normalize for transform in transforms.transforms)
+
+    @property
+    def channels(self) -> int:
+        return self.transforms.img_channels
 
     def read(self, path: str) -> np.ndarray:
         """The image as the transforms take it, see read_image: uint8 [H, W, 3] in BGR, uint8 [H, W] for a network of

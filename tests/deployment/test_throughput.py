@@ -1,4 +1,5 @@
-"""tools/infer.py on a folder, which reads, computes and writes at the same time: the same files, the same errors."""
+"""tools/infer.py on a folder or a video, where it reads, computes and writes at the same time: same files, same errors.
+"""
 
 import os
 import re
@@ -8,11 +9,12 @@ import subprocess
 import sys
 import threading
 
+import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
-from test_export import ONNX, OPENVINO, error_of, masks, randomised
+from test_export import ONNX, OPENVINO, error_of, masks, needs_onnx, randomised
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.deployment import deployed, export
@@ -148,6 +150,90 @@ def test_ctrl_c_in_the_shell(config, folder, tmp_path):
     found = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert 200 <= len(found) < 2000 and {path.name for path in found} == {"image.png"}
     assert all(np.array(Image.open(path)).ndim == 2 for path in found[-20:])
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def film(folder, tmp_path_factory):
+    """The images, but the small one, ten a second."""
+    path = tmp_path_factory.mktemp("film") / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (128, 64))
+    for image in sorted(folder.glob("*.png")):
+        writer.write(cv2.resize(cv2.imread(str(image)), (128, 64)))
+    writer.release()
+    return path
+
+
+def frames_of(path) -> list:
+    video, frames = cv2.VideoCapture(str(path)), []
+    while True:
+        read, frame = video.read()
+        if not read:
+            return frames
+        frames.append(frame)
+
+
+@pytest.mark.parametrize("options", BACKENDS, ids=lambda options: "-".join(options.values()))
+def test_a_video_is_that_of_one_after_another(options, config, film, run_tool, tmp_path, capfd):
+    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    files, lines = [], []
+    for threads in (0, 1, 3):
+        run_tool("infer", "--config", config, "--image_path", film, "--save_dir", tmp_path / str(threads),
+                 "--cpu_threads", 2, "--io_threads", threads, *flags)
+        assert [path.name for path in (tmp_path / str(threads)).rglob("*.*")] == ["film.avi"]
+        files.append((tmp_path / str(threads) / "added_prediction" / "film.avi").read_bytes())
+        lines.append(re.findall(r"^\d+/12 frames", capfd.readouterr().err, re.MULTILINE))
+    assert files[0] == files[1] == files[2]
+    assert lines[1] == lines[2] == lines[0] and lines[0][-1] == "12/12 frames"
+    # Each frame is what the export sees in it, in its place; the codec loses some.
+    one = Deployed(str(config), threads=2, **options)
+    colors = np.array(one.palette()).reshape(-1, 3)
+    for given, found in zip(frames_of(film), frames_of(tmp_path / "1" / "added_prediction" / "film.avi")):
+        image, history = one.prepare_pixels(given, "a frame")
+        expected = 0.6 * given + 0.4 * colors[one.finish(one.run(image[np.newaxis])[0], history)][..., ::-1]
+        assert np.abs(found - expected).mean() < 12
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("error, words", [(ValueError("the fifth"), "error: the fifth"),
+                                          (KeyboardInterrupt(), "interrupted")])
+def test_nothing_is_left_of_a_video_that_was_not_finished(error, words, threads, config, film, run_tool, tmp_path,
+                                                          monkeypatch):
+    interfere(monkeypatch, "finish", 5, error)
+    assert error_of(run_tool, "infer", "--config", config, "--image_path", film, "--save_dir", tmp_path, "--io_threads",
+                    threads) == words
+    assert [path.name for path in tmp_path.rglob("*")] == ["added_prediction"]
+
+
+@pytest.mark.parametrize("flags", [["--batch_size", 2], ["--benchmark", "True"]])
+def test_flags_that_are_for_images(flags, config, film, run_tool, tmp_path):
+    error = error_of(run_tool, "infer", "--config", config, "--image_path", film, "--save_dir", tmp_path / "out",
+                     *flags)
+    assert error == f"error: --batch_size and --benchmark are for images, {film} is a video"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend", ["paddle", "auto"])
+def test_a_video_that_cannot_be_read(backend, config, run_tool, tmp_path):
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    error = error_of(run_tool, "infer", "--config", config, "--image_path", tmp_path / "film.mp4", "--save_dir",
+                     tmp_path / "out", "--backend", backend)
+    assert re.match(rf"error: cannot read (the video|a frame of) {tmp_path}/film.mp4: it is", error)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("backend, absent", [("paddle", ["paddleseg"]),
+                                             pytest.param("onnx", ["paddleseg", "paddle"], marks=needs_onnx)])
+def test_a_video_runs_without(backend, absent, config, film, tmp_path):
+    code = (f"import sys, runpy; sys.modules.update(dict.fromkeys({absent}))\n"
+            f"sys.argv = ['infer.py', '--config', {str(config)!r}, '--backend', {backend!r}, '--image_path', "
+            f"{str(film)!r}, '--save_dir', {str(tmp_path)!r}]\n"
+            f"runpy.run_path({str(ROOT / 'tools' / 'infer.py')!r}, run_name='__main__')")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{film}: 12 frames, written at 10 a second\n" in done.stdout
+    assert len(frames_of(tmp_path / "added_prediction" / "film.avi")) == 12
 
 
 # --- OpenVINO's requests ---------------------------------------------------------------------------------------------
