@@ -1,4 +1,4 @@
-"""Photographs of 480 x 360, a folder and a video, through tools/infer.py, in each exported form of the network in weights/.
+"""A folder and a video of 480 x 360 through tools/infer.py, in each exported form of the network in weights/.
 
 python benchmarks/throughput.py
 
@@ -63,7 +63,7 @@ def work_on_video(tool, deployed, path: str, threads: int, folder: str):
 
 
 def speed(folder: str) -> dict:
-    """{form: (Deployed's options, {how: seconds an image})}; how: a number of --io_threads, also on a video, or of a batch.
+    """{form: (Deployed's options, {how: seconds an image})}; how: a number of --io_threads, of a batch, or of a video.
     """
     from paddleseg_encnet.deployment.deployed import Deployed, read_config
     from paddleseg_encnet.deployment.export import forms
