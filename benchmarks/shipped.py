@@ -21,18 +21,15 @@ WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
 IMAGE = ROOT / "docs" / "images" / "street.jpg"
 
 
-def measure() -> dict:
-    """Seconds an image in each form; they take turns."""
+def exported(folder: str):
+    """The network, live, after writing it into the folder in every form that can be had here."""
     import paddle
 
     import paddleseg_encnet  # noqa: F401  first: it sets threads and malloc
 
     # isort: split
     from paddleseg_encnet import cli
-    from paddleseg_encnet.deployment.deployed import Deployed, read_config
-    from paddleseg_encnet.deployment.export import export, forms
-    from paddleseg_encnet.models.depthwise import DepthwiseConv2D
-    from paddleseg_encnet.runtime import cpu
+    from paddleseg_encnet.deployment.export import export
     from paddleseg_encnet.weights import checkpoint
     paddle.set_device("cpu")
     builder = cli.build(argparse.Namespace(config=str(CONFIG), opts=None))
@@ -40,18 +37,30 @@ def measure() -> dict:
     network = builder.model
     checkpoint.load(network, str(WEIGHTS))
     network.eval()
-    forward = DepthwiseConv2D.forward
+    onnx = all(map(find_spec, ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes")))
+    export(network, folder, {"transforms": builder.config.val_dataset_cfg["transforms"]}, "argmax", onnx=onnx,
+           calibration=[str(IMAGE)] if onnx else None)
+    return network
 
-    def live(kernel):
-        DepthwiseConv2D.forward = kernel
-        with paddle.no_grad():
-            network(images)[0].numpy()
-        DepthwiseConv2D.forward = forward
 
+def measure() -> dict:
+    """Seconds an image in each form; they take turns."""
     with tempfile.TemporaryDirectory() as folder:
-        onnx = all(map(find_spec, ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes")))
-        export(network, folder, {"transforms": builder.config.val_dataset_cfg["transforms"]}, "argmax", onnx=onnx,
-               calibration=[str(IMAGE)] if onnx else None)
+        network = exported(folder)
+        import paddle
+
+        from paddleseg_encnet.deployment.deployed import Deployed, read_config
+        from paddleseg_encnet.deployment.export import forms
+        from paddleseg_encnet.models.depthwise import DepthwiseConv2D
+        from paddleseg_encnet.runtime import cpu
+        forward = DepthwiseConv2D.forward
+
+        def live(kernel):
+            DepthwiseConv2D.forward = kernel
+            with paddle.no_grad():
+                network(images)[0].numpy()
+            DepthwiseConv2D.forward = forward
+
         deploy = os.path.join(folder, "deploy.yaml")
         runs = {name: Deployed(deploy, threads=cpu.cpu_count(), **options)
                 for name, options in forms(read_config(deploy)).items()}

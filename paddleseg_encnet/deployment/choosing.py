@@ -15,7 +15,7 @@ RUNS = 3
 
 
 def fastest(config: str, batch: np.ndarray, precision: str = "fp32", device: str = "cpu", threads: int = 1,
-            say: Callable[[str], None] = print, **options) -> Deployed:
+            say: Callable[[str], None] = print, throughput: bool = False, **options) -> Deployed:
     """The export in the runtime that takes the least time for `batch`, of those that are installed and that the export
     has a file for. `deploy.yaml` keeps the answer, under `fastest`, for this processor, device, precision and number of
     threads; without a right to write there it is measured each time.
@@ -24,6 +24,7 @@ def fastest(config: str, batch: np.ndarray, precision: str = "fp32", device: str
         config: path of the export's deploy.yaml.
         batch: images [B, C, H, W] float32 as they will come.
         say: takes a line for the user.
+        throughput: what is returned is loaded for that; what is measured is one batch after another.
         options: further ones of Deployed.
 
     Raises:
@@ -34,7 +35,7 @@ def fastest(config: str, batch: np.ndarray, precision: str = "fp32", device: str
     known = (deploy.get("fastest") or {}).get(here)
     if known in BACKENDS:
         try:
-            found = Deployed(config, known, precision, device, threads, **options)
+            found = Deployed(config, known, precision, device, threads, throughput=throughput, **options)
             say(f"--backend auto: {known}, as measured before ({config})")
             return found
         except (ValueError, OSError) as error:
@@ -56,6 +57,8 @@ def fastest(config: str, batch: np.ndarray, precision: str = "fp32", device: str
         write(config, lambda path: write_config(path, deploy))
     except OSError as error:
         say(f"--backend auto: not remembered, {error}")
+    if throughput and chosen == "openvino":
+        return Deployed(config, chosen, precision, device, threads, throughput=True, **options)
     return runs[chosen]
 
 

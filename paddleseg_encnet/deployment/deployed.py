@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import yaml
 
-from paddleseg_encnet.deployment.runtimes import onnx_runtime, openvino, paddle_inference
+from paddleseg_encnet.deployment.runtimes import Requests, onnx_runtime, openvino, paddle_inference
 from paddleseg_encnet.pictures.reading import WrongChannels, decode
 
 # --- what is done to an image before the network, by the names and arguments of PaddleSeg's transforms ---------------
@@ -187,24 +187,30 @@ class Deployed(Images):
         threads: of the CPU.
         onednn: let Paddle Inference use oneDNN on the CPU.
         verbose: let the runtime print what it does.
+        throughput: many images are to come. OpenVINO then computes several at a time, each on a part of the threads;
+            the others one after another, whatever is said here.
+
+    `requests` is how many threads may call `run` at a time.
 
     Raises:
         ValueError, OSError: deploy.yaml or a model it names is missing or wrong, or the runtime is not installed.
     """
 
     def __init__(self, config: str, backend: str = "paddle", precision: str = "fp32", device: str = "cpu",
-                 threads: int = 1, onednn: bool = True, verbose: bool = False):
+                 threads: int = 1, onednn: bool = True, verbose: bool = False, throughput: bool = False):
         super().__init__(config)
         if precision == "int8" or backend != "paddle":
             if precision == "fp16":
                 raise ValueError(f"--backend {backend} runs fp32 and int8, not {precision}")
-            runtime = openvino if backend == "openvino" else onnx_runtime
             flag = {"int8": "--int8 IMAGES", "onnx": "--onnx"}
             key = "int8" if precision == "int8" else "onnx"
-            self.run = runtime(self.file(key, flag[key]), device, threads, verbose)
+            file = self.file(key, flag[key])
+            self.run = openvino(file, device, threads, verbose, throughput) if backend == "openvino" else \
+                onnx_runtime(file, device, threads, verbose)
         else:
             self.run = paddle_inference(self.file("model"), self.file("params"), device, precision, threads, onednn,
                                         verbose)
+        self.requests = self.run.count if isinstance(self.run, Requests) else 1
 
     def file(self, key: str, flag: str = "") -> str:
         """Path of the file that deploy.yaml has under `key`; `flag` is what export.py writes it with."""

@@ -1,5 +1,9 @@
-"""What runs an exported network: each is a function from images [B, C, H, W] float32 to the network's output."""
+"""What runs an exported network: each is a function from images [B, C, H, W] float32 to the network's output.
 
+One thread calls it at a time; of OpenVINO for throughput several, see Requests.
+"""
+
+import queue
 from typing import Callable
 
 
@@ -62,7 +66,7 @@ def onnx_runtime(model: str, device: str, threads: int, verbose: bool = False) -
     return lambda batch: session.run(None, {name: batch})[0]
 
 
-def openvino(model: str, device: str, threads: int, verbose: bool = False) -> Callable:
+def openvino(model: str, device: str, threads: int, verbose: bool = False, throughput: bool = False) -> Callable:
     try:
         from openvino import Core
     except ImportError as error:
@@ -71,7 +75,23 @@ def openvino(model: str, device: str, threads: int, verbose: bool = False) -> Ca
     if device != "cpu":
         raise ValueError("--backend openvino runs on the CPU; for --device gpu there are paddle and onnx")
     # Where the processor has bfloat16, that would be its default.
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32",
-               "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
+    options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY", "INFERENCE_NUM_THREADS": threads,
+               "INFERENCE_PRECISION_HINT": "f32", "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
     network = Core().compile_model(model, "CPU", options)
-    return lambda batch: network(batch)[0]
+    return Requests(network, network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if throughput else 1)
+
+
+class Requests:
+    """OpenVINO's infer requests of a network: so many threads may call it at a time, each has its own; others wait."""
+
+    def __init__(self, network, count: int):
+        self.count, self.free = count, queue.SimpleQueue()
+        for _ in range(count):
+            self.free.put(network.create_infer_request())
+
+    def __call__(self, batch):
+        request = self.free.get()
+        try:
+            return request.infer([batch])[0]        # a copy: the next call overwrites the request's own
+        finally:
+            self.free.put(request)

@@ -2,7 +2,7 @@
 """
 
 import os
-from typing import Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import paddle
@@ -21,6 +21,7 @@ from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.prediction import outputs
 from paddleseg_encnet.prediction.inputs import output_names
 from paddleseg_encnet.prediction.outputs import Predicted, Style
+from paddleseg_encnet.prediction.pipeline import Stages
 from paddleseg_encnet.runtime.devices import Ranks
 from paddleseg_encnet.runtime.errors import one_line
 from paddleseg_encnet.runtime.progress import Progress
@@ -46,6 +47,7 @@ class Predictor:
     however high the image is (evaluation/sliding.py). With `aug_eval` or a Resize the logits of the whole image are
     kept.
     """
+    requests = 1        # threads that may call `predict` at a time
 
     def __init__(self, model: paddle.nn.Layer, transforms: Compose, confidence: bool = False, min_conf: float = 0.0,
                  aug_eval: bool = False, **inference):
@@ -54,6 +56,10 @@ class Predictor:
         self.infer = infer.aug_inference if aug_eval else infer.inference
         self.in_strips = bool(inference.get("is_slide")) and not aug_eval and \
             all(type(transform) is Normalize for transform in transforms.transforms)
+
+    @property
+    def channels(self) -> int:
+        return self.transforms.img_channels
 
     def read(self, path: str) -> np.ndarray:
         """The image as the transforms take it, see read_image: uint8 [H, W, 3] in BGR, uint8 [H, W] for a network of
@@ -163,19 +169,26 @@ def predict(predictor: Predictor, images: List[str], root: Optional[str], save_d
     own = list(names)[ranks.rank::ranks.count]
     progress = Progress(len(own), "images", visible=ranks.first)
     left_out = []
-    for path in own:
-        try:
-            seen = predictor.predict(predictor.read(path), show_windows=len(names) == 1)
-            if "comparison" in kinds and (labels or {}).get(path):
-                seen.label = label_of(labels[path], seen.ids.shape, len(style.names), first_value, ignore_index)
-        except ValueError as error:
-            message = str(error) if path in str(error) else f"{path}: {error}"
+
+    def read(path):
+        return path, attempt(predictor.read, path)
+
+    def see(path, image):
+        seen = predictor.predict(image, show_windows=len(names) == 1)
+        if "comparison" in kinds and (labels or {}).get(path):
+            seen.label = label_of(labels[path], seen.ids.shape, len(style.names), first_value, ignore_index)
+        return seen
+
+    def save(path, seen):
+        if isinstance(seen, ValueError):
+            message = str(seen) if path in str(seen) else f"{path}: {seen}"
             logger.warning(f"left out: {message}")
             left_out.append(message)
         else:
             for kind in kinds:
                 outputs.save(kind, seen, style, save_dir, names[path])
         progress.advance()
+    in_stages(own, read, see, save)
     progress.close()
     ranks.meet()
     logger.info("Predicted images are saved in " + ", ".join(os.path.join(save_dir, outputs.FOLDERS[kind])
@@ -185,6 +198,31 @@ def predict(predictor: Predictor, images: List[str], root: Optional[str], save_d
         first = left_out[0] if left_out else "another rank says which"
         raise DataError(f"{count} of {len(names)} images left out: {first}"
                         f"{'; the others stand in the warnings above' if len(left_out) > 1 else ''}")
+
+
+def in_stages(images: Sequence[str], read: Callable, see: Callable, save: Callable):
+    """save(path, see(path, image)) of each (path, image) that `read` makes of a path, in order; an image, and what was
+    seen, may be a ValueError.
+
+    The next image is read and the last one saved while the network computes, which it does in this thread: Paddle has
+    settings of its own for each.
+    """
+    def seen(item):
+        path, image = item
+        return path, image if isinstance(image, ValueError) else attempt(see, path, image)
+    threads = int(len(images) > 1)
+    with Stages() as stages:
+        looked_at = stages.ahead(seen, stages.ahead(read, images, threads), 0)
+        for _ in stages.ahead(lambda item: save(*item), looked_at, threads):
+            pass
+
+
+def attempt(function: Callable, *args):
+    """What the function returns, or the ValueError that it raises."""
+    try:
+        return function(*args)
+    except ValueError as error:
+        return error
 
 
 def labels_in_dataset(builder, images: List[str], splits: Sequence[str] = ("val_dataset",)) -> Dict[str, str]:

@@ -5,8 +5,7 @@ import shutil
 import subprocess
 from typing import List, Optional
 
-from paddleseg.utils import logger
-
+from paddleseg_encnet.prediction import logger
 from paddleseg_encnet.runtime.writing import write
 
 

@@ -4,16 +4,16 @@ import itertools
 import os
 import time
 from collections import Counter
-from typing import Iterable, Iterator, Optional, Tuple
+from typing import Iterable, Iterator, Optional, Protocol, Tuple
 
 import cv2
 import numpy as np
-from paddleseg.utils import logger
 
 from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.pictures import drawing
-from paddleseg_encnet.prediction.outputs import FOLDERS, Style
-from paddleseg_encnet.prediction.predictor import Predictor
+from paddleseg_encnet.prediction import logger
+from paddleseg_encnet.prediction.outputs import FOLDERS, Predicted, Style
+from paddleseg_encnet.prediction.pipeline import Stages
 from paddleseg_encnet.prediction.sound import add_sound
 from paddleseg_encnet.runtime.progress import Progress
 from paddleseg_encnet.runtime.writing import write
@@ -25,9 +25,25 @@ FASTEST = 240
 LONGEST = 60.0      # seconds that a frame may last; a clock that leaps further, or goes back, is not believed
 
 
-def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) -> str:
+class Sees(Protocol):
+    """What is asked of a predictor.Predictor here, or of what stands for an export.
+
+    channels: of its images.
+    requests: how many threads may call `predict` at a time; 1 is for this thread alone.
+    """
+    channels: int
+    requests: int
+
+    def predict(self, image: np.ndarray) -> Predicted:
+        """Of a frame, uint8 [H, W, 3] in BGR."""
+
+
+def predict_video(predictor: Sees, path: str, save_dir: str, style: Style, threads: int = 1) -> str:
     """Writes the overlay of a video, with its sound where FFmpeg is at hand, and returns its path: .avi for an .avi,
     else .mp4. The codecs take even sizes: of an odd one the last column or row is left out.
+
+    The next frame is read and the last one written while the network computes; with `threads` 0 one thing is done after
+    the other.
 
     Raises:
         DataError: the video can't be read, or the network is not for images of three channels.
@@ -41,7 +57,7 @@ def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) 
 
     def make(temporary: str):
         nonlocal sound
-        write_overlay(predictor, video, path, temporary, style)
+        write_overlay(predictor, video, path, temporary, style, min(threads, 1))
         sound = add_sound(temporary, path)
     try:
         if not video.isOpened():
@@ -54,7 +70,7 @@ def predict_video(predictor: Predictor, path: str, save_dir: str, style: Style) 
     return target
 
 
-def predict_camera(predictor: Predictor, number: int, save_dir: str, style: Style, max_frames: int = 0) -> str:
+def predict_camera(predictor: Sees, number: int, save_dir: str, style: Style, max_frames: int = 0) -> str:
     """Writes the overlay of what a webcam shows, an .mp4 that plays as fast as it was, and returns its path. It ends
     with Ctrl-C, or after so many frames if they are not 0.
 
@@ -71,23 +87,24 @@ def predict_camera(predictor: Predictor, number: int, save_dir: str, style: Styl
                             "number is another webcam; else give an image, a folder, a list or a video")
         logger.info(f"Webcam {number}: {f'{max_frames} frames' if max_frames else 'Ctrl-C ends the video'}")
         write(target, lambda temporary: write_overlay(predictor, camera, f"webcam {number}", temporary, style,
-                                                          live=True, max_frames=max_frames))
+                                                          0, live=True, max_frames=max_frames))
     finally:
         camera.release()
     logger.info(f"The video with overlays is {target}")
     return target
 
 
-def check_channels(predictor: Predictor, path: str):
-    channels = predictor.transforms.img_channels
+def check_channels(predictor: Sees, path: str):
+    channels = predictor.channels
     if channels != 3:
         raise DataError(f"the frames of {path} have 3 channels, the network takes {channels} (in_channels): give "
                         "images")
 
 
-def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, target: str, style: Style,
+def write_overlay(predictor: Sees, video: cv2.VideoCapture, path: str, target: str, style: Style, threads: int,
                   live: bool = False, max_frames: int = 0):
-    """Predicts frame by frame into a video of a constant rate; a live one ends after `max_frames`, or with Ctrl-C."""
+    """Predicts frame by frame into a video of a constant rate; a live one ends after `max_frames`, or with Ctrl-C.
+    `threads`, 0 or 1, reads ahead, and another writes behind; of a live one there is nothing to be read ahead."""
     frames = timed_frames(video, live)
     first = next(frames, None)
     if first is None:
@@ -99,17 +116,28 @@ def write_overlay(predictor: Predictor, video: cv2.VideoCapture, path: str, targ
         promised = count_frames(path)
     progress = Progress(max(promised, 1), "frames", visible=promised > 0)
     writer = open_writer(target, rate, first[1])
-    tally = Counter()
-    frames = itertools.islice(itertools.chain([first], frames), max_frames or None)
+    tally, picture = Counter(), None
+
+    def see(item):
+        frame, read = item
+        return None if frame is None else predictor.predict(frame), read
+
+    def put(item):
+        nonlocal picture
+        seen, read = item
+        if seen is not None:
+            picture = cv2.cvtColor(drawing.overlay(seen.image, seen.ids, style.colors, style.alpha), cv2.COLOR_RGB2BGR)
+        writer.write(picture)
+        tally["written"] += 1
+        progress.reach(min(read, promised))
     try:
-        for frame in evenly(frames, rate, tally):
-            if frame is not None:
-                seen = predictor.predict(frame)
-                picture = cv2.cvtColor(drawing.overlay(seen.image, seen.ids, style.colors, style.alpha),
-                                       cv2.COLOR_RGB2BGR)
-            writer.write(picture)
-            tally["written"] += 1
-            progress.reach(min(tally["read"], promised))
+        with Stages() as stages:
+            decoded = stages.ahead(lambda _: next(frames, None), itertools.count(), threads)
+            rest = itertools.islice(iter(lambda: next(decoded), None), max_frames - 1 if max_frames else None)
+            due = ((frame, tally["read"]) for frame in evenly(itertools.chain([first], rest), rate, tally))
+            seen = stages.ahead(see, due, predictor.requests if predictor.requests > 1 and threads else 0)
+            for _ in stages.ahead(put, seen, threads):
+                pass
     except KeyboardInterrupt:
         if not live or not tally["written"]:
             raise
@@ -180,6 +208,18 @@ def open_writer(target: str, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
         raise OSError(f"this OpenCV cannot write a video of codec {CODECS[ending]} to {os.path.dirname(target)}: "
                       f"{advice}")
     return writer
+
+
+def first_frame(path: str) -> np.ndarray:
+    """uint8 [H, W, 3] in BGR. DataError: there is none."""
+    video = cv2.VideoCapture(path)
+    try:
+        read, frame = video.read()
+    finally:
+        video.release()
+    if not read:
+        raise DataError(f"cannot read a frame of {path}: it is empty or damaged")
+    return frame
 
 
 def count_frames(path: str) -> int:

@@ -20,9 +20,10 @@ def runtimes(monkeypatch):
     known = {"paddle": 0.05, "onnx": 0.03, "openvino": "OpenVINO does not load"}
 
     class Runtime:
-        def __init__(self, config, backend, *options):
+        def __init__(self, config, backend, *options, throughput=False):
             if isinstance(known[backend], str):
                 raise ValueError(known[backend])
+            self.throughput = throughput
             self.backend, self.run = backend, lambda batch: time.sleep(known[backend])
 
     monkeypatch.setattr(choosing, "Deployed", Runtime)
@@ -59,6 +60,13 @@ def test_one_that_is_gone_is_measured_again(runtimes, config):
     said = []
     assert choosing.fastest(config, BATCH, say=said.append).backend == "paddle"
     assert said[0] == "--backend auto: onnx was the fastest, but ONNX Runtime does not load"
+
+
+def test_what_is_measured_one_by_one_is_loaded_for_many(runtimes, config):
+    runtimes["openvino"] = 0.01
+    for _ in range(2):      # measured, remembered
+        assert choosing.fastest(config, BATCH, say=str, throughput=True).throughput
+    assert not choosing.fastest(config, BATCH, say=str).throughput
 
 
 def test_int8_has_no_paddle_and_none_is_an_error(runtimes, config):
