@@ -222,7 +222,10 @@ class Checked(paddle.io.Dataset):
 
     def check_values(self, path: str, label: np.ndarray):
         classes, ignored = self.dataset.num_classes, self.dataset.ignore_index
-        wrong = (label != ignored) & ((label < 0) | (label >= classes))
+        wrong = label >= classes
+        if label.dtype.kind != "u":
+            wrong |= label < 0
+        wrong &= label != ignored
         if wrong.any():
             values = np.unique(label[wrong])
             few = ", ".join(str(value) for value in values[:5])

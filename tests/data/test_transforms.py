@@ -140,3 +140,47 @@ def test_normalize_is_exact():
     # float32 does not hold these, and would round otherwise.
     ours = CropFirst(Compose([Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])).whole
     assert type(ours.transforms[0]) is Normalize
+
+
+def test_flipped_arrays_are_in_order_and_as_paddlesegs():
+    generator = np.random.default_rng(0)
+    stock = RandomHorizontalFlip(prob=0.7)
+    ours = CropFirst(Compose([stock])).whole.transforms[0]
+    for dtype, channels in ((np.uint8, (3,)), (np.float32, (3,)), (np.float32, ()), (np.uint16, (6,))):
+        for label in (np.uint8, np.int64):
+            image = generator.integers(0, 256, (5, 7, *channels)).astype(dtype)
+            mask = generator.integers(0, 9, (5, 7)).astype(label)
+            for seed in range(8):
+                expected, got = (outcome(transform, image, mask, seed) for transform in (stock, ours))
+                assert all(np.array_equal(expected[i], got[i]) and expected[i].dtype == got[i].dtype for i in (0, 1))
+                assert got[2] == expected[2]
+    ours.probability = 1
+    mirrored = ours({"img": np.zeros((4, 4, 3), np.float32), "label": np.zeros((4, 4), np.uint8), "gt_fields": ["label"]})
+    assert mirrored["img"].flags.c_contiguous and mirrored["label"].flags.c_contiguous
+
+
+@pytest.mark.parametrize("size, crop", [((256, 128), (128, 64)), ((100, 60), (128, 100))])
+def test_bytes_before_distort_are_those_of_floats(files, size, crop):
+    """Also padded ones, where 127.5 is cut to 127."""
+    image, label = files(*size)
+    stock = Compose(transforms(crop, distort=True, **STEPS))
+    ours = CropFirst(stock)
+    assert ours.to_bytes
+    for seed in range(12):
+        expected, got = (outcome(compose, image, label, seed) for compose in (stock, ours))
+        assert got[2] == expected[2] and np.array_equal(got[1], expected[1])
+        assert np.abs(got[0] - expected[0]).max() <= 4 / 127.5 and (got[0] != expected[0]).mean() < (1e-3 if IPP else 0.1)
+
+
+def test_strips_are_the_whole():
+    """Windows that are higher than a strip, from sizes with and without a common divisor."""
+    generator = np.random.default_rng(0)
+    for height, factor in ((400, 0.5), (400, 1.25), (401, 0.75), (360, 1.75), (397, 1.1)):
+        image = generator.integers(0, 256, (height, 50, 3), dtype=np.uint8)
+        size = (int(round(height * factor)), int(round(50 * factor)))
+        whole = cv2.resize(image.astype("float32"), size[::-1])
+        rows = (3, size[0] - 2)
+        window = resized_window(image, size, rows, (1, size[1]))
+        assert np.abs(window - whole[slice(*rows), 1:]).max() <= TOLERANCE
+        cut = resized_window(image, size, rows, (1, size[1]), "uint8")
+        assert np.array_equal(cut, window.astype("uint8"))
