@@ -3,7 +3,8 @@
 Brightness and contrast are tables of 256 numbers, bit by bit what Pillow computes for each pixel, and saturation is
 Pillow's arithmetic on many pixels at once. The hue is turned by OpenCV, whose way from RGB to HSV and back is shorter
 than Pillow's. Both round to 256 hues on the way, Pillow downwards, OpenCV to the nearest, so that neither is exact and
-this is the nearer. Sharpness and the grey of a colour stay Pillow's. `benchmarks/data_loading.py` measures what that saves.
+this is the nearer. Sharpness and the grey of a colour stay Pillow's. `benchmarks/data_loading.py` measures what
+that saves.
 """
 
 import random
@@ -12,7 +13,6 @@ import cv2
 import numpy as np
 from paddleseg.transforms import RandomDistort
 from PIL import Image, ImageEnhance
-
 
 STRIP = 64          # rows that are worked on at a time: their floats stay in a core's cache
 
