@@ -69,8 +69,7 @@ def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_inter
 
 
 def add_cache_flag(flags: argparse.ArgumentParser):
-    flags.add_argument("--cache", metavar="DIR", help="keep decoded images and labels in a folder, whichever run needs "
-                       "them; ram: in memory, for this run")
+    flags.add_argument("--cache", metavar="DIR", help="keep decoded data there; ram: in memory")
 
 
 def add_inference_flags(flags: argparse.ArgumentParser, augment: str):

@@ -134,7 +134,7 @@ class Cache:
         """The array, mapped from its file, or None. What is written into it stays in this process."""
         try:
             return np.load(self.place(Source(path, channels)), mmap_mode="c").view(np.ndarray)
-        except (OSError, ValueError):       # none, or one that the machine's crash cut short
+        except (OSError, ValueError, EOFError):     # none, or one that the machine's crash cut short
             return None
 
     def keep(self, source: Source):
@@ -181,7 +181,7 @@ class Cache:
             with open(path, "rb") as file:
                 file.seek(array.offset + array.nbytes)
                 reader, source, _ = json.loads(file.read())
-        except (OSError, ValueError):       # damaged
+        except (OSError, ValueError, EOFError):     # damaged
             return True
         try:
             return reader != READER or name.split(".", 1)[1] != f"{version(os.stat(source))}.npy"
@@ -208,6 +208,7 @@ class Cache:
         if lacking:
             self.check_room(lacking)
             logger.info(f"Cache: decoding {len(lacking)} images and labels into {self.folder}")
+            lacking.sort(key=lambda source: source.channels is None)        # so that each has its share of both kinds
             shares = [lacking[k::ranks] for k in range(ranks)]
             own = shares.pop(rank)
             self.keep_all(own + [source for share in shares for source in reversed(share)], num_workers, rank == 0)
