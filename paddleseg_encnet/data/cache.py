@@ -1,9 +1,10 @@
 """Images and labels as they were decoded, in files that are mapped into memory: decoding is most of a sample's time.
 
-A file for each image and label, an .npy that bears a digest of what it is: the source's absolute path, how it is read,
-and who reads it; then the source's size and time of modification, so that a changed source has no file here and is
-decoded. Behind the array stands the same in words, from which the next run knows what is stale. Files appear whole, by
-renaming; whoever uses the folder holds a shared lock on it, and the one that is alone clears up what a killed run left.
+A file for each image and label, whose name is a digest of what it is: the source's absolute path, how it is read, and
+who reads it; then the source's size and time of modification, so that a changed source has no file here and is decoded.
+In it are the array's bytes, then a line that says all this, from which the next run knows what is stale, then the
+line's length. Files appear whole, by renaming; whoever uses the folder holds a shared lock on it, and the one that is
+alone clears up what a killed run left.
 """
 
 import concurrent.futures
@@ -11,10 +12,11 @@ import contextlib
 import errno
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import uuid
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -34,7 +36,8 @@ except ImportError:     # Windows: nothing tells whether another run is at work,
 RAM = "ram"
 # Others may make other pixels of the same file; a JPEG's for instance.
 READER = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, format 1"
-PARTIAL = ".partial"
+ARRAY, PARTIAL = ".array", ".partial"
+LENGTH = 4              # bytes of the line's length, at the very end
 HEADERS = 1000          # files whose headers tell how large all will be
 OVERHEAD = 4096         # of a file: its header and text, and what is free in its last block
 
@@ -128,13 +131,13 @@ class Cache:
         """The file for a source as it is now. Raises OSError where that is not there."""
         path = os.path.abspath(source.path)
         digest = hashlib.blake2b(json.dumps([READER, path, source.channels]).encode(), digest_size=16).hexdigest()
-        return os.path.join(self.folder, f"{digest}.{version(os.stat(path))}.npy")
+        return os.path.join(self.folder, f"{digest}.{version(os.stat(path))}{ARRAY}")
 
     def get(self, path: str, channels: Optional[int]) -> Optional[np.ndarray]:
         """The array, mapped from its file, or None. What is written into it stays in this process."""
         try:
-            return np.load(self.place(Source(path, channels)), mmap_mode="c").view(np.ndarray)
-        except (OSError, ValueError, EOFError):     # none, or one that the machine's crash cut short
+            return mapped(self.place(Source(path, channels)))[0]
+        except (OSError, ValueError, TypeError):        # none, or one that the machine's crash cut short
             return None
 
     def keep(self, source: Source):
@@ -155,9 +158,10 @@ class Cache:
             return
         partial = os.path.join(self.folder, f"{uuid.uuid4().hex}{PARTIAL}")
         try:
+            line = json.dumps([READER, os.path.abspath(source.path), array.dtype.str, array.shape]).encode()
             with open(partial, "xb") as file:
-                np.save(file, array, allow_pickle=False)
-                file.write(json.dumps([READER, os.path.abspath(source.path), source.channels]).encode())
+                file.write(np.ascontiguousarray(array).data)
+                file.write(line + len(line).to_bytes(LENGTH, "little"))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, place)
@@ -175,16 +179,12 @@ class Cache:
     def is_stale(self, name: str) -> bool:
         """Whether the source of a file has changed, or is gone from a folder that is there (a disk may come back), or
         another version of a library decoded it."""
-        path = os.path.join(self.folder, name)
         try:
-            array = np.load(path, mmap_mode="r")
-            with open(path, "rb") as file:
-                file.seek(array.offset + array.nbytes)
-                reader, source, _ = json.loads(file.read())
-        except (OSError, ValueError, EOFError):     # damaged
+            _, reader, source = mapped(os.path.join(self.folder, name))
+        except (OSError, ValueError, TypeError):        # damaged
             return True
         try:
-            return reader != READER or name.split(".", 1)[1] != f"{version(os.stat(source))}.npy"
+            return reader != READER or name.split(".", 1)[1] != f"{version(os.stat(source))}{ARRAY}"
         except OSError:
             return os.path.isdir(os.path.dirname(source))
 
@@ -201,7 +201,7 @@ class Cache:
         wanted = list(dict.fromkeys(source for dataset in datasets for source in sources(dataset)))
         lacking = [source for source in wanted if self.get(*source) is None]
         fresh = {os.path.basename(self.place(source)) for source in set(wanted).difference(lacking)}
-        stale = [name for name in set(os.listdir(self.folder)) - fresh if name.endswith(".npy") and self.is_stale(name)]
+        stale = [name for name in set(os.listdir(self.folder)) - fresh if name.endswith(ARRAY) and self.is_stale(name)]
         self.remove(stale)
         if stale:
             logger.info(f"Cache: removed {len(stale)} files of images and labels that are others now")
@@ -226,6 +226,19 @@ class Cache:
         if needed > room.free:
             raise CacheError(f"the cache needs about {gib(needed)} GiB for {len(lacking)} images and labels, and "
                              f"{gib(room.free)} GiB {room.what}: {room.advice}")
+
+
+def mapped(file: str) -> Tuple[np.ndarray, str, str]:
+    """The array in a file, who read it and from which path.
+
+    Raises:
+        OSError, ValueError, TypeError: there is no such file, or it is damaged.
+    """
+    with open(file, "rb") as opened:
+        memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
+    end = len(memory) - LENGTH
+    reader, path, dtype, shape = json.loads(memory[end - int.from_bytes(memory[end:], "little"):end])
+    return np.ndarray(shape, dtype, memory), reader, path
 
 
 def version(status: os.stat_result) -> str:

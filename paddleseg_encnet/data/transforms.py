@@ -65,15 +65,17 @@ class CropFirst:
         names = [type(transform).__name__ for transform in compose.transforms]
         self.of_bytes = next((name for name in names if name in OF_BYTES), None)
         self.scaling = self.crop = None
-        first = compose.transforms[:2]
+        # Some data sets have a method of their own come first, which turns the labels' ids into others.
+        start = next((k for k, transform in enumerate(compose.transforms) if not changes_ids(transform)), 0)
+        self.ahead, first = compose.transforms[:start], compose.transforms[start:start + 2]
         if [type(transform) for transform in first] == [ResizeStepScaling, RandomPaddingCrop] and \
                 first[1].category_max_ratio >= 1:       # below 1 the crop depends on the scaled label
             self.scaling, self.crop = first
             self.rest = copy.copy(self.whole)
-            self.rest.transforms = self.whole.transforms[2:]
+            self.rest.transforms = self.whole.transforms[start + 2:]
             # Bytes are turned, mirrored and copied in a quarter of the time, and RandomDistort takes no others.
-            ahead = [transform for transform in self.rest.transforms if type(transform) is FasterFlip]
-            self.to_bytes = type((self.rest.transforms[len(ahead):] or [None])[0]) is FasterDistort
+            others = (transform for transform in self.rest.transforms if type(transform) is not FasterFlip)
+            self.to_bytes = type(next(others, None)) is FasterDistort
 
     def __call__(self, data: dict) -> dict:
         if not isinstance(data["img"], str):        # some data sets read for themselves
@@ -82,6 +84,8 @@ class CropFirst:
         if self.crop is None or data.get("gt_fields", []) not in ([], ["label"]):
             data["img"] = data["img"].astype("float32")
             return self.whole(data)
+        for transform in self.ahead:
+            data = transform(data)
         self.scale_and_crop(data)
         return self.rest(data)
 
@@ -114,6 +118,11 @@ class CropFirst:
         crop._padding(data)
         if to_bytes:
             data["img"] = data["img"].astype("uint8", copy=False)
+
+
+def changes_ids(transform) -> bool:
+    """Whether all that a transform does is to give pixels of the label another id; it says so itself."""
+    return getattr(transform, "only_changes_ids", False)
 
 
 def faster(transform):

@@ -237,7 +237,7 @@ def test_cut_files_are_written_again(files, folder):
     anew = samples(files.dataset(), 1)
     with cached(str(folder), [files.dataset()]):
         assert sorted(os.listdir(folder)) == names
-        assert all(np.load(folder / name, mmap_mode="r").size for name in names)
+        assert all(cache.mapped(str(folder / name))[0].size for name in names)
         assert_equal(samples(files.dataset(), 1), anew)
 
 
@@ -371,9 +371,9 @@ class TestInMemory:
 
     def test_what_a_killed_run_left_goes(self, files):
         os.makedirs(self.folder, mode=0o700)
-        open(os.path.join(self.folder, "left.npy"), "w").close()
+        open(os.path.join(self.folder, "left.array"), "w").close()
         with cached("ram", [files.dataset()]):
-            assert len(os.listdir(self.folder)) == 12 and "left.npy" not in os.listdir(self.folder)
+            assert len(os.listdir(self.folder)) == 12 and "left.array" not in os.listdir(self.folder)
 
     def test_the_last_of_the_ranks_removes_it(self, files):
         with cached("ram", [files.dataset()], 0, 0, 2):
