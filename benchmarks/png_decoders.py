@@ -33,7 +33,8 @@ def decoders() -> dict:
 
     found = {f"OpenCV {cv2.__version__}": by_opencv, "Pillow": lambda data: np.array(Image.open(io.BytesIO(data)))}
     for name, module, function in (
-            ("imagecodecs, libpng", "imagecodecs", "png_decode"), ("imagecodecs, libspng", "imagecodecs", "spng_decode"),
+            ("imagecodecs, libpng", "imagecodecs", "png_decode"),
+            ("imagecodecs, libspng", "imagecodecs", "spng_decode"),
             ("pyspng", "pyspng", "load")):
         try:
             found[name] = getattr(importlib.import_module(module), function)
