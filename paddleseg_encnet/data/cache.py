@@ -26,6 +26,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet.data.cache_room import CacheError, Room, folder_in_memory, gib, of_disk, of_memory
 from paddleseg_encnet.data.looking import header_of
 from paddleseg_encnet.data.reading import decode_image, decode_label, reading_from
+from paddleseg_encnet.runtime.devices import Ranks
 from paddleseg_encnet.runtime.progress import Progress
 
 try:
@@ -258,14 +259,15 @@ def needed_for(lacking: List[Source]) -> int:
 
 
 @contextlib.contextmanager
-def cached(where: Optional[str], datasets: list, num_workers: int = 0, rank: int = 0, ranks: int = 1):
+def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Optional[Ranks] = None):
     """Within it, what these data sets read comes from a cache that is filled first.
 
     Args:
         where: a folder; "ram" for one in memory, which all ranks of this machine share and the last one removes; None
             for no cache.
         datasets: PaddleSeg data sets; None among them is passed over.
-        num_workers: threads that decode.
+        num_workers: threads that decode, on each rank.
+        ranks: wait for each other, as their disks may differ.
 
     Raises:
         DataError, CacheError: as Cache.fill().
@@ -273,7 +275,9 @@ def cached(where: Optional[str], datasets: list, num_workers: int = 0, rank: int
     if where is None:
         yield
         return
+    ranks = ranks or Ranks(0, 1)
     with Cache(folder_in_memory(), of_memory, passing=True) if where == RAM else Cache(where) as cache:
-        cache.fill([dataset for dataset in datasets if dataset is not None], num_workers, rank, ranks)
+        cache.fill([dataset for dataset in datasets if dataset is not None], num_workers, ranks.rank, ranks.count)
+        ranks.meet()
         with reading_from(cache.get):
             yield

@@ -25,6 +25,7 @@ from paddleseg_encnet.data.cache_room import CacheError
 from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.order import Batches
 from paddleseg_encnet.data.reading import DataError, read_image, read_label
+from paddleseg_encnet.runtime.devices import Ranks
 
 SIZE = (30, 40)
 
@@ -256,7 +257,7 @@ def slowly(*arguments):
     return decode(*arguments)
 cache.decode_image = slowly
 data = Dataset("train", root, [], 5, train_path=f"{root}/list.txt")
-with cache.cached(folder, [data], 0, int(rank), 2):
+with cache.cached(folder, [data], 0, cache.Ranks(int(rank), 2)):
     print("built", flush=True)
 """
 
@@ -376,8 +377,8 @@ class TestInMemory:
             assert len(os.listdir(self.folder)) == 12 and "left.array" not in os.listdir(self.folder)
 
     def test_the_last_of_the_ranks_removes_it(self, files):
-        with cached("ram", [files.dataset()], 0, 0, 2):
-            with cached("ram", [files.dataset()], 0, 1, 2):
+        with cached("ram", [files.dataset()], 0, Ranks(0, 2)):
+            with cached("ram", [files.dataset()], 0, Ranks(1, 2)):
                 pass
             assert len(os.listdir(self.folder)) == 12
         assert not os.path.exists(self.folder)
