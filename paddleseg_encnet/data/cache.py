@@ -10,6 +10,7 @@ alone clears up what a killed run left.
 import concurrent.futures
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import mmap
@@ -130,9 +131,8 @@ class Cache:
 
     def place(self, source: Source) -> str:
         """The file for a source as it is now. Raises OSError where that is not there."""
-        path = os.path.abspath(source.path)
-        digest = hashlib.blake2b(json.dumps([READER, path, source.channels]).encode(), digest_size=16).hexdigest()
-        return os.path.join(self.folder, f"{digest}.{version(os.stat(path))}{ARRAY}")
+        name = digest(READER, os.path.abspath(source.path), source.channels)
+        return os.path.join(self.folder, f"{name}.{version(os.stat(source.path))}{ARRAY}")
 
     def get(self, path: str, channels: Optional[int]) -> Optional[np.ndarray]:
         """The array, mapped from its file, or None. What is written into it stays in this process."""
@@ -227,6 +227,11 @@ class Cache:
         if needed > room.free:
             raise CacheError(f"the cache needs about {gib(needed)} GiB for {len(lacking)} images and labels, and "
                              f"{gib(room.free)} GiB {room.what}: {room.advice}")
+
+
+@functools.lru_cache(2 ** 17)
+def digest(*what) -> str:
+    return hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
 
 
 def mapped(file: str) -> Tuple[np.ndarray, str, str]:

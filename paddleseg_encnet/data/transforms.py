@@ -5,6 +5,7 @@ only what it shows becomes float and is scaled. `benchmarks/data_loading.py` mea
 """
 
 import copy
+import functools
 import math
 import random
 from typing import Tuple
@@ -172,9 +173,14 @@ def random_scale(scaling: ResizeStepScaling) -> float:
         return low
     if step == 0:
         return np.random.uniform(low, high)
-    factors = np.linspace(low, high, int((high - low) / step + 1)).tolist()
+    factors = list(steps_between(low, high, step))
     np.random.shuffle(factors)
     return factors[0]
+
+
+@functools.lru_cache(None)
+def steps_between(low: float, high: float, step: float) -> Tuple[float, ...]:
+    return tuple(np.linspace(low, high, int((high - low) / step + 1)).tolist())
 
 
 def resized_window(image: np.ndarray, size: Tuple[int, int], rows: Tuple[int, int], columns: Tuple[int, int],
@@ -190,8 +196,10 @@ def resized_window(image: np.ndarray, size: Tuple[int, int], rows: Tuple[int, in
     if image.shape[:2] == tuple(size):
         return image[slice(*rows), slice(*columns)].astype(dtype)
     window = np.empty((rows[1] - rows[0], columns[1] - columns[0], *image.shape[2:]), dtype)
+    if window.size == 0:
+        return window
     # A strip of rows at a time, whose floats stay in a core's cache; not where little of it would be new.
-    strip = max(STRIP, 8 * size[0] // math.gcd(image.shape[0], size[0]))
+    strip = max(STRIP // window[0].size, 8 * size[0] // math.gcd(image.shape[0], size[0]), 1)
     for start in range(*rows, strip):
         stop = min(start + strip, rows[1])
         window[start - rows[0]:stop - rows[0]] = resized_strip(image, size, (start, stop), columns)
