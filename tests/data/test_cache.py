@@ -433,3 +433,33 @@ def test_a_folder_that_cannot_be_made(files, tmp_path):
     with pytest.raises(CacheError, match=r"cannot use .*file as a cache: (File exists|Not a directory)"):
         with cached(str(tmp_path / "file"), [files.dataset()]):
             raise AssertionError
+
+
+def test_trainings_and_scores_are_those_without_a_cache(small_config, scenes, run_tool, tmp_path, monkeypatch, capsys):
+    weights = []
+    for run, flags in (("anew", []), ("cached", ["--cache", tmp_path / "cache", "--num_workers", 1])):
+        run_tool("train", "--config", small_config, "--seed", 3, "--no_data_check", "--do_eval", "--save_dir",
+                 tmp_path / run, *flags)
+        weights.append((next((tmp_path / run).glob("iter_*")) / "model.pdparams").read_bytes())
+    assert weights[0] == weights[1]
+    kept = set(os.listdir(tmp_path / "cache"))
+    assert len(kept) == 2 * (8 + 4)         # all training and validation scenes, and labels
+    scores = []
+    for flags in ([], ["--cache", tmp_path / "cache"]):
+        with contextlib.ExitStack() as stack:
+            if flags:
+                stack.enter_context(nothing_decoded(monkeypatch))
+            run_tool("val", "--config", small_config, "--model_path", next((tmp_path / "anew").glob("iter_*"))
+                     / "model.pdparams", "--save_json", tmp_path / "scores.json", *flags)
+        scores.append((tmp_path / "scores.json").read_text())
+    assert scores[0] == scores[1] and set(os.listdir(tmp_path / "cache")) == kept
+
+
+def test_a_training_without_room_ends_in_one_line(small_config, run_tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(2 ** 40, 0, 2 ** 10))
+    with pytest.raises(SystemExit) as stopped:
+        run_tool("train", "--config", small_config, "--no_data_check", "--save_dir", tmp_path / "run", "--cache",
+                 tmp_path / "cache")
+    assert re.fullmatch(r"error: the cache needs about 0\.00 GiB for 16 images and labels, and 0\.00 GiB are free at "
+                        r".*cache: name a folder on a larger disk, or leave --cache out", stopped.value.code)
+    assert os.listdir(tmp_path / "cache") == [] and not list((tmp_path / "run").glob("iter_*"))
