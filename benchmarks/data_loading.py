@@ -72,7 +72,7 @@ class Contestant:
 def timed(transforms, seconds: Counter):
     """The same list of transforms, whose members report their time."""
     names = {"ResizeStepScaling": "scaling and cropping", "RandomPaddingCrop": "scaling and cropping",
-             "Float32Normalize": "Normalize", "FasterDistort": "RandomDistort", "FasterFlip": "RandomHorizontalFlip"}
+             "NormalizeOfBytes": "Normalize", "FasterDistort": "RandomDistort"}
     return [Timed(transform, names.get(type(transform).__name__, type(transform).__name__), seconds)
             for transform in transforms]
 

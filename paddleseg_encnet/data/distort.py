@@ -27,6 +27,7 @@ class FasterDistort:
 
     def __init__(self, distort: RandomDistort):
         self.distort = distort
+        self.made = "float32"       # PaddleSeg's; data/transforms.py has it leave bytes as they are
 
     def __call__(self, data: dict) -> dict:
         if data["img"].shape[2:] not in ((), (3,)):
@@ -42,7 +43,7 @@ class FasterDistort:
             if np.random.uniform(0, 1) < probability:
                 middle = 0 if change is hue else 1
                 image = change(image, np.random.uniform(middle - reach, middle + reach))
-        data["img"] = image.astype("float32")
+        data["img"] = image.astype(self.made, copy=False)
         return data
 
 

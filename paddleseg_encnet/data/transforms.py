@@ -63,6 +63,10 @@ class CropFirst:
     def __init__(self, compose: Compose):
         self.whole, self.given = copy.copy(compose), compose.transforms
         self.whole.transforms = [faster(transform) for transform in compose.transforms]
+        for k, transform in enumerate(self.whole.transforms[:-1]):
+            if type(transform) is FasterDistort and type(compose.transforms[k + 1]) is Normalize:
+                transform.made = "uint8"
+                self.whole.transforms[k + 1] = NormalizeOfBytes(self.whole.transforms[k + 1])
         names = [type(transform).__name__ for transform in compose.transforms]
         self.of_bytes = next((name for name in names if name in OF_BYTES), None)
         self.scaling = self.crop = None
@@ -85,8 +89,6 @@ class CropFirst:
         if self.crop is None or data.get("gt_fields", []) not in ([], ["label"]):
             data["img"] = data["img"].astype("float32")
             return self.whole(data)
-        for transform in self.ahead:
-            data = transform(data)
         self.scale_and_crop(data)
         return self.rest(data)
 
@@ -116,13 +118,39 @@ class CropFirst:
                                      "uint8" if to_bytes and not padded else "float32")
         for key in data.get("gt_fields", []):
             data[key] = nearest_window(data[key], (height, width), (y, bottom), (x, right))
+        for transform in self.ahead:        # less to do than before, and what is padded still comes later
+            data.update(transform(data))
         crop._padding(data)
         if to_bytes:
             data["img"] = data["img"].astype("uint8", copy=False)
 
 
+class NormalizeOfBytes:
+    """A Normalize after RandomDistort: of each byte it makes one number in each channel, and so is a table.
+
+    Args:
+        normalize: what does the same to floats. It fills the table.
+    """
+
+    def __init__(self, normalize):
+        self.normalize = normalize
+        self.table = None
+
+    def __call__(self, data: dict) -> dict:
+        if data["img"].dtype != np.uint8 or data["img"].shape[2:] != (3,):
+            data["img"] = data["img"].astype("float32", copy=False)
+            return self.normalize(data)
+        if self.table is None:
+            bytes_of_channels = np.arange(256, dtype="float32").repeat(3).reshape(1, 256, 3)
+            table = self.normalize({"img": bytes_of_channels})["img"]
+            one_for_all = (table == table[..., :1]).all()
+            self.table = np.ascontiguousarray(table[..., 0] if one_for_all else table)
+        data["img"] = cv2.LUT(data["img"], self.table)
+        return data
+
+
 def changes_ids(transform) -> bool:
-    """Whether all that a transform does is to give pixels of the label another id; it says so itself."""
+    """Whether all that a transform does is to give pixels of the label another id, each by its own; it says so."""
     return getattr(transform, "only_changes_ids", False)
 
 

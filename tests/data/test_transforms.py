@@ -17,7 +17,14 @@ from paddleseg.transforms import (
 from paddleseg_encnet.data import transforms as transforms_module
 from paddleseg_encnet.data.datasets import CamVid
 from paddleseg_encnet.data.pascal import PascalContext59
-from paddleseg_encnet.data.transforms import CropFirst, Float32Normalize, around, nearest_window, resized_window
+from paddleseg_encnet.data.transforms import (
+    CropFirst,
+    Float32Normalize,
+    NormalizeOfBytes,
+    around,
+    nearest_window,
+    resized_window,
+)
 
 # Of 255. With IPP the last digit of float32 differs at some sizes. OpenCV's own weights lose digits far from the
 # corner, as it computes them from float32 positions.
@@ -203,3 +210,20 @@ def test_strips_are_the_whole(monkeypatch):
         assert np.abs(window - whole[slice(*rows), 1:]).max() <= TOLERANCE
         cut = resized_window(image, size, rows, (1, size[1]), "uint8")
         assert np.array_equal(cut, window.astype("uint8"))
+
+
+@pytest.mark.parametrize("mean, std", [([0.5], [0.5]), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+                                       ([0.5, 0.25, 0.125], [0.75, 3, 0.5])])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalize_of_bytes_is_exact(mean, std, channels):
+    """After a RandomDistort, whatever comes before it; grey has a mean of one number."""
+    if channels == 1 and len(mean) > 1:
+        mean, std = mean[:1], std[:1]
+    stock = Compose([RandomDistort(hue_prob=0), Normalize(mean, std)], img_channels=channels)
+    ours = CropFirst(stock).whole
+    assert type(ours.transforms[1]) is NormalizeOfBytes
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3)[:2 + (channels == 3)]).astype("float32")
+    for seed in range(6):
+        expected, got = (outcome(compose, image.copy(), np.zeros((40, 50)), seed) for compose in (stock, ours))
+        assert got[0].dtype == expected[0].dtype == np.float32
+        np.testing.assert_array_equal(got[0], expected[0])
