@@ -1,12 +1,15 @@
-"""Making a training sample of 2048 x 1024: our transforms against PaddleSeg's, and against decoding its two PNGs.
+"""Making a training sample: our transforms against PaddleSeg's, and against decoding its two PNGs; with a cache of
+decoded images (tools/train.py --cache); and how fast four workers make batches beside a step of the smallest recipe.
 
 python benchmarks/data_loading.py
 
-The transforms are those of configs/_base_/cityscapes.yml, which leave a crop of 1024 x 512. The images are those of
-CITYSCAPES_ROOT, or drawn street scenes without it. The three take turns, with the same random numbers, in one process
-and thread, whose CPU time is measured; of each crop the fastest of all repeats counts.
+The transforms are those of configs/_base_/cityscapes.yml, which leave a crop of 1024 x 512 of 2048 x 1024, and those of
+configs/_base_/camvid.yml, 192 x 192 of 480 x 360. The images are those of CITYSCAPES_ROOT and CAMVID_ROOT, or drawn
+street scenes without them. The four take turns, for all images each, with the same random numbers, in one process and
+thread, whose CPU time is measured; of each crop the fastest of all repeats counts.
 """
 
+import contextlib
 import copy
 import os
 import pathlib
@@ -19,7 +22,12 @@ import measuring
 from measuring import Row
 
 IMAGES, CROPS, REPEATS = 8, 7, 5
-CONFIG = pathlib.Path(measuring.HERE).parent / "configs" / "encnet_cityscapes_1024x512_80k.yml"
+CONFIGS = pathlib.Path(measuring.HERE).parent / "configs"
+# Size of its images: the recipe, and where users keep them.
+SETS = {(2048, 1024): ("encnet_cityscapes_1024x512_80k", "CITYSCAPES_ROOT"),
+        (480, 360): ("encnet_camvid_480x360", "CAMVID_ROOT")}
+SMALLEST = "encnet_camvid_240x180"      # the recipe whose step takes the least time
+WORKERS = 4
 
 
 class Timed:
@@ -64,64 +72,141 @@ class Contestant:
 def timed(transforms, seconds: Counter):
     """The same list of transforms, whose members report their time."""
     names = {"ResizeStepScaling": "scaling and cropping", "RandomPaddingCrop": "scaling and cropping",
-             "Float32Normalize": "Normalize", "FasterDistort": "RandomDistort"}
+             "NormalizeOfBytes": "Normalize", "FasterDistort": "RandomDistort"}
     return [Timed(transform, names.get(type(transform).__name__, type(transform).__name__), seconds)
             for transform in transforms]
 
 
-def measure(dataset_root: str) -> dict:
-    """Milliseconds of a sample, by contestant and part, the number of crops that differ, and by how many shades of 255
-    on average: hues are rounded otherwise."""
-    import cv2
-    import numpy as np
+def built(name: str, *options: str):
+    """The recipe's builder and its training set."""
     from paddleseg.cvlibs import Config, SegBuilder
 
     import paddleseg_encnet  # noqa: F401
-    from paddleseg_encnet.data.reading import read_image, read_label
+    config = Config(str(CONFIGS / f"{name}.yml"), opts=list(options))
+    builder = SegBuilder(config)
+    return builder, builder.build_component(config.train_dataset_cfg)
+
+
+def measure(what: str, *arguments) -> dict:
+    return {"sample": sample, "feeding": feeding}[what](*arguments)
+
+
+def sample(folder: str, name: str, *options: str) -> dict:
+    """Milliseconds of a sample, by contestant and part, the number of crops that differ, and by how many shades of 255
+    on average: hues are rounded otherwise. The cache is made in `folder`."""
+    import cv2
+    import numpy as np
+    _, stock = built(name, *options)
+    from paddleseg_encnet.data.cache import Cache
+    from paddleseg_encnet.data.reading import read_image, read_label, reading_from
     from paddleseg_encnet.data.transforms import CropFirst
     cv2.setNumThreads(1)
-    config = Config(str(CONFIG), opts=[f"train_dataset.dataset_root={dataset_root}"])
-    stock = SegBuilder(config).build_component(config.train_dataset_cfg)
     ours = copy.copy(stock)
     ours.transforms = fast = CropFirst(stock.transforms)
+    ours.file_list = ours.file_list[:IMAGES]
+    kept = Cache(folder)
 
     def decode(index):
         image, label = stock.file_list[index]
         read_image(image)
         read_label(label)
 
+    def from_cache(index):
+        with reading_from(kept.get):
+            return ours[index]
+
     contestants = {"floor": Contestant(decode), "stock": Contestant(stock.__getitem__),
-                   "ours": Contestant(ours.__getitem__)}
+                   "ours": Contestant(ours.__getitem__), "cached": Contestant(from_cache)}
     stock.transforms.transforms = timed(stock.transforms.transforms, contestants["stock"].seconds)
     fast.scale_and_crop = Timed(fast.scale_and_crop, "scaling and cropping", contestants["ours"].seconds)
     fast.rest.transforms = timed(fast.rest.transforms, contestants["ours"].seconds)
 
-    samples = [(index, seed) for index in range(min(IMAGES, len(stock))) for seed in range(CROPS)]
     differ, off = set(), []
-    for _ in range(REPEATS):
-        for sample in samples:
-            made = {name: contestant.run(*sample) for name, contestant in contestants.items()}
-            assert np.array_equal(made["ours"]["label"], made["stock"]["label"])
-            if not np.array_equal(made["ours"]["img"], made["stock"]["img"]):
-                differ.add(sample)
-                off.append(127.5 * np.abs(made["ours"]["img"] - made["stock"]["img"]).mean())
-    return {"crops": len(samples), "differ": len(differ), "off": float(np.mean(off)) if off else 0.0,
-            **{name: {part: 1000 * seconds / len(samples) for part, seconds in contestant.parts().items()}
+    with kept:
+        kept.fill([ours])
+        for seed in list(range(CROPS)) * REPEATS:
+            # All images in a row, as a worker has them, so that nobody pays for the caches that another one filled.
+            made = {name: [contestant.run(index, seed) for index in range(len(ours))]
+                    for name, contestant in contestants.items()}
+            for index, (stocks, own, from_kept) in enumerate(zip(made["stock"], made["ours"], made["cached"])):
+                assert all(np.array_equal(from_kept[key], own[key]) for key in ("img", "label"))
+                assert np.array_equal(own["label"], stocks["label"])
+                if not np.array_equal(own["img"], stocks["img"]):
+                    differ.add((index, seed))
+                    off.append(127.5 * np.abs(own["img"] - stocks["img"]).mean())
+    crops = CROPS * len(ours)
+    return {"crops": crops, "differ": len(differ), "off": float(np.mean(off)) if off else 0.0,
+            **{name: {part: 1000 * seconds / crops for part, seconds in contestant.parts().items()}
                for name, contestant in contestants.items()}}
 
 
+def feeding(folder: str, name: str, *options: str) -> dict:
+    """Seconds of a step, and of each of the batches that WORKERS workers deliver while nothing else is done."""
+    builder, dataset = built(name, *options)
+    import paddle
+
+    from paddleseg_encnet.data.cache import cached
+    from paddleseg_encnet.data.order import Batches
+    from paddleseg_encnet.models.losses import compute_losses
+    paddle.set_device("cpu")
+    size = builder.config.batch_size
+    dataset.file_list *= -(-64 * size // len(dataset))
+    model, losses, optimizer = builder.model, builder.loss, builder.optimizer
+    with contextlib.closing(iter(Batches(dataset, size))) as batches:
+        batch = next(batches)
+
+    def step():
+        sum(compute_losses(model, model(batch["img"]), batch, losses)).backward()
+        optimizer.step()
+        model.clear_gradients()
+
+    def deliver() -> float:
+        """Seconds a batch of 48, after those that the workers make before anybody asks."""
+        with contextlib.closing(iter(Batches(dataset, size, WORKERS))) as batches:
+            for _ in range(12):
+                next(batches)
+            start = time.perf_counter()
+            for _ in range(48):
+                next(batches)
+            return (time.perf_counter() - start) / 48
+
+    model.train()
+    seconds = {"step": measuring.interleaved({"step": step}, 4, 1)["step"], "anew": min(deliver() for _ in range(3))}
+    with cached(folder, [dataset], WORKERS):
+        seconds["cached"] = min(deliver() for _ in range(3))
+    return {"batch": size, **seconds}
+
+
 def rows():
-    root = os.environ.get("CITYSCAPES_ROOT")
     with tempfile.TemporaryDirectory() as folder:
-        if root is None:
-            from paddleseg_encnet import scenes
-            root = os.path.join(folder, "scenes")
-            scenes.generate(root, train=IMAGES, val=1, size=(2048, 1024))
-        result = measuring.child("data_loading.py", root)
-    ours, stock, floor = result["ours"], result["stock"], result["floor"]["all"]
+        for size, (name, variable) in SETS.items():
+            options = images_of(size, variable, folder)
+            result = measuring.child("data_loading.py", "sample", os.path.join(folder, "cache"), name, *options)
+            yield from rows_of("{} x {}".format(*size), result)
+        result = measuring.child("data_loading.py", "feeding", os.path.join(folder, "cache"), SMALLEST, *options)
+    for key, words in (("anew", ""), ("cached", ", cached")):
+        yield Row(f"{result['batch']} samples by {WORKERS} workers{words}", "ms", 1000 * result[key],
+                  floor=1000 * result["step"], note=f"floor: the step of {SMALLEST} that takes them")
+
+
+def images_of(size: tuple, variable: str, folder: str) -> list:
+    """Options of the config for the user's images, or for scenes that are drawn into the folder."""
+    root = os.environ.get(variable)
+    if root is not None:
+        return [f"train_dataset.dataset_root={root}"]
+    from paddleseg_encnet import scenes
+    root = os.path.join(folder, "scenes_{}x{}".format(*size))
+    scenes.generate(root, train=IMAGES, val=1, size=size)
+    return [f"train_dataset.dataset_root={root}", "train_dataset.type=Cityscapes", "model.num_classes=19"]
+
+
+def rows_of(size: str, result: dict):
+    ours, stock, cached, floor = result["ours"], result["stock"], result["cached"]["all"], result["floor"]["all"]
     same = f"{result['crops'] - result['differ']} of {result['crops']} crops equal to PaddleSeg's bit by bit, the " \
            f"others {result['off']:.2f} shades off"
-    yield Row("Training sample", "ms", ours["all"], stock["all"], floor=floor, note=f"floor: decoding the PNGs; {same}")
+    yield Row(f"Training sample of {size}", "ms", ours["all"], stock["all"], floor=floor,
+              note=f"floor: decoding the PNGs; {same}")
+    yield Row("the same with --cache", "ms", cached, stock["all"], floor=floor, note="the same pixels")
     yield Row("of it, beside decoding", "ms", ours["all"] - floor, stock["all"] - floor)
     for part in ("scaling and cropping", "RandomDistort", "Normalize"):
         yield Row(f"of it, {part}", "ms", ours[part], stock[part])

@@ -68,6 +68,10 @@ def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_inter
     flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision")
 
 
+def add_cache_flag(flags: argparse.ArgumentParser):
+    flags.add_argument("--cache", metavar="DIR", help="keep decoded data there; ram: in memory")
+
+
 def add_inference_flags(flags: argparse.ArgumentParser, augment: str):
     """The flags of sliding-window and augmented inference; `augment` is "aug_eval" or "aug_pred"."""
     flags.add_argument(f"--{augment}", action="store_true", help="average over scales and flips")

@@ -17,6 +17,7 @@ def flags():
     flags.add_argument("--early_stop_intervals", type=int, help="evaluations without a better mIoU before stopping")
     flags.add_argument("--amp_level", default="O1", choices=["O1", "O2"], help="level of mixed precision")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
+    cli.add_cache_flag(flags)
     flags.add_argument("--repeats", type=int, default=1, help="times that an epoch goes through the data")
     flags.add_argument("--to_static_training", action="store_true", help="train the model as a static graph")
     flags.add_argument("--no_data_check", action="store_true", help="start without a quick look at the data")

@@ -13,6 +13,7 @@ def flags():
                        "--config encnet_quick_start --model_path output/best_model/model.pdparams")
     flags.add_argument("--model_path", required=True, help="weights to evaluate")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
+    cli.add_cache_flag(flags)
     flags.add_argument("--save_json", metavar="FILE", help="write all scores and the confusion matrix")
     flags.add_argument("--save_csv", metavar="FILE", help="write the scores of each class")
     flags.add_argument("--save_confusion", metavar="FILE.png", help="draw the confusion matrix")

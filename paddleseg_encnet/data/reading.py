@@ -1,7 +1,8 @@
 """Images and labels as arrays, or an error that names the file."""
 
+import contextlib
 import os
-from typing import List, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,22 @@ class DataError(ValueError):
         self.kind = kind
 
 
+# Where read_image and read_label look first: kept(path, channels), with None for a label's channels, is the array or
+# None. DataLoader's workers are forked, and so have it too.
+_kept: Optional[Callable[[str, Optional[int]], Optional[np.ndarray]]] = None
+
+
+@contextlib.contextmanager
+def reading_from(kept: Callable[[str, Optional[int]], Optional[np.ndarray]]):
+    """Within it, images and labels are those of kept(path, channels) where that is not None. data/cache.py has one."""
+    global _kept
+    before, _kept = _kept, kept
+    try:
+        yield
+    finally:
+        _kept = before
+
+
 def read_image(path: str, channels: int = 3) -> np.ndarray:
     """The image as a network of so many channels takes it: of three uint8 [H, W, 3] in BGR, of one uint8 [H, W], else
     [H, W, channels] of the file's type of number. pictures/reading.py says what becomes of grey, palettes, 16 bits,
@@ -29,6 +46,12 @@ def read_image(path: str, channels: int = 3) -> np.ndarray:
         DataError: there is no such file, or it is damaged, cut short, larger than OpenCV reads, of a type of pixels
             that is not read, or of another number of channels.
     """
+    kept = _kept and _kept(path, channels)
+    return decode_image(path, channels) if kept is None else kept
+
+
+def decode_image(path: str, channels: int = 3) -> np.ndarray:
+    """read_image() from the file itself."""
     try:
         return decode(read_bytes(path), path, channels)
     except PictureError as error:
@@ -42,6 +65,12 @@ def read_label(path: str) -> np.ndarray:
     Raises:
         DataError: there is no such file, or it is damaged or cut short, or holds fractions.
     """
+    kept = _kept and _kept(path, None)
+    return decode_label(path) if kept is None else kept
+
+
+def decode_label(path: str) -> np.ndarray:
+    """read_label() from the file itself."""
     if not os.path.exists(path):
         raise missing(path)
     try:

@@ -5,14 +5,24 @@ only what it shows becomes float and is scaled. `benchmarks/data_loading.py` mea
 """
 
 import copy
+import functools
 import math
+import random
 from typing import Tuple
 
 import cv2
 import numpy as np
-from paddleseg.transforms import Compose, Normalize, RandomDistort, RandomPaddingCrop, ResizeStepScaling
+from paddleseg.transforms import (
+    Compose,
+    Normalize,
+    RandomDistort,
+    RandomHorizontalFlip,
+    RandomPaddingCrop,
+    ResizeStepScaling,
+    functional,
+)
 
-from paddleseg_encnet.data.distort import FasterDistort
+from paddleseg_encnet.data.distort import STRIP, FasterDistort
 from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
 
 # Transforms of PaddleSeg that make bytes of an image, or cut what is above 255.
@@ -53,15 +63,24 @@ class CropFirst:
     def __init__(self, compose: Compose):
         self.whole, self.given = copy.copy(compose), compose.transforms
         self.whole.transforms = [faster(transform) for transform in compose.transforms]
+        for k, transform in enumerate(self.whole.transforms[:-1]):
+            if type(transform) is FasterDistort and type(compose.transforms[k + 1]) is Normalize:
+                transform.made = "uint8"
+                self.whole.transforms[k + 1] = NormalizeOfBytes(self.whole.transforms[k + 1])
         names = [type(transform).__name__ for transform in compose.transforms]
         self.of_bytes = next((name for name in names if name in OF_BYTES), None)
         self.scaling = self.crop = None
-        first = compose.transforms[:2]
+        # Some data sets have a method of their own come first, which turns the labels' ids into others.
+        start = next((k for k, transform in enumerate(compose.transforms) if not changes_ids(transform)), 0)
+        self.ahead, first = compose.transforms[:start], compose.transforms[start:start + 2]
         if [type(transform) for transform in first] == [ResizeStepScaling, RandomPaddingCrop] and \
                 first[1].category_max_ratio >= 1:       # below 1 the crop depends on the scaled label
             self.scaling, self.crop = first
             self.rest = copy.copy(self.whole)
-            self.rest.transforms = self.whole.transforms[2:]
+            self.rest.transforms = self.whole.transforms[start + 2:]
+            # Bytes are turned, mirrored and copied in a quarter of the time, and RandomDistort takes no others.
+            others = (transform for transform in self.rest.transforms if type(transform) is not FasterFlip)
+            self.to_bytes = type(next(others, None)) is FasterDistort
 
     def __call__(self, data: dict) -> dict:
         if not isinstance(data["img"], str):        # some data sets read for themselves
@@ -93,16 +112,54 @@ class CropFirst:
         if (height, width) != crop.crop_size:
             x, y, _, _ = crop._get_crop_coordinates((max(height, crop.crop_size[0]), max(width, crop.crop_size[1])))
         bottom, right = min(y + crop.crop_size[0], height), min(x + crop.crop_size[1], width)
-        data["img"] = resized_window(image, (height, width), (y, bottom), (x, right))
+        padded = (bottom - y, right - x) != tuple(crop.crop_size)       # with 127.5, which bytes don't hold
+        to_bytes = self.to_bytes and image.dtype == np.uint8
+        data["img"] = resized_window(image, (height, width), (y, bottom), (x, right),
+                                     "uint8" if to_bytes and not padded else "float32")
         for key in data.get("gt_fields", []):
             data[key] = nearest_window(data[key], (height, width), (y, bottom), (x, right))
+        for transform in self.ahead:        # less to do than before, and what is padded still comes later
+            data.update(transform(data))
         crop._padding(data)
+        if to_bytes:
+            data["img"] = data["img"].astype("uint8", copy=False)
+
+
+class NormalizeOfBytes:
+    """A Normalize after RandomDistort: of each byte it makes one number in each channel, and so is a table.
+
+    Args:
+        normalize: what does the same to floats. It fills the table.
+    """
+
+    def __init__(self, normalize):
+        self.normalize = normalize
+        self.table = None
+
+    def __call__(self, data: dict) -> dict:
+        if data["img"].dtype != np.uint8 or data["img"].shape[2:] != (3,):
+            data["img"] = data["img"].astype("float32", copy=False)
+            return self.normalize(data)
+        if self.table is None:
+            bytes_of_channels = np.arange(256, dtype="float32").repeat(3).reshape(1, 256, 3)
+            table = self.normalize({"img": bytes_of_channels})["img"]
+            one_for_all = (table == table[..., :1]).all()
+            self.table = np.ascontiguousarray(table[..., 0] if one_for_all else table)
+        data["img"] = cv2.LUT(data["img"], self.table)
+        return data
+
+
+def changes_ids(transform) -> bool:
+    """Whether all that a transform does is to give pixels of the label another id, each by its own; it says so."""
+    return getattr(transform, "only_changes_ids", False)
 
 
 def faster(transform):
     """The transform, or one with the same result in less time; of RandomDistort but for the rounding of hues."""
     if type(transform) is RandomDistort:
         return FasterDistort(transform)
+    if type(transform) is RandomHorizontalFlip:
+        return FasterFlip(transform)
     exact = type(transform) is Normalize and all(
         np.array_equal(value, value.astype("float32")) for value in (transform.mean, transform.std))
     return Float32Normalize(transform) if exact else transform
@@ -123,6 +180,20 @@ class Float32Normalize:
         return data
 
 
+class FasterFlip:
+    """RandomHorizontalFlip that leaves arrays in the order of their pixels: others are slow to go on with."""
+
+    def __init__(self, flip: RandomHorizontalFlip):
+        self.probability = flip.prob
+
+    def __call__(self, data: dict) -> dict:
+        if random.random() < self.probability:
+            for key in ("img", *data.get("gt_fields", [])):
+                known = data[key].dtype in (np.uint8, np.float32) and data[key].shape[2:] in ((), (3,))
+                data[key] = cv2.flip(data[key], 1) if known else functional.horizontal_flip(data[key])
+        return data
+
+
 def random_scale(scaling: ResizeStepScaling) -> float:
     """The factor that the transform draws, from the same random numbers."""
     low, high, step = scaling.min_scale_factor, scaling.max_scale_factor, scaling.scale_step_size
@@ -130,22 +201,41 @@ def random_scale(scaling: ResizeStepScaling) -> float:
         return low
     if step == 0:
         return np.random.uniform(low, high)
-    factors = np.linspace(low, high, int((high - low) / step + 1)).tolist()
+    factors = list(steps_between(low, high, step))
     np.random.shuffle(factors)
     return factors[0]
 
 
-def resized_window(image: np.ndarray, size: Tuple[int, int], rows: Tuple[int, int],
-                   columns: Tuple[int, int]) -> np.ndarray:
-    """cv2.resize(image as float32, size)[rows, columns], from those pixels that it needs.
+@functools.lru_cache(None)
+def steps_between(low: float, high: float, step: float) -> Tuple[float, ...]:
+    return tuple(np.linspace(low, high, int((high - low) / step + 1)).tolist())
+
+
+def resized_window(image: np.ndarray, size: Tuple[int, int], rows: Tuple[int, int], columns: Tuple[int, int],
+                   dtype: str = "float32") -> np.ndarray:
+    """cv2.resize(image as float32, size)[rows, columns] in `dtype`, from those pixels that it needs.
 
     Args:
         image: [H, W, C] or [H, W].
         size: (height, width) of the whole resized image.
         rows, columns: (start, stop) of the window in it.
+        dtype: uint8 cuts off what is after the point, as astype does.
     """
     if image.shape[:2] == tuple(size):
-        return image[slice(*rows), slice(*columns)].astype("float32")
+        return image[slice(*rows), slice(*columns)].astype(dtype)
+    window = np.empty((rows[1] - rows[0], columns[1] - columns[0], *image.shape[2:]), dtype)
+    if window.size == 0:
+        return window
+    # A strip of rows at a time, whose floats stay in a core's cache; not where little of it would be new.
+    strip = max(STRIP // window[0].size, 8 * size[0] // math.gcd(image.shape[0], size[0]), 1)
+    for start in range(*rows, strip):
+        stop = min(start + strip, rows[1])
+        window[start - rows[0]:stop - rows[0]] = resized_strip(image, size, (start, stop), columns)
+    return window
+
+
+def resized_strip(image: np.ndarray, size: Tuple[int, int], rows: Tuple[int, int],
+                  columns: Tuple[int, int]) -> np.ndarray:
     (top, bottom), target_rows = around(image.shape[0], size[0], *rows)
     (left, right), target_columns = around(image.shape[1], size[1], *columns)
     part = cv2.resize(image[top:bottom, left:right].astype("float32"),
@@ -177,4 +267,8 @@ def nearest_window(label: np.ndarray, size: Tuple[int, int], rows: Tuple[int, in
     def taken(side, resized, window):
         step = 1 / (resized / side)     # so that it is rounded as OpenCV's
         return np.minimum(np.floor(np.arange(*window) * step).astype(int), side - 1)
-    return label[taken(label.shape[0], size[0], rows)][:, taken(label.shape[1], size[1], columns)]
+    row, column = taken(label.shape[0], size[0], rows), taken(label.shape[1], size[1], columns)
+    if len(column) == 0:
+        return label[row][:, column]
+    part = label[row, column[0]:column[-1] + 1]
+    return np.take(part, column - column[0], axis=1, mode="clip")       # it need not look for indices beyond the end

@@ -7,6 +7,7 @@ from typing import Optional, Sequence, Union
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
+from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.data.datasets import class_names
 from paddleseg_encnet.evaluation import confusion, report
 from paddleseg_encnet.evaluation.loop import evaluate
@@ -21,7 +22,7 @@ from paddleseg_encnet.weights import checkpoint
 def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], *, device: Optional[str] = None,
           num_workers: int = 0, opts: Optional[Sequence[str]] = None, data_format: str = "NCHW",
           save_json: Optional[str] = None, save_csv: Optional[str] = None, save_confusion: Optional[str] = None,
-          **inference) -> Scores:
+          cache: Union[str, os.PathLike, None] = None, **inference) -> Scores:
     """Evaluates weights on the config's validation set. The arguments are the flags of tools/val.py, by their names,
     and what is logged and written is what that logs and writes.
 
@@ -31,6 +32,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         device: "cpu", "gpu", ..., which becomes Paddle's; the GPU if there is one when it is None.
         num_workers: processes that read data; 0 reads in this one.
         opts: keys of the config to set, ["KEY=VALUE", ...].
+        cache: folder to keep decoded images and labels in, or "ram" (data/cache.py).
         save_json, save_csv, save_confusion: files to write all scores, those of each class, a picture into.
         inference: is_slide, crop_size, stride, aug_eval, scales, flip_horizontal, flip_vertical.
 
@@ -59,7 +61,8 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
-    scores = evaluate(model, dataset, num_workers=num_workers, **options)
+    with cached(cache and os.fspath(cache), [dataset], num_workers, ranks):
+        scores = evaluate(model, dataset, num_workers=num_workers, **options)
     if ranks.first:
         save(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
                                                    "inference": options, "images": len(dataset)})

@@ -11,6 +11,7 @@ from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data import checks, config_checks
+from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.runtime.errors import unwrapped
@@ -27,8 +28,8 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
           use_vdl: bool = False, use_ema: bool = False, save_interval: int = 1000, log_iters: int = 10,
           keep_checkpoint_max: int = 5, early_stop_intervals: Optional[int] = None, precision: str = "fp32",
           amp_level: str = "O1", allow_partial: bool = False, data_format: str = "NCHW", repeats: int = 1,
-          to_static_training: bool = False, no_data_check: bool = False,
-          profiler_options: Optional[str] = None) -> Best:
+          to_static_training: bool = False, no_data_check: bool = False, profiler_options: Optional[str] = None,
+          cache: Union[str, os.PathLike, None] = None) -> Best:
     """Trains the config's network and leaves checkpoints in `save_dir`. The arguments are the flags of tools/train.py,
     which explains them, by their names, with the same defaults but one: `device` None is the GPU if there is one. What
     is logged is what that logs. Seed, device and threads of this process become those of the training.
@@ -68,7 +69,8 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
     losses, optimizer = builder.loss, builder.optimizer
     if to_static_training or config.to_static_training:
         model = paddle.jit.to_static(model)
-    with config_checks.explained(config.dic):
+    with config_checks.explained(config.dic), cached(cache and os.fspath(cache), [train_dataset, val_dataset],
+                                                     num_workers, ranks):
         return loop.train(
             model, train_dataset, optimizer, losses,
             loop.Schedule(config.iters, save_interval, log_iters, keep_checkpoint_max, early_stop_intervals),

@@ -279,6 +279,16 @@ def test_an_image_of_train_in_val_under_another_name_and_format(data):
     quick_check(data.builder(), with_val=True)      # does not keep anyone from training
 
 
+def test_what_transforms_make_of_colours_is_not_looked_at(data):
+    """Nor does a look take random numbers: otherwise an image in both sets would look like two."""
+    data.config.write_text(data.config.read_text().replace("{type: Normalize}", "{type: RandomDistort, hue_prob: 1}, "
+                                                           "{type: Normalize}"))
+    shutil.copy(data.root / "train1.png", data.root / "val0.png")
+    state = np.random.get_state()[1].tolist()
+    assert any("in train and in val" in line for line in data.findings())
+    assert np.random.get_state()[1].tolist() == state
+
+
 def test_pairs_by_position_are_noticed(data):
     lines = [f"{image}.png {label}.png\n" for image, label in zip("abc", "bca")]
     for name in "abc":

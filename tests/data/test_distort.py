@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from paddleseg.transforms import RandomDistort, functional
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from paddleseg_encnet.data import distort
 
@@ -30,6 +30,14 @@ def test_same_bits_where_hues_are_not_turned(image, options):
                          for transform in (stock, distort.FasterDistort(stock)))
         assert got[0].dtype == np.float32 and got[1] == expected[1]
         np.testing.assert_array_equal(got[0], expected[0])
+
+
+@pytest.mark.parametrize("strip", [1, 1000, 2 ** 18])
+def test_saturation_is_pillows_however_it_is_cut(monkeypatch, strip):
+    monkeypatch.setattr(distort, "STRIP", strip)
+    for factor in (-0.7, 0, 0.3, 1, 1.4, 250):
+        expected = np.asarray(ImageEnhance.Color(Image.fromarray(PHOTOGRAPH)).enhance(factor))
+        np.testing.assert_array_equal(distort.saturation(PHOTOGRAPH, factor), expected)
 
 
 @pytest.mark.parametrize("image", [NOISE, PHOTOGRAPH], ids=["noise", "photograph"])

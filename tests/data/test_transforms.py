@@ -14,7 +14,17 @@ from paddleseg.transforms import (
     ResizeStepScaling,
 )
 
-from paddleseg_encnet.data.transforms import CropFirst, Float32Normalize, around, nearest_window, resized_window
+from paddleseg_encnet.data import transforms as transforms_module
+from paddleseg_encnet.data.datasets import CamVid
+from paddleseg_encnet.data.pascal import PascalContext59
+from paddleseg_encnet.data.transforms import (
+    CropFirst,
+    Float32Normalize,
+    NormalizeOfBytes,
+    around,
+    nearest_window,
+    resized_window,
+)
 
 # Of 255. With IPP the last digit of float32 differs at some sizes. OpenCV's own weights lose digits far from the
 # corner, as it computes them from float32 positions.
@@ -87,9 +97,23 @@ def test_same_bits_at_the_size_of_cityscapes(files):
         assert np.array_equal(got[0], expected[0]) if IPP else (got[0] != expected[0]).mean() < 0.1
 
 
+@pytest.mark.parametrize("change", [CamVid.__new__(CamVid).void_to_ignored,
+                                    PascalContext59.__new__(PascalContext59).background_to_ignored])
+def test_a_data_set_that_changes_ids_first_is_cropped_first_too(files, change):
+    image, label = files(100, 60)
+    stock = Compose([change, *transforms((128, 100), **STEPS)])
+    ours = CropFirst(stock)
+    assert ours.crop is not None
+    for seed in range(20):
+        expected, got = (outcome(compose, image, label, seed) for compose in (stock, ours))
+        assert np.abs(got[0] - expected[0]).max() <= TOLERANCE / 127.5
+        assert np.array_equal(got[1], expected[1]) and got[1].dtype == expected[1].dtype and got[2] == expected[2]
+
+
 @pytest.mark.parametrize("head", [
     [], [RandomPaddingCrop((64, 48))], [RandomHorizontalFlip(), ResizeStepScaling(), RandomPaddingCrop((64, 48))],
-    [ResizeStepScaling(), RandomPaddingCrop((64, 48), category_max_ratio=0.5)]], ids=range(4))
+    [lambda data: data, ResizeStepScaling(), RandomPaddingCrop((64, 48))],
+    [ResizeStepScaling(), RandomPaddingCrop((64, 48), category_max_ratio=0.5)]], ids=range(5))
 def test_other_lists_of_transforms_are_left_to_paddleseg(files, head):
     image, label = files(96, 64)
     stock = Compose([*head, Normalize()])
@@ -140,3 +164,66 @@ def test_normalize_is_exact():
     # float32 does not hold these, and would round otherwise.
     ours = CropFirst(Compose([Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])).whole
     assert type(ours.transforms[0]) is Normalize
+
+
+def test_flipped_arrays_are_in_order_and_as_paddlesegs():
+    generator = np.random.default_rng(0)
+    stock = RandomHorizontalFlip(prob=0.7)
+    ours = CropFirst(Compose([stock])).whole.transforms[0]
+    for dtype, channels in ((np.uint8, (3,)), (np.float32, (3,)), (np.float32, ()), (np.uint16, (6,))):
+        for label in (np.uint8, np.int64):
+            image = generator.integers(0, 256, (5, 7, *channels)).astype(dtype)
+            mask = generator.integers(0, 9, (5, 7)).astype(label)
+            for seed in range(8):
+                expected, got = (outcome(transform, image, mask, seed) for transform in (stock, ours))
+                assert all(np.array_equal(expected[i], got[i]) and expected[i].dtype == got[i].dtype for i in (0, 1))
+                assert got[2] == expected[2]
+    ours.probability = 1
+    mirrored = ours({"img": np.zeros((4, 4, 3), np.uint8), "label": np.zeros((4, 4), np.uint8), "gt_fields": ["label"]})
+    assert mirrored["img"].flags.c_contiguous and mirrored["label"].flags.c_contiguous
+
+
+@pytest.mark.parametrize("size, crop", [((256, 128), (128, 64)), ((100, 60), (128, 100))])
+def test_bytes_before_distort_are_those_of_floats(files, size, crop):
+    """Also padded ones, where 127.5 is cut to 127."""
+    image, label = files(*size)
+    stock = Compose(transforms(crop, distort=True, **STEPS))
+    ours = CropFirst(stock)
+    assert ours.to_bytes
+    for seed in range(12):
+        expected, got = (outcome(compose, image, label, seed) for compose in (stock, ours))
+        assert got[2] == expected[2] and np.array_equal(got[1], expected[1])
+        assert np.abs(got[0] - expected[0]).max() <= 4 / 127.5
+        assert (got[0] != expected[0]).mean() < (1e-3 if IPP else 0.1)
+
+
+def test_strips_are_the_whole(monkeypatch):
+    """Windows that are higher than a strip, from sizes with and without a common divisor."""
+    monkeypatch.setattr(transforms_module, "STRIP", 64 * 50 * 3)
+    generator = np.random.default_rng(0)
+    for height, factor in ((400, 0.5), (400, 1.25), (401, 0.75), (360, 1.75), (397, 1.1)):
+        image = generator.integers(0, 256, (height, 50, 3), dtype=np.uint8)
+        size = (int(round(height * factor)), int(round(50 * factor)))
+        whole = cv2.resize(image.astype("float32"), size[::-1])
+        rows = (3, size[0] - 2)
+        window = resized_window(image, size, rows, (1, size[1]))
+        assert np.abs(window - whole[slice(*rows), 1:]).max() <= TOLERANCE
+        cut = resized_window(image, size, rows, (1, size[1]), "uint8")
+        assert np.array_equal(cut, window.astype("uint8"))
+
+
+@pytest.mark.parametrize("mean, std", [([0.5], [0.5]), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+                                       ([0.5, 0.25, 0.125], [0.75, 3, 0.5])])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalize_of_bytes_is_exact(mean, std, channels):
+    """After a RandomDistort, whatever comes before it; grey has a mean of one number."""
+    if channels == 1 and len(mean) > 1:
+        mean, std = mean[:1], std[:1]
+    stock = Compose([RandomDistort(hue_prob=0), Normalize(mean, std)], img_channels=channels)
+    ours = CropFirst(stock).whole
+    assert type(ours.transforms[1]) is NormalizeOfBytes
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3)[:2 + (channels == 3)]).astype("float32")
+    for seed in range(6):
+        expected, got = (outcome(compose, image.copy(), np.zeros((40, 50)), seed) for compose in (stock, ours))
+        assert got[0].dtype == expected[0].dtype == np.float32
+        np.testing.assert_array_equal(got[0], expected[0])
