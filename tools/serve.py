@@ -20,6 +20,7 @@ if "paddleseg_encnet" not in sys.modules:
 from paddleseg_encnet import cli  # noqa: E402
 from paddleseg_encnet.runtime import cpu  # noqa: E402
 
+# Those of deployment/choosing.py, which imports OpenCV.
 BACKENDS = ("paddle", "onnx", "openvino", "auto")
 
 
@@ -56,7 +57,8 @@ def flags():
 
 def main(args):
     os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
-    # OpenCV and tifffile then refuse what a header has hidden, too; OpenCV asks for it when it is imported.
+    # OpenCV, tifffile and deployed.py then refuse what a header has hidden, or a transform would make, too; they ask
+    # for it when they are imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(args.max_pixels)
     cpu.prepare()
     cpu.share_memory()

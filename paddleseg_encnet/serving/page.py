@@ -25,7 +25,8 @@ h1 { font-size: 1.5em; line-height: 1.2; }
 #words { flex: 1 1 260px; }
 table { border-collapse: collapse; width: 100%; }
 td { padding: 3px 6px 3px 0; border-bottom: 1px solid #e4e4e4; }
-td:first-child span { display: inline-block; width: 1.1em; height: 1.1em; border: 1px solid #777; vertical-align: -.2em; }
+td:first-child span { display: inline-block; width: 1.1em; height: 1.1em; border: 1px solid #777;
+                      vertical-align: -.2em; }
 td:nth-child(n+3), th:nth-child(n+3) { text-align: right; font-variant-numeric: tabular-nums; }
 th { font-weight: normal; font-size: 13px; color: #5f5f5f; text-align: left; }
 #times, label[for=weight] { font-size: 13px; color: #5f5f5f; }

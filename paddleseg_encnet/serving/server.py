@@ -25,17 +25,16 @@ def serve(load: Callable, host: str, port: int, limits: Limits, say: Callable[[s
         say: takes a line for the user.
 
     Raises:
-        OSError: the address can't be had.
-        ValueError, OSError: of `load`.
+        ValueError, OSError: the address can't be had; or of `load`.
     """
     with contextlib.closing(bound(host, port)) as listener:
         worker, metrics = Worker(limits), Metrics(STEPS)
         try:
             network = worker.thread.submit(load).result()
             protocol = type("Connection", (Guarded,), {"metrics": metrics})
-            config = uvicorn.Config(app.make(network, worker, limits, metrics), http=protocol, ws="none", loop="asyncio",
-                                    lifespan="off", log_level=logging.ERROR, access_log=False, server_header=False,
-                                    proxy_headers=False, backlog=1024)
+            config = uvicorn.Config(app.make(network, worker, limits, metrics), http=protocol, ws="none",
+                                    loop="asyncio", lifespan="off", log_level=logging.ERROR, access_log=False,
+                                    server_header=False, proxy_headers=False, backlog=1024)
             # Not before: Paddle takes the signals when it is imported.
             with Stop("no more requests, and an end after the answers to those that are here") as stop:
                 Server(config, stop, lambda: say(f"serving at {url_of(listener)}")).run([listener])
@@ -47,8 +46,10 @@ def bound(host: str, port: int) -> socket.socket:
     """A socket with this address; nobody can connect yet.
 
     Raises:
-        OSError: there is no such address here, or another program has it.
+        ValueError, OSError: there is no such address here, or another program has it.
     """
+    if not 0 <= port < 1 << 16:
+        raise ValueError(f"--port {port}: a port is a number from 0 to {(1 << 16) - 1}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
                                                                 flags=socket.AI_PASSIVE)[0]
@@ -59,10 +60,9 @@ def bound(host: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OSError(f"cannot serve at {host} port {port}: {reason}; give another --host or --port, or --port 0 for "
-                      "any that is free") from error
+    except OSError as error:
+        raise OSError(f"cannot serve at {host} port {port}: {error.strerror or error}; give another --host or --port, "
+                      "or --port 0 for any that is free") from error
     return listener
 
 
