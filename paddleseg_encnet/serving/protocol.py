@@ -8,7 +8,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from paddleseg_encnet.serving.answers import JSON, error_bytes
-from paddleseg_encnet.serving.limits import HEAD_TIME, MOST_CONNECTIONS, SEND_TIME
+from paddleseg_encnet.serving.limits import HEAD_TIME, LINGER, MOST_CONNECTIONS, SEND_TIME
 from paddleseg_encnet.serving.metrics import Metrics
 
 
@@ -21,12 +21,15 @@ class Guarded(H11Protocol):
         transport.set_write_buffer_limits(0)        # so that it is told of any byte that is not taken
         self.head_timer: Optional[asyncio.TimerHandle] = None
         self.send_timer: Optional[asyncio.TimerHandle] = None
+        self.refused = False
         if len(self.connections) > MOST_CONNECTIONS:
             self.refuse(503, "there are too many connections; try again later", [(b"retry-after", b"1")])
         else:
             self.head_timer = self.loop.call_later(HEAD_TIME, self.slow_head)
 
     def data_received(self, data: bytes):
+        if self.refused:
+            return
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self.head_timer = stopped(self.head_timer)
@@ -41,7 +44,7 @@ class Guarded(H11Protocol):
             self.head_timer = stopped(self.head_timer)
 
     def eof_received(self):
-        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_started:
+        if not self.refused and self.cycle is not None and self.cycle.more_body and not self.cycle.response_started:
             self.refuse(400, "the body ended before its end")
 
     def connection_lost(self, error: Optional[Exception]):
@@ -54,7 +57,8 @@ class Guarded(H11Protocol):
 
     def resume_writing(self):
         super().resume_writing()
-        self.send_timer = stopped(self.send_timer)
+        if not self.refused:
+            self.send_timer = stopped(self.send_timer)
 
     def slow_head(self):
         self.head_timer = None
@@ -66,7 +70,8 @@ class Guarded(H11Protocol):
         self.refuse(400, "this is no HTTP request that can be read")
 
     def refuse(self, status: int, message: str, headers: tuple = ()):
-        """Answers and ends the connection."""
+        """Answers and ends the connection, after LINGER seconds in which what still comes is forgotten, as ErrorAnswer
+        does."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()      # within an answer
             return
@@ -75,9 +80,14 @@ class Guarded(H11Protocol):
                 (b"connection", b"close"), *headers]
         for event in (h11.Response(status_code=status, headers=head), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
-        self.transport.close()
+        self.transport.write_eof()
+        self.refused, self.head_timer = True, stopped(self.head_timer)
+        self.send_timer = self.send_timer or self.loop.call_later(LINGER, self.transport.abort)
         if self.cycle is None or self.cycle.response_complete:      # else the app counts it
             self.metrics.count(str(status))
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
 
 def stopped(timer: Optional[asyncio.TimerHandle]) -> None:

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import types
 import zlib
 
@@ -203,7 +204,7 @@ HOSTILE = [
     (png(0, 5), "image/png", 422, "the body is no image that can be read"),
     (png(50, 50, b"\0" * 100), "image/png", 422, "cannot read the image in the body"),
     (png(90_000, 1, b"\0" * 90_001), "image/png", 422, "would become 2880000 x 32, more than 100000 pixels"),
-    (in_format("JPEG")[:600], "image/jpeg", 422, "cut short"),
+    (in_format("JPEG")[:1000], "image/jpeg", 422, "cut short"),
     (in_format("TIFF")[:300], "image/tiff", 422, ""),
     (b"\x89PNG\r\n\x1a\n" + bytes(100), "image/png", 422, ""),
     (b"\xff\xd8\xff\xe0" * 5000, "image/jpeg", 422, ""),
@@ -239,9 +240,9 @@ def test_the_size_is_read_before_anything_is_decoded(monkeypatch):
     (head("Transfer-Encoding: chunked") + b"zz\r\nno number\r\n", 400, "no HTTP request"),
     (head(f"Content-Length: {10 ** 12}"), 413, "more than the 300000 bytes"),
     (head("Content-Length: -5") + b"x", 400, "no HTTP request"),
-    (head("X-Long: " + "x" * 100_000), 400, "no HTTP request"),
+    (head("X-Long: " + "x" * 1_000_000), 400, "no HTTP request"),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "no HTTP request"),
-    (b"GET / HTTP/9.9\r\n\r\n", 400, "no HTTP request"),
+    (b"GET /\0 HTTP/1.1\r\n\r\n", 400, "no HTTP request"),
     (head("Content-Length: 4", path="/predict?format=%ff%00") + b"half", 400, "format: ")])
 def test_hostile_requests(service, sent, status, words):
     answer = service.send(sent, end=True)
@@ -264,10 +265,10 @@ def test_a_chunked_body_that_never_ends(service):
         client.sendall(head("Transfer-Encoding: chunked") + MOST_BYTES // 0x8000 * part + part)
         answer = received(client)
         assert (answer.status, answer.headers["connection"]) == (413, "close")
+        begun = time.monotonic()
         with pytest.raises(OSError):
-            for _ in range(200):
+            while time.monotonic() < begun + 10:
                 client.sendall(part)
-                client.settimeout(5)
 
 
 def test_clients_that_leave(service, image):
@@ -335,7 +336,7 @@ def test_it_ends_with_0(deploy):
         assert "SIGTERM: no more requests" in service.process.stderr.read()
 
 
-def started(*arguments, before: str = ""):
+def started(*arguments, before: str = "pass"):
     code = f"import runpy, sys; {before}; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     return subprocess.run([sys.executable, "-c", code, ROOT / "tools" / "serve.py", *map(str, arguments)],
                           capture_output=True, text=True, timeout=60)
