@@ -20,12 +20,14 @@ import evaluation
 import inference
 import measuring
 import network
+import resizing
 import shipped
 
 DOCS = os.path.join(os.path.dirname(measuring.HERE), "docs")
 PLOTS = os.path.join(DOCS, "images", "benchmark_encoding.png")
-BENCHMARKS = {"encoding.py": encoding, "network.py": network, "depthwise.py": depthwise, "evaluation.py": evaluation,
-              "data_loading.py": data_loading, "inference.py": inference, "shipped.py": shipped}
+BENCHMARKS = {"encoding.py": encoding, "network.py": network, "depthwise.py": depthwise, "resizing.py": resizing,
+              "evaluation.py": evaluation, "data_loading.py": data_loading, "inference.py": inference,
+              "shipped.py": shipped}
 
 # What the plots vary, one at a time, around encoding.BASE: (title, axis label, shapes).
 channels, codes, height, width = encoding.BASE

@@ -10,7 +10,7 @@ import contextlib
 import importlib.util
 import os
 import tempfile
-from typing import Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 from unittest import mock
 
 import numpy as np
@@ -60,11 +60,13 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
     parent = os.path.dirname(os.path.realpath(save_dir))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as folder:
-        model = trace(network, os.path.join(folder, "model"), output_op, shape)
+        model = trace(network, os.path.join(folder, "model"), output_op, shape, in_three_dimensions)
         info = {"model": model, "params": "model.pdiparams", **deploy, "input_shape": shape, "output_op": output_op,
                 "output_dtype": "int32" if output_op == "argmax" else "float32"}
         if onnx or calibration:
-            to_onnx(os.path.join(folder, model), os.path.join(folder, "model.onnx"))
+            with tempfile.TemporaryDirectory(dir=folder) as plain:
+                model = trace(network, os.path.join(plain, "model"), output_op, shape, interpolate)
+                to_onnx(os.path.join(plain, model), os.path.join(folder, "model.onnx"))
             info["onnx"] = "model.onnx"
         config = os.path.join(folder, "deploy.yaml")
         write_config(config, info)
@@ -108,12 +110,13 @@ class WithOutputOp(nn.Layer):
         return logits
 
 
-def trace(network: nn.Layer, path: str, output_op: str, shape: List[int]) -> str:
-    """Writes `path`.json or .pdmodel, and .pdiparams; returns the name of the first."""
+def trace(network: nn.Layer, path: str, output_op: str, shape: List[int], resizing: Callable) -> str:
+    """Writes `path`.json or .pdmodel, and .pdiparams; returns the name of the first. `resizing` is in place of
+    F.interpolate."""
     network = WithOutputOp(without_sync(network), output_op)
     network.eval()
     images = paddle.static.InputSpec([None if side == -1 else side for side in shape], "float32", "images")
-    with mock.patch.object(F, "interpolate", in_three_dimensions):
+    with mock.patch.object(F, "interpolate", resizing):
         paddle.jit.save(paddle.jit.to_static(network, input_spec=[images], full_graph=True), path)
     return next(os.path.basename(path + end) for end in (".json", ".pdmodel") if os.path.exists(path + end))
 
@@ -129,7 +132,8 @@ def in_three_dimensions(x, size=None, scale_factor=None, mode="nearest", align_c
     Cause: oneDNN is on by default and has a kernel for bilinear_interp, whose attribute `scale` has become a list of
     doubles, which the way to oneDNN's kernels can't pass on, not even empty. It has none for trilinear_interp, so that
     operation stays with Paddle, and the convolutions with oneDNN. (Matrix products would be as good, but with oneDNN
-    a product of a 4-D tensor behind a convolution with a matrix comes out wrong, without an error.)
+    a product of a 4-D tensor behind a convolution with a matrix comes out wrong, without an error.) An ONNX file is
+    made of a trace without this: its runtimes resize in two dimensions at 5 to 15 % of a network's time less.
     """
     if mode.lower() != "bilinear" or data_format != "NCHW":
         return interpolate(x, size, scale_factor, mode, align_corners, align_mode, data_format, name)

@@ -19,6 +19,7 @@ from paddleseg_encnet.models.codebook import FACTOR_RATE, place_at_first_step
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.jpu import JPU
 from paddleseg_encnet.models.losses import check_losses, losses_by_position
+from paddleseg_encnet.models.resizing import bilinear
 from paddleseg_encnet.registry import register
 
 
@@ -246,7 +247,7 @@ class ENCNet(nn.Layer):
         return self.fusion(paddle.concat([feature, *laterals], axis=1))
 
     def resize(self, x: paddle.Tensor, size) -> paddle.Tensor:
-        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
+        return bilinear(x, size, self.align_corners)
 
 
 register("MODELS", Encoding)

@@ -20,6 +20,7 @@ from paddle.autograd import PyLayer
 from paddleseg.models import layers
 
 from paddleseg_encnet.models.depthwise import Depthwise, DepthwiseConv2D
+from paddleseg_encnet.models.resizing import bilinear
 
 DILATIONS = (1, 2, 4, 8)
 
@@ -108,7 +109,7 @@ class JPU(nn.Layer):
     def forward(self, maps: List[paddle.Tensor]) -> List[paddle.Tensor]:
         fine = self.conv3(maps[-3])                                                         # [B, width, h, w]
         size = paddle.shape(fine)[2:]
-        coarse = [F.interpolate(conv(x), size, mode="bilinear", align_corners=True)
+        coarse = [bilinear(conv(x), size, align_corners=True)
                   for conv, x in ((self.conv5, maps[-1]), (self.conv4, maps[-2]))]
         pyramid = paddle.concat([*coarse, fine], axis=1)                                    # [B, 3 width, h, w]
         branches = (self.dilation1, self.dilation2, self.dilation3, self.dilation4)

@@ -1,0 +1,47 @@
+"""Bilinear resizing that a CPU can train: Paddle adds up the gradient pixel by pixel, 5 % of a step of EncNet-50.
+
+Bilinear resizing is a product with one matrix for the rows and one for the columns, Y = R X C', so that the gradient of
+X is R' dY C: two products, which a CPU's libraries do at full speed. Everywhere else (on a GPU, in other types than
+float32, in a static graph or an export) it is Paddle's. Ratios: benchmarks/resizing.py.
+"""
+
+import paddle
+import paddle.nn.functional as F
+from paddle.autograd import PyLayer
+from paddle.jit.sot.psdb import in_sot
+
+
+def bilinear(x: paddle.Tensor, size: paddle.Tensor, align_corners: bool) -> paddle.Tensor:
+    """F.interpolate(x, size, mode="bilinear"): x [B, C, h, w], size [H, W] as a tensor -> [B, C, H, W]."""
+    if is_ours(x):
+        return Bilinear.apply(x, size.tolist(), align_corners)
+    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+
+def is_ours(x: paddle.Tensor) -> bool:
+    """Whether x needs a gradient that Bilinear computes, rather than Paddle."""
+    if not paddle.in_dynamic_mode() or in_sot():        # the second: Paddle's tracer of bytecode is reading this
+        return False
+    return x.place.is_cpu_place() and x.dtype == paddle.float32 and not x.stop_gradient and paddle.is_grad_enabled()
+
+
+class Bilinear(PyLayer):
+    """x [B, C, h, w] -> [B, C, H, W] for size = [H, W]. Nothing of x is kept."""
+
+    @staticmethod
+    def forward(ctx, x, size, align_corners):
+        ctx.matrices = [weights(before, after, align_corners) for before, after in zip(x.shape[2:], size)]
+        return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
+
+    @staticmethod
+    def backward(ctx, dy):
+        rows, columns = ctx.matrices
+        return paddle.matmul(rows, paddle.matmul(dy, columns, transpose_y=True))
+
+
+def weights(before: int, after: int, align_corners: bool) -> paddle.Tensor:
+    """[before, after]: what each of `before` pixels in a line gives to each of `after`: Paddle's own resizing of each
+    unit vector, so that its rule need not be written again."""
+    units = paddle.eye(before).reshape([1, before, before, 1])
+    resized = F.interpolate(units, [after, 1], mode="bilinear", align_corners=align_corners)
+    return resized.reshape([before, after])
