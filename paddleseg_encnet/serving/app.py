@@ -24,6 +24,7 @@ def make(network, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
         network: networks.Export or Live.
         worker: of the thread that it was loaded in.
     """
+    predictions = Predictions(network, worker, limits, metrics)
     # Its pages of documentation ask for files from elsewhere.
     app = FastAPI(title="paddleseg_encnet", docs_url=None, redoc_url=None)
 
@@ -48,37 +49,48 @@ def make(network, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
         the Accept header; with `picture` the JSON has the PNG in it, in base64."""
         accepted = request.headers.get("accept", "")
         as_json = format == "json" or format is None and "application/json" in accepted and "image/" not in accepted
+        return await predictions.counted(request, as_json, picture)
+
+    app.add_exception_handler(HTTPException, wrong_address)
+    app.add_exception_handler(RequestValidationError, wrong_query)
+    app.add_exception_handler(Exception, own_fault)
+    return app
+
+
+class Predictions:
+    """What POST /predict does; the arguments are those of make()."""
+
+    def __init__(self, network, worker: Worker, limits: Limits, metrics: Metrics):
+        self.network, self.worker, self.limits, self.metrics = network, worker, limits, metrics
+
+    async def counted(self, request: Request, as_json: bool, picture: bool) -> Response:
         start, status = time.perf_counter(), "500"
         try:
-            response = await seen(request, as_json, picture)
+            response = await self.answer(request, as_json, picture)
             status = str(response.status_code)
         except ClientDisconnect:        # within its body; nobody reads this
             response, status = ErrorAnswer(Refused(400, "the body ended before its end")), "400"
         except Gone:
             response, status = Response(), "gone"
         finally:
-            metrics.count(status, time.perf_counter() - start)
+            self.metrics.count(status, time.perf_counter() - start)
         return response
 
-    async def seen(request: Request, as_json: bool, picture: bool) -> Response:
+    async def answer(self, request: Request, as_json: bool, picture: bool) -> Response:
+        """Raises ClientDisconnect, or Gone, where the client has left."""
         try:
             check_kind(request)
-            with worker.place():
-                data = await body_of(request, limits)
-                found = await worker.run(functools.partial(networks.answer, network, data, limits, as_json, picture),
-                                         request.is_disconnected)
+            with self.worker.place():
+                data = await body_of(request, self.limits)
+                work = functools.partial(networks.answer, self.network, data, self.limits, as_json, picture)
+                found = await self.worker.run(work, request.is_disconnected)
         except Refused as refused:
             return ErrorAnswer(refused)
         if found is None:
             raise Gone
         for step, seconds in found.seconds.items():
-            metrics.steps[step].add(seconds)
+            self.metrics.steps[step].add(seconds)
         return predicted(*found)
-
-    app.add_exception_handler(HTTPException, wrong_address)
-    app.add_exception_handler(RequestValidationError, wrong_query)
-    app.add_exception_handler(Exception, own_fault)
-    return app
 
 
 class Gone(Exception):

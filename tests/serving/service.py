@@ -18,7 +18,9 @@ package.__path__ = [{package!r}]
 sys.modules["paddleseg_encnet"] = package
 import numpy as np
 from paddleseg_encnet.prediction.outputs import Style
-from paddleseg_encnet.serving import limits, server
+from paddleseg_encnet.serving import limits, protocol, server
+
+protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = 1.0, 1.0, 520
 
 class Slow:
     channels, style = 3, Style(["one"], np.zeros([256, 3], np.uint8))

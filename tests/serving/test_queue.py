@@ -1,4 +1,4 @@
-"""The queue is bounded in length and time; crowds, slow readers, faults and signals, with a network that takes 0.5 s."""
+"""The queue is bounded in length and time; crowds, slow clients, faults and signals, with a network that takes 0.5 s."""
 
 import concurrent.futures
 import json
@@ -82,6 +82,49 @@ def test_a_fault_of_ours_is_told_without_its_trace(service):
     assert answer.error == "the service failed at this request; what it writes to stderr says where"
     assert service.predict(SMALL).status == 200
     assert 'encnet_requests_total{status="500"} 1\n' in service.ask("GET", "/metrics").body.decode()
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_head_that_takes_too_long(service, before):
+    """Of a connection's first request, and of a later one, however steadily it trickles."""
+    with service.connect() as client:
+        client.sendall(before)
+        assert not before or received(client).status == 200
+        for letter in "POST /":
+            client.sendall(letter.encode())
+            time.sleep(0.1)
+        begun = time.monotonic()
+        answer = received(client)
+        assert (answer.status, answer.error) == (408, "the request's head was not there after 1 s")
+        assert time.monotonic() - begun < 1 and client.recv(1) == b""
+
+
+def test_answers_that_nobody_reads(service):
+    """The connection is cut, and what it kept in memory goes."""
+    with service.connect() as client:
+        client.settimeout(0.5)
+        with pytest.raises((TimeoutError, OSError)):
+            for _ in range(100_000):
+                client.sendall(100 * b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(1.5)
+        client.settimeout(10)
+        with pytest.raises(ConnectionResetError):
+            while client.recv(1 << 20):
+                pass
+
+
+def test_too_many_connections(service):
+    time.sleep(0.1)
+    clients = [service.connect() for _ in range(522)]
+    try:
+        answer = received(clients[-1])
+        assert (answer.status, answer.error) == (503, "there are too many connections; try again later")
+        assert answer.headers["retry-after"] == "1"
+    finally:
+        for client in clients:
+            client.close()
+    time.sleep(0.2)
+    assert service.ask("GET", "/healthz").status == 200
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
