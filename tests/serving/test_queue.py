@@ -1,4 +1,4 @@
-"""The queue is bounded in length and time; crowds, slow clients, faults and signals, with a network that takes 0.5 s."""
+"""The queue is bounded in length and time; crowds, slow clients, faults, signals, with a network that takes 0.5 s."""
 
 import concurrent.futures
 import json
