@@ -183,10 +183,12 @@ def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None
         threads = 1
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+    import paddleseg_encnet  # noqa: F401  before NumPy and paddle, whose speed on a CPU, and the floor's, it sets
+
+    # isort: split
     import numpy as np
     import paddle
 
-    import paddleseg_encnet  # noqa: F401
     from paddleseg_encnet.runtime import cpu
     paddle.set_device("cpu")
     threads, clock = threads or cpu.cpu_count(), time.process_time if cpu_time else time.perf_counter
