@@ -19,10 +19,12 @@ STEPS, IMAGES, LOG_ITERS = 12, 24, 10       # LOG_ITERS is the default of --log_
 
 
 def measure(_: str) -> dict:
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets
+
+    # isort: split
     import paddle
     from paddleseg.cvlibs import Config, SegBuilder
 
-    import paddleseg_encnet  # noqa: F401
     from paddleseg_encnet import scenes
     from paddleseg_encnet.evaluation.loop import evaluate
     from paddleseg_encnet.training import loop as training

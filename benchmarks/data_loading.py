@@ -79,9 +79,10 @@ def timed(transforms, seconds: Counter):
 
 def built(name: str, *options: str):
     """The recipe's builder and its training set."""
-    from paddleseg.cvlibs import Config, SegBuilder
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets
 
-    import paddleseg_encnet  # noqa: F401
+    # isort: split
+    from paddleseg.cvlibs import Config, SegBuilder
     config = Config(str(CONFIGS / f"{name}.yml"), opts=list(options))
     builder = SegBuilder(config)
     return builder, builder.build_component(config.train_dataset_cfg)

@@ -17,9 +17,11 @@ BATCH = 4
 
 
 def in_paddle(channels, kernel, dilation, height, width) -> dict:
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets, for both
+
+    # isort: split
     import paddle
 
-    import paddleseg_encnet  # noqa: F401  the same threads and malloc for both
     from paddleseg_encnet.models.depthwise import DepthwiseConv2D
     paddle.set_device("cpu")
     reach = dilation * (kernel // 2)

@@ -17,9 +17,10 @@ BASE = (512, 32, 64, 128)
 
 
 def ours(channels, codes, height, width) -> dict:
-    import paddle
+    import paddleseg_encnet  # before paddle, whose threads and malloc it sets, for the floor too
 
-    import paddleseg_encnet  # first: it sets threads and malloc, for the floor too
+    # isort: split
+    import paddle
     paddle.set_device("cpu")
     layer = paddleseg_encnet.Encoding(channels, codes)
     forward, both, x = paddle_work(layer, channels, codes, height, width)
@@ -37,10 +38,11 @@ def ours(channels, codes, height, width) -> dict:
 
 
 def stock(channels, codes, height, width) -> dict:
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets, for both
+
+    # isort: split
     import paddle
     from paddleseg.models.encnet import Encoding
-
-    import paddleseg_encnet  # noqa: F401  the same threads and malloc for both
     paddle.set_device("cpu")
     forward, both, x = paddle_work(Encoding(channels, codes), channels, codes, height, width)
     memory = growth(both, x)

@@ -13,11 +13,13 @@ from measuring import Row
 
 
 def measure(classes: str) -> dict:
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets, for both
+
+    # isort: split
     import numpy as np
     import paddle
     from paddleseg.utils import metrics
 
-    import paddleseg_encnet  # noqa: F401
     from paddleseg_encnet.evaluation.metrics import confusion_matrix
     paddle.set_device("cpu")
     count, random = int(classes), np.random.default_rng(0)

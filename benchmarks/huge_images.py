@@ -15,12 +15,14 @@ from measuring import Row
 
 
 def measure(which: str, width: str, height: str) -> dict:
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets, for both
+
+    # isort: split
     import numpy as np
     import paddle
     from paddleseg.core import infer
     from paddleseg.transforms import Compose, Normalize
 
-    import paddleseg_encnet  # noqa: F401
     from paddleseg_encnet.prediction.predictor import Predictor
     paddle.set_device("cpu")
     paddle.seed(1)

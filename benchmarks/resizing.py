@@ -16,10 +16,12 @@ SIZES = ((19, 64, 128, 512, 1024), (512, 32, 64, 64, 128), (512, 16, 32, 64, 128
 
 
 def in_paddle(channels, height, width, *after) -> dict:
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets, for both
+
+    # isort: split
     import paddle
     import paddle.nn.functional as F
 
-    import paddleseg_encnet  # noqa: F401  the same threads and malloc for both
     from paddleseg_encnet.models.resizing import bilinear
     paddle.set_device("cpu")
     x, size = paddle.randn([1, channels, height, width]), paddle.to_tensor(after)

@@ -23,11 +23,11 @@ IMAGE = ROOT / "docs" / "images" / "street.jpg"
 
 def exported(folder: str):
     """The network, live, after writing it into the folder in every form that can be had here."""
-    import paddle
-
-    import paddleseg_encnet  # noqa: F401  first: it sets threads and malloc
+    import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets
 
     # isort: split
+    import paddle
+
     from paddleseg_encnet import cli
     from paddleseg_encnet.deployment.export import export
     from paddleseg_encnet.weights import checkpoint
