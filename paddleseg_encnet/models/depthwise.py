@@ -13,7 +13,7 @@ Ratios: benchmarks/depthwise.py.
 
 import ctypes
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -44,6 +44,12 @@ def values(tensor: paddle.Tensor) -> np.ndarray:
     """float32 of the tensor's own memory, which it must outlive; .numpy() would be a copy."""
     memory = (ctypes.c_float * tensor.size).from_address(tensor.data_ptr())
     return np.frombuffer(memory, np.float32).reshape(tensor.shape)
+
+
+def empty(shape: Sequence[int]) -> paddle.Tensor:
+    """float32 on the CPU, whatever the default device is, to be written by way of values(): no copy is made."""
+    tensor = paddle.empty(shape, "float32")
+    return tensor if tensor.place.is_cpu_place() else tensor.cpu()
 
 
 def tall(images: np.ndarray, before: int, height: int, width: int, stride: int = 1) -> np.ndarray:
@@ -101,14 +107,15 @@ class Depthwise(PyLayer):
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
         rows, columns = height - size + 1, width - size + 1
-        y = np.empty((batch, channels, -(-rows // stride), -(-columns // stride)), x.dtype)
+        result = empty([batch, channels, -(-rows // stride), -(-columns // stride)])
+        y = values(result)
 
         def work(c):
-            result = correlate(tall(x[:, c], padding[0], height, width), kernels[c]).reshape(batch, height, width)
-            y[:, c] = result[:, :rows:stride, :columns:stride]
+            filtered = correlate(tall(x[:, c], padding[0], height, width), kernels[c]).reshape(batch, height, width)
+            y[:, c] = filtered[:, :rows:stride, :columns:stride]
         each(work, channels)
         ctx.kept = kernels, stride, padding, dilation
-        return paddle.to_tensor(y, place=paddle.CPUPlace())
+        return result
 
     @staticmethod
     def backward(ctx, dy):
@@ -118,7 +125,8 @@ class Depthwise(PyLayer):
         x, dy = map(values, tensors)
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
-        d_weight, d_x = np.empty_like(kernels[:, None, ::dilation, ::dilation]), np.empty_like(x)
+        gradients = empty(x.shape), empty([channels, 1, *kernels[0, ::dilation, ::dilation].shape])
+        d_x, d_weight = map(values, gradients)
         # The input's gradient is at the padded pixel y the sum over i of kernel[i] dy[y - i], which is the correlation
         # of dy, size - 1 further down, with the kernel turned by 180 degrees.
         turned = np.ascontiguousarray(kernels[:, ::-1, ::-1])
@@ -133,8 +141,7 @@ class Depthwise(PyLayer):
                 result = correlate(gradient, turned[c]).reshape(batch, height + further, width + further)
                 d_x[:, c] = result[:, padding[0]:padding[0] + x.shape[2], padding[0]:padding[0] + x.shape[3]]
         each(work, channels)
-        return tuple(None if fixed else paddle.to_tensor(gradient, place=paddle.CPUPlace())
-                     for fixed, gradient in zip(ctx.fixed, (d_x, d_weight)))
+        return tuple(None if fixed else gradient for fixed, gradient in zip(ctx.fixed, gradients))
 
 
 class DepthwiseConv2D(nn.Conv2D):
