@@ -20,6 +20,9 @@ GEOMETRIES = [
     (2, 3, 3, 1, (8, 8), 8, 10, 12),        # from 11 x 11 on, kernels are applied row by row
     (1, 2, 5, 2, (8, 7), 4, 9, 12),
     (2, 2, 3, 1, (0, 0), 1, 5, 6),
+    (1, 3, 3, 1, (1, 1), 1, 7, 9),          # of one image, no picture is made beside it
+    (1, 2, 5, 1, (1, 3), 1, 7, 9),
+    (1, 2, 3, 1, (4, 4), 4, 6, 12),
 ]
 # Float32 against float64, relative to the largest value: sums of up to B * H * W = 200 products.
 TOLERANCE = 1e-6
