@@ -25,7 +25,7 @@ from paddle.jit.sot.psdb import in_sot
 from paddleseg_encnet.runtime.cpu import cpu_count
 
 # From a kernel of about 11 x 11 on, OpenCV multiplies Fourier transforms, which takes several times as long as the few
-# weights of a dilated kernel, and rounds more: such a kernel is applied row by row.
+# weights of a dilated kernel, and rounds more: such a kernel is applied to every dilation-th row, or row by row.
 FOURIER = 11 * 11
 
 _pool: Optional[ThreadPoolExecutor] = None
@@ -69,17 +69,27 @@ def spread(kernels: np.ndarray, dilation: int) -> np.ndarray:
     return wide
 
 
-def correlate(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """At y, x the sum over i, j of kernel[i, j] picture[y + i, x + j], of the picture's size."""
+def correlate(picture: np.ndarray, kernel: np.ndarray, dilation: int) -> np.ndarray:
+    """At y, x the sum over i, j of kernel[i, j] picture[y + i, x + j], of the picture's size; where that reaches below
+    the picture, anything."""
     def filtered(picture, kernel):
         return cv2.filter2D(picture, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
 
     if kernel.size < FOURIER:
         return filtered(picture, kernel)
-    result = np.zeros_like(picture)
-    for row in np.flatnonzero(kernel.any(axis=1)):
-        result[:len(picture) - row] += filtered(picture[row:], kernel[row:row + 1])
-    return result
+    # Every dilation-th row, those from each of the first on below each other, needs a kernel of fewer rows.
+    (height, width), rows = picture.shape, kernel[::dilation]
+    count = -(-height // dilation)
+    whole = np.zeros((count, dilation, width), picture.dtype)
+    whole.reshape(-1, width)[:height] = picture
+    below = np.ascontiguousarray(whole.swapaxes(0, 1)).reshape(-1, width)
+    if rows.size < FOURIER:
+        result = filtered(below, rows)
+    else:
+        result = np.zeros_like(below)
+        for i, row in enumerate(rows):
+            result[:len(below) - i] += filtered(below[i:], row[np.newaxis])
+    return result.reshape(dilation, count, width).swapaxes(0, 1).reshape(-1, width)[:height]
 
 
 def moments(picture: np.ndarray, gradient: np.ndarray, size: int, dilation: int) -> np.ndarray:
@@ -114,7 +124,8 @@ class Depthwise(PyLayer):
             if batch == 1 and y.shape == x.shape and kernels[c].size < FOURIER:     # without a picture beside x
                 cv2.filter2D(x[0, c], -1, kernels[c], y[0, c], (padding[0], padding[0]), 0, cv2.BORDER_CONSTANT)
                 return
-            filtered = correlate(tall(x[:, c], padding[0], height, width), kernels[c]).reshape(batch, height, width)
+            picture = tall(x[:, c], padding[0], height, width)
+            filtered = correlate(picture, kernels[c], dilation).reshape(batch, height, width)
             y[:, c] = filtered[:, :rows:stride, :columns:stride]
         each(work, channels)
         ctx.kept = kernels, stride, padding, dilation
@@ -141,7 +152,7 @@ class Depthwise(PyLayer):
                 picture = tall(x[:, c], further + padding[0], height + further, width + further)
                 d_weight[c, 0] = moments(picture, gradient, size, dilation)
             if not input_is_fixed:
-                result = correlate(gradient, turned[c]).reshape(batch, height + further, width + further)
+                result = correlate(gradient, turned[c], dilation).reshape(batch, height + further, width + further)
                 d_x[:, c] = result[:, padding[0]:padding[0] + x.shape[2], padding[0]:padding[0] + x.shape[3]]
         each(work, channels)
         return tuple(None if fixed else gradient for fixed, gradient in zip(ctx.fixed, gradients))
