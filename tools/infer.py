@@ -99,7 +99,7 @@ def pictures(args):
     if args.benchmark:
         _, inputs, _ = zip(*next(batches(((path, *deployed.prepare(path)) for path in images), size)))
         for _ in range(WARM_UP):
-            deployed.run(stacked(inputs, deployed))
+            deployed.run(deployed.batch(*inputs))
     progress, times = Progress(len(images), "images"), Times(deployed.requests)
 
     def finish(path, classes):
@@ -131,7 +131,7 @@ class Frames:
 
     def predict(self, frame: np.ndarray) -> Predicted:
         image, history = self.deployed.prepare_pixels(frame, "a frame of the video")
-        output = self.deployed.run(stacked((image,), self.deployed))[0]
+        output = self.deployed.run(self.deployed.batch(image))[0]
         return Predicted(bands.shown(frame), self.deployed.finish(output, history))
 
 
@@ -155,7 +155,7 @@ def segment(images, deployed, size, threads, times, finish):
 
     def compute(group):
         paths, inputs, histories = zip(*group)
-        batch = stacked(inputs, deployed)
+        batch = deployed.batch(*inputs)
         with times.take("inference", len(paths)):
             return paths, deployed.run(batch), histories
 
@@ -177,11 +177,6 @@ def batches(prepared, size):
     for _, equal in itertools.groupby(prepared, key=lambda item: item[1].shape):
         while group := list(itertools.islice(equal, size)):
             yield group
-
-
-def stacked(inputs, deployed):
-    """A batch [B, C, H, W]; a fixed one is filled up with its last image."""
-    return np.stack(inputs + inputs[-1:] * (deployed.input_shape[0] - len(inputs)))
 
 
 def save(classes, palette, save_dir, name):

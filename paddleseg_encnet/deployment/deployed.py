@@ -124,6 +124,10 @@ class Images:
         with open(path, "rb") as file:
             return self.prepare_pixels(self.decoded(file.read(), str(path)), str(path))
 
+    def batch(self, *inputs: np.ndarray) -> np.ndarray:
+        """What `prepare` has made of images of one size, as [B, C, H, W]; a fixed batch is filled up with the last."""
+        return np.stack(inputs + inputs[-1:] * (self.input_shape[0] - len(inputs)))
+
     def decoded(self, data: bytes, path: str) -> np.ndarray:
         """What `prepare_pixels` takes, from the bytes of a file."""
         try:

@@ -111,7 +111,6 @@ def quantise(folded: str, path: str, before: Images, chosen: List[str], in_float
 
 def reader(before: Images, paths: List[str], advance: Callable[[], None] = lambda: None):
     from onnxruntime.quantization import CalibrationDataReader
-    batch = max(1, before.input_shape[0])
 
     class Reader(CalibrationDataReader):
         def __init__(self):
@@ -122,7 +121,7 @@ def reader(before: Images, paths: List[str], advance: Callable[[], None] = lambd
             if path is None:
                 return None
             advance()
-            return {"images": np.stack([before.prepare(path)[0]] * batch)}
+            return {"images": before.batch(before.prepare(path)[0])}
     return Reader()
 
 

@@ -1,4 +1,4 @@
-"""Bilinear resizing that a CPU can train: Paddle adds up the gradient pixel by pixel, 5 % of a step of EncNet-50.
+"""Bilinear resizing that a CPU can train: Paddle adds up the gradient pixel by pixel.
 
 Bilinear resizing is a product with one matrix for the rows and one for the columns, Y = R X C', so that the gradient of
 X is R' dY C: two products, which a CPU's libraries do at full speed. Everywhere else (on a GPU, in other types than

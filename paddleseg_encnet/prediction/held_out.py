@@ -38,8 +38,8 @@ def mean_iou(model: str, before: Images, labels: Dict[str, str], dataset: dict, 
     run = onnx_runtime(model, "cpu", cpu_count())
     confusion = np.zeros([classes, classes], np.int64)
     for image, label in labels.items():
-        batch, history = before.prepare(image)
-        output = run(np.stack([batch] * max(1, before.input_shape[0])))[0]
+        prepared, history = before.prepare(image)
+        output = run(before.batch(prepared))[0]
         ids = before.finish(output, history)
         truth = label_of(label, ids.shape, classes, VALUE_OF_CLASS_0.get(dataset.get("type"), 0),
                          dataset.get("ignore_index", 255))

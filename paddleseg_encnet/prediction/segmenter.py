@@ -174,9 +174,8 @@ class Exported:
 
     def predict(self, image: np.ndarray, where: str) -> Segmentation:
         """Of an image as `pixels` makes it."""
-        batch, history = self.deployed.prepare_pixels(image, where)
-        # A fixed batch is filled up with the same image.
-        output = self.deployed.run(np.stack([batch] * max(1, self.deployed.input_shape[0])))[0]
+        prepared, history = self.deployed.prepare_pixels(image, where)
+        output = self.deployed.run(self.deployed.batch(prepared))[0]
         ids, confidence = self.decided(self.deployed.in_own_size(output, history))
         return Segmentation(bands.shown(image), ids.astype(self.ids_type), confidence, style=self.style)
 

@@ -42,11 +42,10 @@ class Export:
     def see(self, image: np.ndarray) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         """Class ids uint8 [H, W] of an image as pictures/reading.py has it; and no presence, which no export has."""
         try:
-            batch, history = self.deployed.prepare_pixels(image, f"the image {WHERE}")
+            prepared, history = self.deployed.prepare_pixels(image, f"the image {WHERE}")
         except ValueError as error:     # it does not fit a transform, or a size that is fixed
             raise Refused(422, str(error)) from error
-        # A fixed batch is filled up with the same image.
-        output = self.deployed.run(np.stack([batch] * max(1, self.deployed.input_shape[0])))[0]
+        output = self.deployed.run(self.deployed.batch(prepared))[0]
         return self.deployed.finish(output, history), None
 
 
@@ -80,13 +79,13 @@ def load_export(config: str, backend: str, sample: Optional[str] = None, **how) 
     before = Images(config)
     try:
         size = [side if side > 0 else usual for side, usual in zip(before.input_shape[2:], USUAL)]
-        batch = before.prepare(sample)[0] if sample else \
+        prepared = before.prepare(sample)[0] if sample else \
             before.prepare_pixels(grey(size, before.channels), "a grey image")[0]
     except ValueError as error:
         if sample:
             raise
         raise ValueError(f"{error}; give --sample, an image as they will come") from error
-    batch = np.stack([batch] * max(1, before.input_shape[0]))
+    batch = before.batch(prepared)
     deployed = fastest(config, batch, **how) if backend == "auto" else Deployed(config, backend, **how)
     deployed.run(batch)
     return Export(deployed)
