@@ -12,11 +12,16 @@ setup(
     description="EncNet (Context Encoding for Semantic Segmentation, CVPR 2018) for PaddleSeg",
     long_description=readme,
     long_description_content_type="text/markdown",
-    packages=[*find_packages(include=["paddleseg_encnet", "paddleseg_encnet.*"]), "paddleseg_encnet.configs",
-              "paddleseg_encnet_tools"],
-    package_dir={"paddleseg_encnet.configs": "configs", "paddleseg_encnet_tools": "tools"},
-    package_data={"paddleseg_encnet.configs": ["*.yml", "_base_/*.yml"]},
-    entry_points={"console_scripts": ["paddleseg-encnet = paddleseg_encnet_tools.command:main"]},
+    packages=[*find_packages(include=["paddleseg_encnet", "paddleseg_encnet.*", "segrun", "segrun.*"]),
+              "paddleseg_encnet.configs", "paddleseg_encnet_tools", "segrun.weights", "segrun.photographs"],
+    package_dir={"paddleseg_encnet.configs": "configs", "paddleseg_encnet_tools": "tools", "segrun.weights": "weights",
+                 "segrun.photographs": "docs/images"},
+    package_data={"paddleseg_encnet.configs": ["*.yml", "_base_/*.yml"],
+                  "segrun.weights": ["*.safetensors", "README.md", "*/deploy.yaml", "*/model.onnx"],
+                  "segrun.photographs": ["street.jpg"]},
+    entry_points={"console_scripts": ["paddleseg-encnet = paddleseg_encnet_tools.command:main"],
+                  # What segrun runs live networks with.
+                  "segrun.live": ["paddleseg = paddleseg_encnet.live:load"]},
     python_requires=">=3.9",            # paddlepaddle 3.3 has no wheel for older ones
     install_requires=[
         # Without a bound: PaddleSeg's repository calls itself 0.0.0.dev0, and both it and 2.8.0 are supported.

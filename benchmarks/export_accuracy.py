@@ -13,12 +13,12 @@ import numpy as np
 import paddle
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.deployment.deployed import Deployed, Images
 from paddleseg_encnet.deployment.export import forms
-from paddleseg_encnet.evaluation.metrics import confusion_matrix, scores
-from paddleseg_encnet.runtime import cpu
-from paddleseg_encnet.runtime.progress import Progress
 from paddleseg_encnet.weights import checkpoint
+from segrun import cpu
+from segrun.preprocess import Deployed, Images
+from segrun.progress import Progress
+from segrun.scoring import confusion_matrix, scores
 
 
 def main(args):

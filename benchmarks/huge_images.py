@@ -22,8 +22,7 @@ def measure(which: str, width: str, height: str) -> dict:
     import paddle
     from paddleseg.core import infer
     from paddleseg.transforms import Compose, Normalize
-
-    from paddleseg_encnet.prediction.predictor import Predictor
+    from paddleseg_encnet.predictor import Predictor
     paddle.set_device("cpu")
     paddle.seed(1)
     network = paddle.nn.Conv2D(3, 11, 3, padding=1)

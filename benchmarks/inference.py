@@ -59,9 +59,9 @@ def prepare(piece: str, threads: int, folder: str):
         package = types.ModuleType("paddleseg_encnet")
         package.__path__ = [str(ROOT / "paddleseg_encnet")]
         sys.modules["paddleseg_encnet"] = package
-        from paddleseg_encnet.runtime import cpu
+        from segrun import cpu
         cpu.prepare()
-        from paddleseg_encnet.deployment.deployed import Deployed
+        from segrun.preprocess import Deployed
         if piece == "paddle":
             import paddle  # noqa: F401
         elif piece.startswith("openvino"):
@@ -189,7 +189,7 @@ def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None
     import numpy as np
     import paddle
 
-    from paddleseg_encnet.runtime import cpu
+    from segrun import cpu
     paddle.set_device("cpu")
     threads, clock = threads or cpu.cpu_count(), time.process_time if cpu_time else time.perf_counter
     have = installed()

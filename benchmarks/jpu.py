@@ -120,9 +120,9 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
     networks = {which: build(which) for which in ("dilated", "jpu")}
     import paddle
 
-    from paddleseg_encnet.deployment.deployed import Deployed
     from paddleseg_encnet.deployment.export import export
-    from paddleseg_encnet.runtime.cpu import cpu_count
+    from segrun.cpu import cpu_count
+    from segrun.preprocess import Deployed
     image = np.random.RandomState(0).randint(0, 256, (*size, 3)).astype("uint8")
     batch = np.ascontiguousarray((image[..., ::-1].astype("float32") / 127.5 - 1).transpose(2, 0, 1)[np.newaxis])
     works, differences = {}, {}

@@ -49,10 +49,10 @@ def measure() -> dict:
         network = exported(folder)
         import paddle
 
-        from paddleseg_encnet.deployment.deployed import Deployed, read_config
         from paddleseg_encnet.deployment.export import forms
         from paddleseg_encnet.models.depthwise import DepthwiseConv2D
-        from paddleseg_encnet.runtime import cpu
+        from segrun import cpu
+        from segrun.preprocess import Deployed, read_config
         forward = DepthwiseConv2D.forward
 
         def live(kernel):

@@ -65,9 +65,9 @@ def work_on_video(tool, deployed, path: str, threads: int, folder: str):
 def speed(folder: str) -> dict:
     """{form: (Deployed's options, {how: seconds an image})}; how: a number of --io_threads, of a batch, or of a video.
     """
-    from paddleseg_encnet.deployment.deployed import Deployed, read_config
     from paddleseg_encnet.deployment.export import forms
-    from paddleseg_encnet.runtime import cpu
+    from segrun import cpu
+    from segrun.preprocess import Deployed, read_config
     tool, deploy = infer(), os.path.join(folder, "deploy.yaml")
     images = sorted(map(str, pathlib.Path(folder, str(MANY)).iterdir()))[:IMAGES]
     found = {}

@@ -19,9 +19,9 @@ from paddleseg.core import infer
 from PIL import Image
 
 from paddleseg_encnet import cli, scenes
-from paddleseg_encnet.pictures import drawing
-from paddleseg_encnet.pictures.palettes import CITYSCAPES, PALETTES, color_table
 from paddleseg_encnet.weights import checkpoint
+from segrun import drawing
+from segrun.palettes import CITYSCAPES, PALETTES, color_table
 
 GAP = 6
 

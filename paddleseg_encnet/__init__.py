@@ -13,8 +13,8 @@ Import it before paddle: threads, MKL's code path and malloc can be set only the
 import importlib
 
 from paddleseg_encnet.repairs import environment, table
-from paddleseg_encnet.runtime import cpu
 from paddleseg_encnet.version import __version__
+from segrun import cpu
 
 cpu.prepare()
 environment.before_paddle()
@@ -31,7 +31,8 @@ from paddleseg_encnet.models.fcn import DilatedFCN  # noqa: E402
 from paddleseg_encnet.models.losses import SELoss  # noqa: E402
 
 # Where they stand. Most who import the package only want it registered.
-LATER = {"Segmenter": "prediction.segmenter", "train": "training.from_config", "score": "evaluation.from_config"}
+LATER = {"Segmenter": "segrun.segmenter", "train": "paddleseg_encnet.training.from_config",
+         "score": "paddleseg_encnet.evaluation.from_config"}
 
 __all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "PascalContext59", "SELoss", "Segmenter", "__version__",
            "score", "train"]
@@ -40,7 +41,7 @@ __all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "PascalContext59", "SEL
 def __getattr__(name: str):
     if name not in LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{LATER[name]}"), name)
+    found = globals()[name] = getattr(importlib.import_module(LATER[name]), name)
     return found
 
 

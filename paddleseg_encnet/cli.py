@@ -7,27 +7,17 @@ import contextlib
 import difflib
 import math
 import os
-import sys
-import warnings
-from typing import TYPE_CHECKING, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Callable, Dict, Optional, Sequence
 
 import yaml
 
 if TYPE_CHECKING:       # tools/infer.py runs without PaddleSeg
     from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet.runtime import commands, watch
-from paddleseg_encnet.runtime.errors import innermost, one_line
-from paddleseg_encnet.runtime.stopping import Stopped
-
-
-def bare_parser(description: str, example: str = "") -> argparse.ArgumentParser:
-    """No flags but --help and --debug. `example`: arguments that a call may have, in lines of a screen's width."""
-    lines = " \\\n      ".join(example.splitlines())
-    flags = argparse.ArgumentParser(description=description, formatter_class=commands.Help,
-                                    epilog=f"example:\n  %(prog)s {lines}" if example else None)
-    flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    return flags
+from paddleseg_encnet.runtime import watch
+from segrun import command_line, commands
+from segrun.command_line import bare_parser, positive
+from segrun.errors import innermost
 
 
 def parser(description: str, example: str = "") -> argparse.ArgumentParser:
@@ -38,13 +28,6 @@ def parser(description: str, example: str = "") -> argparse.ArgumentParser:
     flags.add_argument("--num_workers", type=int, default=0, help="processes that read data; 0 reads in this one")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE", help="set keys of the config: model.num_codes=16 ...")
     return flags
-
-
-def positive(text: str) -> int:
-    """A whole number above 0, of a flag."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text}, must be a whole number, at least 1")
-    return int(text)
 
 
 def add_training_flags(flags: argparse.ArgumentParser, save_dir: str, save_interval: int, log_iters: int,
@@ -83,46 +66,17 @@ def add_inference_flags(flags: argparse.ArgumentParser, augment: str):
     flags.add_argument("--stride", nargs=2, type=int, metavar=("W", "H"), help="step from window to window")
 
 
-def inference_args(augment: str, given: dict) -> argparse.Namespace:
-    """What add_inference_flags() parses, from the keywords of a call in Python: those `given`, else the defaults.
-
-    Raises:
-        TypeError: there is no such flag.
-    """
-    flags = argparse.ArgumentParser()
-    add_inference_flags(flags, augment)
-    known = vars(flags.parse_args([]))
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise TypeError(f"there is no argument {unknown[0]}; of inference there are {', '.join(known)}")
-    return argparse.Namespace(**{**known, **given})
-
-
 def keywords(args: argparse.Namespace) -> dict:
     """A tool's flags as arguments of the function that it calls."""
     return {name: value for name, value in vars(args).items() if name != "debug"}
 
 
-def test_options(config: Config, args=None) -> dict:
-    """Arguments of evaluate() and predict(): `test_config` of the config, overruled by the inference flags."""
-    options = dict(config.test_config)
-    options.pop("custom_color", None)       # of tools/predict.py's pictures
-    if args is not None and (vars(args).get("aug_eval") or vars(args).get("aug_pred")):
-        options.update(aug_eval=True, scales=args.scales, flip_horizontal=args.flip_horizontal,
-                       flip_vertical=args.flip_vertical)
-    if args is not None and args.is_slide:
-        options.update(is_slide=True, crop_size=args.crop_size, stride=args.stride)
-    if options.get("is_slide") and not (options.get("crop_size") and options.get("stride")):
-        raise ValueError("sliding windows (--is_slide, or is_slide in test_config) need crop_size and stride, both W H")
-    if options.get("is_slide"):
-        crop_size, stride = options["crop_size"], options["stride"]
-        if any(not 1 <= step <= side for step, side in zip(stride, crop_size)):
-            raise ValueError(f"stride {stride[0]} {stride[1]} of sliding windows must be at least 1, and at most their "
-                             f"crop_size {crop_size[0]} {crop_size[1]}, so that no pixel is left out")
-    if not options.get("aug_eval"):     # PaddleSeg's plain inference does not know them
-        for key in ("scales", "flip_horizontal", "flip_vertical"):
-            options.pop(key, None)
-    return options
+INFERENCE = ("is_slide", "crop_size", "stride", "scales", "flip_horizontal", "flip_vertical")
+
+
+def inference_of(args: argparse.Namespace, augment: str) -> dict:
+    """What the flags of add_inference_flags() say, by their names."""
+    return {name: getattr(args, name) for name in (*INFERENCE, augment)}
 
 
 def set_data_format(config: Config, data_format: str):
@@ -217,8 +171,13 @@ def reading(config: str):
                          ) from error
 
 
-def build(args, **overrides) -> SegBuilder:
-    """PaddleSeg's builder for `--config`, with `--opts` and the other flags that change the config.
+def build(args: argparse.Namespace) -> SegBuilder:
+    """build_config() of the flags --config and --opts."""
+    return build_config(args.config, args.opts)
+
+
+def build_config(config: str, opts: Optional[Sequence[str]] = None, **overrides) -> SegBuilder:
+    """PaddleSeg's builder for a config, as --config takes it, with --opts and the other flags that change it.
 
     Raises:
         FileNotFoundError, ValueError: the config is missing, no YAML, a key of --opts is not in it, `iters` or
@@ -232,12 +191,12 @@ def build(args, **overrides) -> SegBuilder:
     from paddleseg.cvlibs import Config
 
     from paddleseg_encnet.data import channels, config_checks, ignore_index
-    with reading(args.config) as path:
-        config = Config(path, opts=args.opts, checker=shape_first(), **overrides)
-        check_clipping(config)
-        ignore_index.share(config.dic)
-        channels.share(config.dic)
-        return config_checks.Builder(config)
+    with reading(config) as path:
+        read = Config(path, opts=None if opts is None else list(opts), checker=shape_first(), **overrides)
+        check_clipping(read)
+        ignore_index.share(read.dic)
+        channels.share(read.dic)
+        return config_checks.Builder(read)
 
 
 def shape_first():
@@ -274,23 +233,5 @@ def check_clipping(config: Config):
 
 
 def run(main: Callable, flags: argparse.ArgumentParser, arguments: Optional[list] = None):
-    """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1, a signal that
-    the training loop has taken in one line and 128 + its number, as shells have it."""
-    if arguments is None:       # a script, which its help is to call as the user did
-        flags.prog = f"python {sys.argv[0]}"
-    args = flags.parse_args(arguments)
-    # Said once by the first BatchNorm of every network; nothing follows from it.
-    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
-    try:
-        main(args)
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(128 + stopped.signum)
-    except KeyboardInterrupt:
-        watch.fail("interrupted")
-        sys.exit("interrupted")
-    except Exception as error:
-        if args.debug:
-            raise
-        watch.fail(one_line(error))
-        sys.exit(f"error: {one_line(error)}")
+    """command_line.run(), which also tells the other ranks why this one ends."""
+    command_line.run(main, flags, arguments, watch.fail)

@@ -17,7 +17,7 @@ import paddle
 import pytest
 from hypothesis import HealthCheck, settings
 
-from paddleseg_encnet.runtime import cpu
+from segrun import cpu
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CAMVID = pathlib.Path(os.environ.get("CAMVID_ROOT", ROOT.parent / "shared" / "camvid"))

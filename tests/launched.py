@@ -25,11 +25,12 @@ import paddle
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose, Normalize
 
+from paddleseg_encnet import predictor
 from paddleseg_encnet.evaluation.loop import evaluate
-from paddleseg_encnet.pictures.palettes import CITYSCAPES, class_names, color_table
-from paddleseg_encnet.prediction import outputs, predictor
 from paddleseg_encnet.runtime.devices import Ranks
 from paddleseg_encnet.training.loop import Schedule, train
+from segrun import outputs
+from segrun.palettes import CITYSCAPES, class_names, color_table
 
 
 class Recorded(paddle.io.Dataset):

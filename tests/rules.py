@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paddleseg_encnet.runtime.errors import innermost, one_line
+from segrun.errors import innermost, one_line
 
 RAN = {}        # examples by rule; conftest.py prints them
 

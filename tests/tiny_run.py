@@ -22,8 +22,8 @@ from paddleseg.datasets import Cityscapes
 from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.utils import utils
 
-from paddleseg_encnet.runtime.stopping import Stopped
 from paddleseg_encnet.training import loop as training
+from segrun.stopping import Stopped
 
 
 class Tiny(paddle.nn.Layer):

@@ -8,11 +8,11 @@ import os
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.checks import check
+from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.data.class_shares import class_pixels, class_weights, draw_histogram
-from paddleseg_encnet.data.datasets import class_names
 from paddleseg_encnet.data.findings import kinds
-from paddleseg_encnet.data.reading import DataError
-from paddleseg_encnet.runtime.writing import write
+from segrun.errors import DataError
+from segrun.writing import write
 
 
 def flags():

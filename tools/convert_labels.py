@@ -13,8 +13,8 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 from paddleseg_encnet import cli
 from paddleseg_encnet.labelling import cityscapes, coco, colours, convert, labelme, published
 from paddleseg_encnet.labelling.project import Rules, Tally
-from paddleseg_encnet.runtime.commands import typed
-from paddleseg_encnet.runtime.progress import Progress
+from segrun.commands import typed
+from segrun.progress import Progress
 
 # EncNet on EfficientNet-Lite0 from ImageNet weights, which a few images and a CPU can train.
 BASES = ("efficientnet_lite0.yml", "facade.yml", "encnet.yml")

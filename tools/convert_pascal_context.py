@@ -6,7 +6,7 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.context_labels import convert
-from paddleseg_encnet.runtime.progress import Progress
+from segrun.progress import Progress
 
 
 def flags():

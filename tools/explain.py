@@ -4,31 +4,33 @@ python tools/explain.py IMAGE --config CONFIG --model_path WEIGHTS              
 python tools/explain.py FOLDER_OR_LIST --config CONFIG --model_path WEIGHTS     what each codeword gathers
 """
 
+import argparse
 import csv
 import os
+from typing import List, Tuple
 
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 # isort: split
 
 import cv2
+from paddleseg.cvlibs import SegBuilder
 from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data import channels
-from paddleseg_encnet.data.datasets import names_of_classes
-from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.data.label_files import label_of_config, labels_in_dataset
 from paddleseg_encnet.explaining import explain
 from paddleseg_encnet.explaining import page as explain_page
-from paddleseg_encnet.pictures import page
-from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
-from paddleseg_encnet.prediction import inputs, predictor
-from paddleseg_encnet.runtime import writing
-from paddleseg_encnet.runtime.commands import command
+from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import select_device
-from paddleseg_encnet.runtime.progress import Progress
 from paddleseg_encnet.weights import checkpoint
+from segrun import inputs, writing
+from segrun import pages as page
+from segrun.commands import command
+from segrun.errors import DataError
+from segrun.progress import Progress
 
 
 def flags():
@@ -75,14 +77,12 @@ def main(args):
         logger.info("The image goes through the network whole, not in the windows of test_config: each has a context "
                     "of its own")
     transforms = Compose(builder.val_transforms, img_channels=channels.of(config.dic))
-    classes = model.head.weight.shape[0]
-    dataset, left_out = config.val_dataset_cfg, []
-    names = names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))
+    network, left_out = LiveNetwork(model, transforms, classes_of_config(config)), []
     if single:
-        colors = color_table(fitting(PALETTES.get(dataset.get("type")), classes), size=max(256, classes))
-        made = page_of_image(builder, model, transforms, args, names, colors)
+        made = page_of_image(builder, network, args)
     else:
-        gathered, left_out = gather(model, transforms, images, classes)
+        gathered, left_out = gather(network, images)
+        names = network.classes.names
         made = explain_page.set_page(gathered, os.path.basename(os.path.abspath(args.image_path)), names)
         rows = explain.table(gathered, model.enc_module.encoding[0].scale.numpy(), names)
         writing.write(paths["csv"], lambda to: write_csv(to, rows))
@@ -93,27 +93,26 @@ def main(args):
         raise DataError(f"{len(left_out)} of {len(images)} images left out: {left_out[0]}")
 
 
-def page_of_image(builder, model, transforms, args, names, colors) -> page.Page:
-    explanation = explain.explain(model, transforms, args.image_path)
-    dataset, label = builder.config.val_dataset_cfg, None
-    path = args.label or predictor.labels_in_dataset(builder, [args.image_path]).get(args.image_path)
+def page_of_image(builder: SegBuilder, network: LiveNetwork, args: argparse.Namespace) -> page.Page:
+    explanation, label, classes = explain.explain(network, args.image_path), None, network.classes
+    path = args.label or labels_in_dataset(builder, [args.image_path]).get(args.image_path)
     if path:
         logger.info(f"The label is {path}")
-        label = predictor.label_of(path, explanation.ids.shape, len(names),
-                                    predictor.VALUE_OF_CLASS_0.get(dataset.get("type"), 0),
-                                    dataset.get("ignore_index", 255))
-    weights = model.head.weight.numpy()[:, :, 0, 0]                                         # [num_classes, C]
-    return explain_page.image_page(explanation, os.path.basename(args.image_path), names, colors, label, weights)
+        label = label_of_config(path, explanation.ids.shape, len(classes.names), builder.config)
+    weights = network.model.head.weight.numpy()[:, :, 0, 0]                                 # [num_classes, C]
+    return explain_page.image_page(explanation, os.path.basename(args.image_path), classes.names, classes.colors, label,
+                                   weights)
 
 
-def gather(model, transforms, images, classes):
+def gather(network: LiveNetwork, images: List[str]) -> Tuple[explain.Gathered, List[str]]:
     """What the codewords gather, and what was wrong with images that can't be read: they are left out, with a warning.
     """
-    gathered, left_out = explain.Gathered(model.enc_module.num_codes, classes, transforms.img_channels), []
+    count = network.model.head.weight.shape[0]
+    gathered, left_out = explain.Gathered(network.model.enc_module.num_codes, count, network.channels), []
     progress = Progress(len(images), "images")
     for path in images:
         try:
-            gathered.add(path, explain.explain(model, transforms, path))
+            gathered.add(path, explain.explain(network, path))
         except DataError as error:
             logger.warning(f"left out: {error}")
             left_out.append(str(error))

@@ -7,17 +7,17 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 # isort: split
 
 import paddle
+from paddleseg.cvlibs import Config
 from paddleseg.utils import logger
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data import channels
-from paddleseg_encnet.data.datasets import names_of_classes
+from paddleseg_encnet.deployment import held_out
 from paddleseg_encnet.deployment.export import OUTPUT_OPS, export, verify
 from paddleseg_encnet.deployment.int8 import CALIBRATION_IMAGES, Limit
-from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
-from paddleseg_encnet.prediction import held_out, inputs
-from paddleseg_encnet.runtime import cpu
+from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint
+from segrun import cpu, inputs
 
 MAX_DROP = 0.5
 
@@ -82,22 +82,18 @@ def accuracy_to_keep(args, builder, calibration):
         logger.info(f"What int8 costs is not measured: {why}")
         return None
     logger.info(f"What int8 costs is measured on {len(labels)} images that it is not calibrated on")
-    classes = cli.num_classes(config)
     return Limit(MAX_DROP if args.max_drop is None else args.max_drop,
-                 lambda model, before: held_out.mean_iou(model, before, labels, config.val_dataset_cfg, classes),
-                 logger.info)
+                 lambda model, export: held_out.mean_iou(model, export, labels, config), logger.info)
 
 
-def described(config) -> dict:
+def described(config: Config) -> dict:
     """What deploy.yaml says of the data: transforms, class names, colours."""
     dataset = config.val_dataset_cfg
     if not dataset.get("transforms"):
         raise ValueError("the config has no transforms in val_dataset, which say what is done to an image first")
-    classes = cli.num_classes(config)
-    palette = fitting(PALETTES.get(dataset.get("type")), classes)
-    colors = color_table(palette, config.test_config.get("custom_color"), max(classes, 256))
-    names = names_of_classes(dataset.get("type"), classes, dataset.get("dataset_root"))
-    return {"transforms": dataset["transforms"], "class_names": names, "palette": colors[:classes].tolist()}
+    classes = classes_of_config(config)
+    return {"transforms": dataset["transforms"], "class_names": classes.names,
+            "palette": classes.colors[:len(classes.names)].tolist()}
 
 
 if __name__ == "__main__":

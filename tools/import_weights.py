@@ -17,8 +17,8 @@ import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.runtime.writing import write
 from paddleseg_encnet.weights import checkpoint, codebases, convert, download, sources
+from segrun.writing import write
 
 # Number of classes -> the data set that has so many here.
 DATASETS = {11: "camvid.yml", 19: "cityscapes.yml", 21: "pascal_voc12aug.yml", 59: "pascal_context.yml",

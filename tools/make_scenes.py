@@ -4,8 +4,8 @@ import os
 import shlex
 
 from paddleseg_encnet import cli, scenes
-from paddleseg_encnet.runtime.commands import typed
-from paddleseg_encnet.runtime.progress import Progress
+from segrun.commands import typed
+from segrun.progress import Progress
 
 DEFAULT = "data/scenes"     # where the config encnet_quick_start looks
 

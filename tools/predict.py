@@ -3,23 +3,37 @@
 python tools/predict.py --config CONFIG --model_path WEIGHTS --image_path IMAGE_FOLDER_LIST_VIDEO_OR_WEBCAM
 """
 
+import argparse
+import os
+from typing import Dict, List, Sequence
+
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 # isort: split
 
+import numpy as np
+from paddleseg.cvlibs import Config
 from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data import channels
-from paddleseg_encnet.pictures.palettes import PALETTES
-from paddleseg_encnet.prediction import inputs, outputs, predictor
-from paddleseg_encnet.prediction.video import predict_camera, predict_video
+from paddleseg_encnet.data.label_files import label_of_config, labels_in_dataset
+from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
+from segrun import inputs, outputs
+from segrun.errors import DataError
+from segrun.image import is_video
+from segrun.palettes import PALETTES
+from segrun.progress import Progress
+from segrun.result import Segmentation
+from segrun.segmenter import Segmenter
+from segrun.tiling import asked_for
+from segrun.video import predict_camera, predict_video
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = cli.parser("Model prediction", "--config encnet_quick_start --model_path output/best_model/model.pdparams\n"
                        "--image_path data/scenes/leftImg8bit/val")
     flags.add_argument("--model_path", required=True, help="weights to predict with")
@@ -40,19 +54,19 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     for name in ("alpha", "min_conf"):
         if not 0 <= getattr(args, name) <= 1:
             raise ValueError(f"--{name} must be from 0 to 1, is {getattr(args, name)}")
-    video, camera = inputs.is_video(args.image_path), inputs.is_camera(args.image_path)
+    video, camera = is_video(args.image_path), inputs.is_camera(args.image_path)
     if args.max_frames < 0 or (args.max_frames and not camera):
         raise ValueError(f"--max_frames is the number of frames to take from a webcam, at least 1, got "
                          f"{args.max_frames} for {args.image_path}")
     builder = cli.build(args)
     cli.leave_out_pretrained(builder.config)
     config = builder.config
-    options = cli.test_options(config, args)
-    style = predictor.style_of(config, args.palette, args.custom_color, args.alpha)
+    tiling = asked_for(cli.inference_of(args, "aug_pred"), config.test_config)
+    classes = classes_of_config(config, args.palette, args.custom_color)
     if (video or camera) and set(args.save or ["overlay"]) != {"overlay"}:
         raise ValueError("of a video only the overlay is saved; leave --save out")
     kinds = args.save or outputs.DEFAULT
@@ -66,24 +80,65 @@ def main(args):
     ranks = Ranks.join()
     model = builder.model
     checkpoint.load(model, args.model_path)
-    transforms = Compose(builder.val_transforms, img_channels=channels.of(config.dic))
-    network = predictor.Predictor(model, transforms, "confidence" in kinds, args.min_conf, **options)
+    network = LiveNetwork(model, Compose(builder.val_transforms, img_channels=channels.of(config.dic)), classes)
+    segmenter = Segmenter.of(network, tiling, "confidence" in kinds, args.min_conf)
     if video or camera:
         logger.info(f"Loaded {args.model_path}")
         if ranks.first and video:
-            predict_video(network, args.image_path, args.save_dir, style)
+            predict_video(segmenter, args.image_path, args.save_dir, args.alpha)
         elif ranks.first:
-            predict_camera(network, int(args.image_path), args.save_dir, style, args.max_frames)
+            predict_camera(segmenter, int(args.image_path), args.save_dir, args.alpha, args.max_frames)
         ranks.meet()
         return
     logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")
     for line in filter(None, (inputs.passed_over(args.image_path), inputs.kept_endings(names))):
         logger.info(line)
-    if "comparison" in kinds:
-        labels = {**predictor.labels_in_dataset(builder, images), **labels}
-    dataset = config.val_dataset_cfg
-    predictor.predict(network, images, root, args.save_dir, style, kinds, labels,
-                      predictor.VALUE_OF_CLASS_0.get(dataset.get("type"), 0), dataset.get("ignore_index", 255))
+    labels = {**labels_in_dataset(builder, images), **labels} if "comparison" in kinds else {}
+    save_pictures(segmenter, names, labels, config, args.save_dir, kinds, args.alpha)
+
+
+def save_pictures(segmenter: Segmenter, names: Dict[str, str], labels: Dict[str, str], config: Config, save_dir: str,
+                  kinds: Sequence[str] = outputs.DEFAULT, alpha: float = outputs.ALPHA) -> None:
+    """Writes, for each image, the pictures that outputs.py has. An image that can't be read is left out, with a warning
+    that names it, and the rest is predicted.
+
+    Args:
+        names: {image: what its pictures are called}; the ranks share them.
+        labels: {image: label} of those that have one.
+        kinds: of pictures, by their names in outputs.FOLDERS.
+
+    Raises:
+        DataError: at the end, images were left out.
+        OSError: a picture can't be written.
+    """
+    ranks = Ranks.join()
+    own = list(names)[ranks.rank::ranks.count]
+    progress = Progress(len(own), "images", visible=ranks.first)
+    left_out: List[str] = []
+
+    def save(seen: Segmentation) -> None:
+        if seen.source in labels:
+            seen.label = label_of_config(labels[seen.source], seen.ids.shape, len(seen.names), config)
+        for kind in kinds:
+            outputs.save_below(kind, seen, save_dir, names[seen.source], alpha)
+        progress.advance()
+
+    def leave_out(path: str, error: Exception) -> None:
+        left_out.append(str(error) if path in str(error) else f"{path}: {error}")
+        logger.warning(f"left out: {left_out[-1]}")
+        progress.advance()
+
+    for _ in segmenter.flow(own, save, threads=int(len(own) > 1), failed=leave_out, show_rows=len(names) == 1):
+        pass
+    progress.close()
+    ranks.meet()
+    logger.info("Predicted images are saved in " + ", ".join(os.path.join(save_dir, outputs.FOLDERS[kind])
+                                                             for kind in kinds))
+    count = int(ranks.sum(np.array([len(left_out)]))[0])
+    if count:
+        first = left_out[0] if left_out else "another rank says which"
+        raise DataError(f"{count} of {len(names)} images left out: {first}"
+                        f"{'; the others stand in the warnings above' if len(left_out) > 1 else ''}")
 
 
 if __name__ == "__main__":

@@ -7,21 +7,9 @@ POST an image's bytes to /predict; / is a page for the browser. As tools/infer.p
 import argparse
 import functools
 import os
-import pathlib
-import sys
-import types
 
-if "paddleseg_encnet" not in sys.modules:
-    # The folder of the package without what its import does: repair PaddleSeg and register EncNet in it.
-    package = types.ModuleType("paddleseg_encnet")
-    package.__path__ = [str(pathlib.Path(__file__).resolve().parent.parent / "paddleseg_encnet")]
-    sys.modules["paddleseg_encnet"] = package
-
-from paddleseg_encnet import cli  # noqa: E402
-from paddleseg_encnet.runtime import cpu  # noqa: E402
-
-# Those of deployment/choosing.py, which imports OpenCV.
-BACKENDS = ("paddle", "onnx", "openvino", "auto")
+from segrun import command_line, cpu
+from segrun.backends import AUTO, BACKENDS, PRECISIONS
 
 
 def seconds(text: str) -> float:
@@ -34,36 +22,37 @@ def seconds(text: str) -> float:
     return value
 
 
-def flags():
-    flags = cli.bare_parser("Serves an exported network over HTTP", "--config output/export/deploy.yaml --port 8000")
+def flags() -> argparse.ArgumentParser:
+    flags = command_line.bare_parser("Serves an exported network over HTTP",
+                                     "--config output/export/deploy.yaml --port 8000")
+    positive = command_line.positive
     flags.add_argument("--config", required=True, help="deploy.yaml of the export; with --model_path a config")
-    flags.add_argument("--model_path", help="weights of a config's network, served live: its JSON has the SE branch's "
-                       "presence, which no export has")
+    flags.add_argument("--model_path", help="weights of a config's network, served live")
     flags.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: reachable from outside")
     flags.add_argument("--port", type=int, default=8000, help="0: any that is free, which is printed")
     flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    flags.add_argument("--backend", default="paddle", choices=BACKENDS, help="as of infer; auto: the fastest here")
-    flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "int8"], help="as of infer")
-    flags.add_argument("--cpu_threads", type=cli.positive, default=cpu.cpu_count(), help="default: all cores")
+    flags.add_argument("--backend", default="paddle", choices=[*BACKENDS, AUTO],
+                       help="as of infer; auto: the fastest here")
+    flags.add_argument("--precision", default="fp32", choices=PRECISIONS, help="as of infer")
+    flags.add_argument("--cpu_threads", type=positive, default=cpu.cpu_count(), help="default: all cores")
     flags.add_argument("--sample", metavar="IMAGE", help="an image as they will come, for the first run, which warms "
                        "up, and for --backend auto (default: a grey one)")
-    flags.add_argument("--max_bytes", type=cli.positive, default=16 << 20, metavar="N", help="of a body")
-    flags.add_argument("--max_pixels", type=cli.positive, default=4 << 20, metavar="N", help="of an image")
-    flags.add_argument("--queue", type=cli.positive, default=32, metavar="N", help="requests at a time; more get 503")
+    flags.add_argument("--max_bytes", type=positive, default=16 << 20, metavar="N", help="of a body")
+    flags.add_argument("--max_pixels", type=positive, default=4 << 20, metavar="N", help="of an image")
+    flags.add_argument("--queue", type=positive, default=32, metavar="N", help="requests at a time; more get 503")
     flags.add_argument("--queue_time", type=seconds, default=10.0, metavar="S", help="seconds to wait, then 503")
     flags.add_argument("--body_time", type=seconds, default=10.0, metavar="S", help="seconds for a body, then 408")
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     os.environ["OMP_NUM_THREADS"] = str(args.cpu_threads)
-    # OpenCV, tifffile and deployed.py then refuse what a header has hidden, or a transform would make, too; they ask
-    # for it when they are imported.
+    # OpenCV and tifffile then refuse what a header has hidden too; they ask for it when they are imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(args.max_pixels)
     cpu.prepare()
     cpu.share_memory()
     try:
-        from paddleseg_encnet.serving import limits, network, server
+        from segrun.service import limits, network, server
     except ImportError as error:
         if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "h11"):
             raise
@@ -72,16 +61,13 @@ def main(args):
     if args.max_pixels > limits.MOST_PIXELS:
         raise ValueError(f"--max_pixels can be at most {limits.MOST_PIXELS}, got {args.max_pixels}")
     if args.model_path:
-        if not hasattr(sys.modules["paddleseg_encnet"], "__version__"):
-            del sys.modules["paddleseg_encnet"]     # a config's network needs the whole import
-            import paddleseg_encnet  # noqa: F401
         load = functools.partial(network.load_live, args.config, args.model_path, args.device)
     else:
-        load = functools.partial(network.load_export, args.config, args.backend, args.sample, device=args.device,
-                                 precision=args.precision, threads=args.cpu_threads)
+        load = functools.partial(network.load_export, args.config, args.sample, backend=args.backend,
+                                 device=args.device, precision=args.precision, threads=args.cpu_threads)
     asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time)
     server.serve(load, args.host, args.port, asked, functools.partial(print, flush=True))
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    command_line.run(main, flags())

@@ -26,9 +26,10 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.cache_room import CacheError, Room, folder_in_memory, gib, of_disk, of_memory
 from paddleseg_encnet.data.looking import header_of
-from paddleseg_encnet.data.reading import decode_image, decode_label, reading_from
+from paddleseg_encnet.data.reading import decode_label, reading_from
 from paddleseg_encnet.runtime.devices import Ranks
-from paddleseg_encnet.runtime.progress import Progress
+from segrun.image import read_file
+from segrun.progress import Progress
 
 try:
     import fcntl
@@ -50,7 +51,7 @@ class Source(NamedTuple):
     channels: Optional[int]
 
     def decoded(self) -> np.ndarray:
-        return decode_label(self.path) if self.channels is None else decode_image(self.path, self.channels)
+        return decode_label(self.path) if self.channels is None else read_file(self.path, self.channels)
 
     def size(self) -> int:
         """Bytes of the array, told by the file's header; images of other than 1 or 3 channels are decoded for it."""

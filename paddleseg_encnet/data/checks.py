@@ -17,10 +17,10 @@ from paddleseg_encnet.data import datasets
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
 from paddleseg_encnet.data.looking import as_read, check_headers, look, look_at_all
-from paddleseg_encnet.data.reading import DataError, read_lines
-from paddleseg_encnet.runtime.commands import command
-from paddleseg_encnet.runtime.errors import innermost
-from paddleseg_encnet.runtime.progress import Progress
+from segrun.commands import command
+from segrun.errors import DataError, innermost
+from segrun.progress import Progress
+from segrun.raw_files import read_lines
 
 AT_LEAST = 10       # files that a quick look takes in, however long they take
 

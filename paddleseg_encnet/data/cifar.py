@@ -11,11 +11,11 @@ import numpy as np
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.registry import register
 from paddleseg_encnet.weights.arrays import Budget, CheckpointError, to_array
 from paddleseg_encnet.weights.pickle_names import Array
 from paddleseg_encnet.weights.unpickle import unpickle
+from segrun.errors import DataError
 
 MAX_BYTES = 1 << 26         # of a batch; the real ones have 31 MB
 FOLDER = "cifar-10-batches-py"

@@ -4,7 +4,7 @@ from typing import List
 
 import numpy as np
 
-from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.data.findings import Split
 
 

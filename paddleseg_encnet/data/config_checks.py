@@ -16,7 +16,7 @@ import paddle
 from paddleseg.cvlibs import SegBuilder, manager
 from paddleseg.utils.utils import CachedProperty
 
-from paddleseg_encnet.runtime.errors import innermost
+from segrun.errors import innermost
 
 # What PaddleSeg adds to a part: from the class of the data set, or from another part.
 GIVEN = ("num_classes", "in_channels", "ignore_index")

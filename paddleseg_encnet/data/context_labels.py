@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from paddleseg_encnet.data.pascal import need_file
-from paddleseg_encnet.data.reading import DataError
-from paddleseg_encnet.runtime.writing import write
+from segrun.errors import DataError
+from segrun.writing import write
 
 # The 59 classes that are scored, as numbers in labels.txt of the published labels, which has 459. Their order, which is
 # that of their names, gives the ids 1 to 59, as in PyTorch-Encoding, mmsegmentation and PaddleSeg.

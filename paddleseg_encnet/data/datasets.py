@@ -4,24 +4,24 @@ import contextlib
 import copy
 import glob
 import os
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
 import numpy as np
 import paddle
 from paddle.io.dataloader.collate import default_collate_fn
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
-from paddleseg.utils import logger
 
 from paddleseg_encnet.data.label_values import allowed, likely_cause
-from paddleseg_encnet.data.reading import DataError, check_mask, missing
+from paddleseg_encnet.data.reading import check_mask
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.data.waiting import for_the_disk
-from paddleseg_encnet.pictures.palettes import PALETTES, fitting
 from paddleseg_encnet.registry import register
-from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.forking import frozen_garbage
-from paddleseg_encnet.runtime.stopping import protect_reader
+from segrun.commands import command
+from segrun.errors import DataError
+from segrun.raw_files import missing
+from segrun.stopping import protect_reader
 
 
 class CamVid(Dataset):
@@ -129,27 +129,6 @@ def match(images: List[str], labels: List[str], stem) -> Tuple[List[List[str]], 
     return ([[path, label_of[stem(path)]] for path in images if stem(path) in label_of],
             [image_of[name] for name in sorted(image_of.keys() - label_of.keys())],
             [label_of[name] for name in sorted(label_of.keys() - image_of.keys())])
-
-
-def class_names(dataset: Dataset) -> List[str]:
-    """Names of a dataset's classes, in the order of their ids."""
-    return names_of_classes(type(dataset).__name__, dataset.num_classes, getattr(dataset, "dataset_root", None))
-
-
-def names_of_classes(dataset_type: str, count: int, dataset_root: Optional[str]) -> List[str]:
-    """The names of a type of data set with so many classes: those of its palette, else the lines of `labels.txt` in its
-    folder, as PaddleSeg's guide to own data has it, else "0", "1", ..."""
-    palette = fitting(PALETTES.get(dataset_type), count)
-    if palette:
-        return list(palette)
-    path = os.path.join(dataset_root or "", "labels.txt")
-    if os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            names = [line.strip() for line in file if line.strip()]
-        if len(names) == count:
-            return names
-        logger.warning(f"{path} names {len(names)} classes, the data set has {count}: they go by their numbers")
-    return [str(i) for i in range(count)]
 
 
 class Checked(paddle.io.Dataset):

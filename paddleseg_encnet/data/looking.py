@@ -17,9 +17,11 @@ from paddleseg.transforms import Compose
 from PIL import Image
 
 from paddleseg_encnet.data.datasets import Checked
-from paddleseg_encnet.data.reading import DataError, check_mask, missing, read_image
+from paddleseg_encnet.data.reading import check_mask, read_image
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.runtime.forking import forked_pool
+from segrun.errors import DataError
+from segrun.raw_files import missing
 
 
 class Look(NamedTuple):

@@ -6,9 +6,9 @@ import numpy as np
 from paddleseg.datasets import PascalContext
 
 from paddleseg_encnet.data.datasets import need_folder
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.registry import register
-from paddleseg_encnet.runtime.commands import command
+from segrun.commands import command
+from segrun.errors import DataError
 
 
 class PascalContext59(PascalContext):

@@ -2,24 +2,14 @@
 
 import contextlib
 import os
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
-from paddleseg_encnet.pictures.reading import PictureError, decode
-
-
-class DataError(ValueError):
-    """A file of the data set is missing or wrong; says which, what was seen and what to do.
-
-    `kind` is what files with the same fault share, so that thousands of them can be told in one line.
-    """
-
-    def __init__(self, message: str, kind: str = "wrong files"):
-        super().__init__(message)
-        self.kind = kind
-
+from segrun.errors import DataError
+from segrun.image import read_file
+from segrun.raw_files import missing
 
 # Where read_image and read_label look first: kept(path, channels), with None for a label's channels, is the array or
 # None. DataLoader's workers are forked, and so have it too.
@@ -39,7 +29,7 @@ def reading_from(kept: Callable[[str, Optional[int]], Optional[np.ndarray]]):
 
 def read_image(path: str, channels: int = 3) -> np.ndarray:
     """The image as a network of so many channels takes it: of three uint8 [H, W, 3] in BGR, of one uint8 [H, W], else
-    [H, W, channels] of the file's type of number. pictures/reading.py says what becomes of grey, palettes, 16 bits,
+    [H, W, channels] of the file's type of number. segrun/image.py says what becomes of grey, palettes, 16 bits,
     fractions and transparency.
 
     Raises:
@@ -47,15 +37,7 @@ def read_image(path: str, channels: int = 3) -> np.ndarray:
             that is not read, or of another number of channels.
     """
     kept = _kept and _kept(path, channels)
-    return decode_image(path, channels) if kept is None else kept
-
-
-def decode_image(path: str, channels: int = 3) -> np.ndarray:
-    """read_image() from the file itself."""
-    try:
-        return decode(read_bytes(path), path, channels)
-    except PictureError as error:
-        raise DataError(str(error), error.kind) from error
+    return read_file(path, channels) if kept is None else kept
 
 
 def read_label(path: str) -> np.ndarray:
@@ -84,35 +66,6 @@ def decode_label(path: str) -> np.ndarray:
     if label.dtype != np.uint8 and label.min() >= 0 and label.max() <= 255:
         label = label.astype(np.uint8)
     return label
-
-
-def read_lines(path: str) -> List[str]:
-    """The lines of a list of files, without their ends and without the mark that some editors begin a file with.
-
-    Raises:
-        DataError: it can't be read, or is no text in UTF-8.
-    """
-    data = read_bytes(path)
-    try:
-        lines = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        return lines if lines[-1] else lines[:-1]
-    except UnicodeDecodeError as error:
-        raise DataError(f"the list {path} is no text in UTF-8 (byte {error.start} is {data[error.start]:#x}); save it "
-                        "as UTF-8", "lists that are no text") from error
-
-
-def read_bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise missing(path) from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", "files that cannot be opened") from error
-
-
-def missing(path: str) -> DataError:
-    return DataError(f"there is no file {path}, which the data set lists", "files that do not exist")
 
 
 def check_mask(label: np.ndarray, image_size: Tuple[int, int], name: str):

@@ -23,14 +23,15 @@ from paddleseg.transforms import (
 )
 
 from paddleseg_encnet.data.distort import STRIP, FasterDistort
-from paddleseg_encnet.data.reading import DataError, check_mask, read_image, read_label
+from paddleseg_encnet.data.reading import check_mask, read_image, read_label
+from segrun.errors import DataError
 
 # Transforms of PaddleSeg that make bytes of an image, or cut what is above 255.
 OF_BYTES = ("RandomAffine", "RandomBlur", "RandomDistort", "RandomNoise", "ScalePadding")
 
 
-def prepared(compose: Compose, image: np.ndarray) -> dict:
-    """What the transforms make of an image as read_image has it, to be predicted.
+def prepared(compose: Compose, image: np.ndarray, where: str = "an image") -> dict:
+    """What the transforms make of an image as read_image has it, to be predicted. `where` is what an error calls it.
 
     Raises:
         DataError: OpenCV can't do what they ask for, for instance where a side becomes 0.
@@ -39,7 +40,7 @@ def prepared(compose: Compose, image: np.ndarray) -> dict:
         return compose({"img": image.astype("float32")})
     except cv2.error as error:
         names = ", ".join(type(transform).__name__ for transform in compose.transforms)
-        raise DataError(f"the transforms ({names}) make nothing of an image of {image.shape[1]} x {image.shape[0]}: "
+        raise DataError(f"the transforms ({names}) make nothing of {where} of {image.shape[1]} x {image.shape[0]}: "
                         f"{error.err}", "images that the transforms make nothing of") from error
 
 

@@ -8,8 +8,8 @@ from typing import Callable
 import numpy as np
 from paddleseg.utils import logger
 
-from paddleseg_encnet.data.reading import DataError
-from paddleseg_encnet.runtime.progress import duration
+from segrun.errors import DataError
+from segrun.progress import duration
 
 LIMIT = 300         # seconds; a server that is started again takes some minutes
 PAUSE = 2           # between two looks

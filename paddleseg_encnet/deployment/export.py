@@ -7,7 +7,6 @@
 """
 
 import contextlib
-import importlib.util
 import os
 import tempfile
 from typing import Callable, Dict, List, NamedTuple, Optional
@@ -18,8 +17,11 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from paddleseg_encnet.deployment.deployed import Deployed, Images, read_config, write_config
 from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
+from paddleseg_encnet.models.presence import has_branch, with_presence
+from segrun.backends import forms_of
+from segrun.backends.exported import Exported
+from segrun.exports import Export, read_deploy, write_deploy
 
 OUTPUT_OPS = ("argmax", "softmax", "none")
 FILES = ("deploy.yaml", "model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx",
@@ -63,22 +65,24 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
         model = trace(network, os.path.join(folder, "model"), output_op, shape, in_three_dimensions)
         info = {"model": model, "params": "model.pdiparams", **deploy, "input_shape": shape, "output_op": output_op,
                 "output_dtype": "int32" if output_op == "argmax" else "float32"}
+        if has_branch(network):
+            info["presence"] = True
         if onnx or calibration:
             with tempfile.TemporaryDirectory(dir=folder) as plain:
                 model = trace(network, os.path.join(plain, "model"), output_op, shape, interpolate)
                 to_onnx(os.path.join(plain, model), os.path.join(folder, "model.onnx"))
             info["onnx"] = "model.onnx"
         config = os.path.join(folder, "deploy.yaml")
-        write_config(config, info)
+        write_deploy(config, info)
         if calibration:
             info["int8"] = "model_int8.onnx"
-            kept = to_int8(os.path.join(folder, "model.onnx"), os.path.join(folder, info["int8"]), Images(config),
+            kept = to_int8(os.path.join(folder, "model.onnx"), os.path.join(folder, info["int8"]), Export(config),
                            calibration, limit)
             if kept:
                 info["float32_convolutions"] = named(kept, network)
             if not onnx:
                 os.remove(os.path.join(folder, info.pop("onnx")))
-            write_config(config, info)
+            write_deploy(config, info)
         move(folder, save_dir)
 
 
@@ -95,19 +99,22 @@ def move(folder: str, save_dir: str):
 # --- Paddle ----------------------------------------------------------------------------------------------------------
 
 class WithOutputOp(nn.Layer):
-    """A network whose only output is what `output_op` makes of its logits."""
+    """A network whose first output is what `output_op` makes of its logits; the second, where it has an SE branch, the
+    probability of each class to be in the image, [B, num_classes]."""
 
     def __init__(self, network: nn.Layer, output_op: str):
         super().__init__()
         self.network, self.output_op = network, output_op
 
     def forward(self, images):
-        logits = self.network(images)[0]
+        outputs, presence = with_presence(self.network, images)
         if self.output_op == "argmax":
-            return paddle.argmax(logits, axis=1, dtype="int32")
-        if self.output_op == "softmax":
-            return F.softmax(logits, axis=1)
-        return logits
+            first = paddle.argmax(outputs[0], axis=1, dtype="int32")
+        elif self.output_op == "softmax":
+            first = F.softmax(outputs[0], axis=1)
+        else:
+            first = outputs[0]
+        return first if presence is None else (first, F.sigmoid(presence))
 
 
 def trace(network: nn.Layer, path: str, output_op: str, shape: List[int], resizing: Callable) -> str:
@@ -199,28 +206,11 @@ class Agreement(NamedTuple):
                 f"{self.pixels:.3%} of the pixels agree")
 
 
-FORMS = {       # a key of deploy.yaml, and Deployed's options
-    "Paddle Inference": ("model", {"backend": "paddle"}),
-    "ONNX Runtime": ("onnx", {"backend": "onnx"}),
-    "ONNX Runtime, int8": ("int8", {"backend": "onnx", "precision": "int8"}),
-    "OpenVINO": ("onnx", {"backend": "openvino"}),
-    "OpenVINO, int8": ("int8", {"backend": "openvino", "precision": "int8"}),
-}
-
-
-def forms(info: dict) -> Dict[str, dict]:
-    """{name: Deployed's options} of each form that a deploy.yaml has; OpenVINO's only where that is installed."""
-    there = importlib.util.find_spec("openvino") is not None
-    return {name: options for name, (key, options) in FORMS.items()
-            if key in info and (there or options["backend"] != "openvino")}
-
-
 def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Dict[str, Agreement]:
     """Runs each form of an export, and the live network, on an image. An export of classes or probabilities is traced
     and converted once more without its output operation, to have logits to compare; int8 has it cut off."""
-    config = os.path.join(save_dir, "deploy.yaml")
-    images, info = Images(config), read_config(config)
-    batch = images.batch(images.prepare(image)[0])
+    export_ = Export(save_dir)
+    info, batch = export_.content, export_.batch_of(image)
     network.eval()
     with paddle.no_grad():
         live = network(paddle.to_tensor(batch))[0].numpy()
@@ -230,15 +220,16 @@ def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Di
             folder = save_dir
         else:
             export(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"], "onnx" in info,
-                   in_channels=images.channels)
+                   in_channels=export_.channels)
             if "int8" in info:
                 logits_of(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
-                write_config(os.path.join(folder, "deploy.yaml"), {**read_config(os.path.join(folder, "deploy.yaml")),
-                                                                 "int8": info["int8"]})
-        for name, options in forms(info).items():
-            logits = Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **options).run(batch)
-            output = Deployed(config, threads=threads, **options).run(batch)
+                described = read_deploy(os.path.join(folder, "deploy.yaml"))
+                write_deploy(os.path.join(folder, "deploy.yaml"), {**described, "int8": info["int8"]})
+        for form in forms_of(info):
+            how = dict(backend=form.backend, precision=form.precision, device="cpu", threads=threads)
+            logits = Exported(Export(folder), **how).run(batch).values
+            output = Exported(export_, **how).run(batch).values
             classes = output if info["output_op"] == "argmax" else output.argmax(1)
-            result[name] = Agreement(float(np.abs(logits - live).max()), float(np.abs(live).max()),
-                                     float((classes == live.argmax(1)).mean()))
+            result[form.name] = Agreement(float(np.abs(logits - live).max()), float(np.abs(live).max()),
+                                          float((classes == live.argmax(1)).mean()))
     return result

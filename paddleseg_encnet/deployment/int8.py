@@ -15,8 +15,8 @@ from typing import Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
-from paddleseg_encnet.deployment.deployed import Images
-from paddleseg_encnet.runtime.progress import Progress
+from segrun.exports import Export
+from segrun.progress import Progress
 
 CALIBRATION_IMAGES = 32
 
@@ -28,15 +28,15 @@ class Int8Error(ValueError):
 class Limit(NamedTuple):
     """How much accuracy 8 bits may cost."""
     max_drop: float                             # points of mIoU
-    mean_iou: Callable[[str, Images], float]    # of an ONNX file, 0 to 1, on images that it is not calibrated on
+    mean_iou: Callable[[str, Export], float]    # of an ONNX file, 0 to 1, on images that it is not calibrated on
     say: Callable[[str], None]                  # a line for the user
 
 
-def to_int8(model: str, path: str, before: Images, images: List[str], limit: Optional[Limit] = None) -> List[str]:
+def to_int8(model: str, path: str, export: Export, images: List[str], limit: Optional[Limit] = None) -> List[str]:
     """Writes the ONNX file `model` with 8-bit convolutions to `path`.
 
     Args:
-        before: what is done to an image first.
+        export: what is done to an image first.
         images: to measure the ranges of activations on; of many some, spread evenly.
         limit: without it all convolutions are quantised.
 
@@ -57,10 +57,10 @@ def to_int8(model: str, path: str, before: Images, images: List[str], limit: Opt
         folded = os.path.join(folder, "folded.onnx")
         quant_pre_process(model, folded, skip_symbolic_shape=True)      # BatchNorm goes into the convolutions
         chosen = calibrating(images)
-        quantise(folded, path, before, chosen, [])
+        quantise(folded, path, export, chosen, [])
         if limit is None:
             return []
-        return within(limit, folded, path, before, chosen)
+        return within(limit, folded, path, export, chosen)
 
 
 def calibrating(images: List[str]) -> List[str]:
@@ -68,39 +68,39 @@ def calibrating(images: List[str]) -> List[str]:
     return images[::step][:CALIBRATION_IMAGES]
 
 
-def within(limit: Limit, folded: str, path: str, before: Images, chosen: List[str]) -> List[str]:
+def within(limit: Limit, folded: str, path: str, export: Export, chosen: List[str]) -> List[str]:
     """Quantises anew until the limit holds: by bisection the fewest of the convolutions, the worst first."""
-    full, drop = limit.mean_iou(folded, before), 0.0
+    full, drop = limit.mean_iou(folded, export), 0.0
 
     def told(kept: int) -> bool:
         nonlocal drop
-        drop = 100 * (full - limit.mean_iou(path, before))
+        drop = 100 * (full - limit.mean_iou(path, export))
         limit.say(f"{kept or 'no'} convolutions in float32: {drop:+.2f} points of mIoU lost of {100 * full:.2f}")
         return drop <= limit.max_drop
 
     if told(0):
         return []
-    worst = by_noise(folded, path, before, chosen[0])
+    worst = by_noise(folded, path, export, chosen[0])
     few, many, now = 0, len(worst), 0       # too few; enough, as all of them are the network as it was; in the file
     while many - few > 1:
         now = (few + many) // 2
-        quantise(folded, path, before, chosen, [node for node, _ in worst[:now]])
+        quantise(folded, path, export, chosen, [node for node, _ in worst[:now]])
         few, many = (few, now) if told(now) else (now, many)
     if many == len(worst):
         raise Int8Error(f"8 bits lose {drop:.2f} points of mIoU even if {now} of {len(worst)} convolutions stay in "
                         f"float32: --max_drop {limit.max_drop:g} can't be kept; leave out --int8, or allow more")
     if now != many:
-        quantise(folded, path, before, chosen, [node for node, _ in worst[:many]])
+        quantise(folded, path, export, chosen, [node for node, _ in worst[:many]])
     return [weight for _, weight in worst[:many]]
 
 
-def quantise(folded: str, path: str, before: Images, chosen: List[str], in_float: List[str]):
+def quantise(folded: str, path: str, export: Export, chosen: List[str], in_float: List[str]):
     """All convolutions but the nodes named."""
     from onnxruntime import quantization
     # Unsigned activations: ReLU is then part of the convolution, which with signed ones often stays in float32. Weights
     # of 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits can exceed.
     progress = Progress(len(chosen), "calibration images")
-    quantization.quantize_static(folded, path, reader(before, chosen, progress.advance),
+    quantization.quantize_static(folded, path, reader(export, chosen, progress.advance),
                                  quant_format=quantization.QuantFormat.QDQ,
                                  op_types_to_quantize=["Conv", "Relu", "Clip"], nodes_to_exclude=in_float,
                                  per_channel=True, reduce_range=True,
@@ -109,7 +109,7 @@ def quantise(folded: str, path: str, before: Images, chosen: List[str], in_float
     progress.close()
 
 
-def reader(before: Images, paths: List[str], advance: Callable[[], None] = lambda: None):
+def reader(export: Export, paths: List[str], advance: Callable[[], None] = lambda: None):
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
@@ -121,11 +121,11 @@ def reader(before: Images, paths: List[str], advance: Callable[[], None] = lambd
             if path is None:
                 return None
             advance()
-            return {"images": before.batch(before.prepare(path)[0])}
+            return {"images": export.batch_of(path)}
     return Reader()
 
 
-def by_noise(folded: str, path: str, before: Images, image: str) -> List[tuple]:
+def by_noise(folded: str, path: str, export: Export, image: str) -> List[tuple]:
     """(node, name of its weight) of each convolution, the one with the noisiest input or output first. Both that have a
     tensor between them have its noise, so that they come to float32 together, and it with them."""
     import onnx
@@ -133,7 +133,7 @@ def by_noise(folded: str, path: str, before: Images, image: str) -> List[tuple]:
     with tempfile.TemporaryDirectory(dir=os.path.dirname(folded)) as folder:
         shown = os.path.join(folder, "shown.onnx")
         debug.modify_model_output_intermediate_tensors(path, shown)
-        values = debug.create_activation_matching(debug.collect_activations(shown, reader(before, [image])))
+        values = debug.create_activation_matching(debug.collect_activations(shown, reader(export, [image])))
     signal: Dict[str, float] = {
         name: debug.compute_signal_to_quantization_noice_ratio(pair["pre_qdq"], pair["post_qdq"])
         for name, pair in values.items()}

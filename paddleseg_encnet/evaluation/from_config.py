@@ -1,6 +1,5 @@
 """Scores of weights by what a config names: what tools/val.py does, in one function."""
 
-import argparse
 import os
 from typing import Optional, Sequence, Union
 
@@ -8,14 +7,15 @@ from paddleseg.utils import logger, utils
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.cache import cached
-from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.evaluation import confusion, report
 from paddleseg_encnet.evaluation.loop import evaluate
-from paddleseg_encnet.evaluation.metrics import Scores
 from paddleseg_encnet.runtime.devices import Ranks, select_device
-from paddleseg_encnet.runtime.errors import unwrapped
-from paddleseg_encnet.runtime.writing import check_place, write
 from paddleseg_encnet.weights import checkpoint
+from segrun.errors import unwrapped
+from segrun.scoring import Scores
+from segrun.tiling import asked_for
+from segrun.writing import check_place, write
 
 
 @unwrapped
@@ -42,11 +42,10 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         TypeError: there is no such argument.
     """
     config = os.fspath(config)
-    args = cli.inference_args("aug_eval", inference)
-    builder = cli.build(argparse.Namespace(config=config, opts=opts))
+    builder = cli.build_config(config, opts)
+    options = asked_for(inference, builder.config.test_config).options()
     cli.set_data_format(builder.config, data_format)
     cli.leave_out_pretrained(builder.config)
-    options = cli.test_options(builder.config, args)
     utils.show_env_info()
     utils.show_cfg_info(builder.config)
     select_device(device)

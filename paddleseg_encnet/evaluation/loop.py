@@ -5,44 +5,48 @@ from typing import Dict
 
 import numpy as np
 import paddle
-from paddleseg.core import infer
 from paddleseg.utils import logger
 
-from paddleseg_encnet.data.datasets import Loader, class_names
-from paddleseg_encnet.data.reading import DataError
+from paddleseg_encnet.data.class_names import class_names, classes_of_dataset
+from paddleseg_encnet.data.datasets import Loader
 from paddleseg_encnet.evaluation import codebook, report
-from paddleseg_encnet.evaluation.metrics import Scores, confusion_matrix, presence_scores, scores
-from paddleseg_encnet.evaluation.presence import has_branch, presence_logits, take
+from paddleseg_encnet.live import LiveNetwork, Tensor, as_tensor, undo_of
 from paddleseg_encnet.models.losses import has_own_rule, loss_names, losses_by_position
-from paddleseg_encnet.runtime.commands import command
+from paddleseg_encnet.models.presence import has_branch
 from paddleseg_encnet.runtime.devices import Precision, Ranks
-from paddleseg_encnet.runtime.progress import Progress
+from segrun.commands import command
+from segrun.errors import DataError
+from segrun.progress import Progress
+from segrun.scoring import Scores, confusion_matrix, presence_scores, scores
+from segrun.segmenter import Segmenter
+from segrun.tiling import asked_for
 
 
 def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision = None, num_workers: int = 0,
-             aug_eval: bool = False, losses: dict = None, batch_size: int = 1, **inference) -> Scores:
+             losses: dict = None, batch_size: int = 1, **inference) -> Scores:
     """Scores of `model` on `dataset`, the same for any number of ranks. The model is left in evaluation mode.
 
     Args:
         dataset: PaddleSeg dataset with labels, of any split.
         precision: float32 if None.
         num_workers: processes that read data; 0 reads in this one.
-        aug_eval: average over `scales`, `flip_horizontal`, `flip_vertical`.
         losses: those of the training, {"types": [loss, ...], "coef": [factor, ...]}. Then the scores have the weighted
             losses too, each the mean over the images of that image's, under the names of the training: that of the
             segmentation and, where the network predicts presence, that of the SE branch. The other outputs are there
             only in training. A network with a rule of its own for its losses has none.
         batch_size: images at a time. More than 1 is for images of one size that no transform resizes: PaddleSeg's
             inference undoes that for one image.
-        inference: what paddleseg.core.infer takes: `is_slide`, `crop_size`, `stride`, and with `aug_eval` those above.
+        inference: `is_slide` with `crop_size` and `stride`; `aug_eval` with `scales`, `flip_horizontal`,
+            `flip_vertical`, over which is averaged.
 
     Raises:
         DataError: an image has no label, a sample can't be read or its label doesn't fit.
         ValueError: the set is empty or has no pixel that counts.
     """
     dataset = labelled(dataset)
-    precision, ranks = precision or Precision(), Ranks.join()
-    predict = infer.aug_inference if aug_eval else infer.inference
+    ranks = Ranks.join()
+    network = LiveNetwork(model, getattr(dataset, "transforms", None), classes_of_dataset(dataset), precision=precision)
+    segmenter = Segmenter.of(network, asked_for(inference))
     # Each rank takes every count-th image, so that none is counted twice whatever their number; it may get none.
     own = range(ranks.rank, len(dataset), ranks.count)
     batches = [own[start:start + batch_size] for start in range(0, len(own), batch_size)]
@@ -52,21 +56,20 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Prec
     # Of each image the classes in its label, its presence logits, its losses. Rows of other ranks stay 0.
     rows = np.zeros([len(dataset), 2 * classes + len(terms)], dtype=np.float32)
 
-    logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
     model.eval()
+    logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
     progress = Progress(len(own), "images", visible=ranks.first)
-    with paddle.no_grad(), presence_logits(model) as seen, codebook.codebook_use(model) as used:
+    with paddle.no_grad(), codebook.codebook_use(model) as used:
         for data, batch in zip(loader, batches):     # asked for one more, the loader ends its processes
-            with precision.context():
-                prediction, logits = predict(model, data["img"], trans_info=data["trans_info"], **inference)
-            windows = inference.get("is_slide", False)
-            presence = take(seen, windows) if seen else paddle.zeros([len(batch), classes])
+            logits, presence = segmenter.infer(data["img"], undo_of(data["trans_info"]))
+            prediction = np.asarray(logits.argmax(axis=1))
+            presence = np.zeros([len(batch), classes], np.float32) if presence is None else presence
             for i, index in enumerate(batch):
                 label, outputs = data["label"][i:i + 1], (logits[i:i + 1], presence[i:i + 1])
-                counts = confusion_matrix(label.numpy(), prediction[i].numpy(), classes, dataset.ignore_index)
+                counts = confusion_matrix(label.numpy(), prediction[i], classes, dataset.ignore_index)
                 confusion += counts
                 values = [loss_of(term, output, label) for term, output in zip(terms.values(), outputs)]
-                rows[index] = np.concatenate([counts.any(axis=1), presence[i].numpy(), values])
+                rows[index] = np.concatenate([counts.any(axis=1), presence[i], values])
                 progress.advance()
     progress.close()
     ranks.meet()
@@ -108,9 +111,9 @@ def evaluated_terms(model: paddle.nn.Layer, losses: dict = None) -> Dict[str, di
             for name, loss, coef in zip(names, losses["types"], losses["coef"]) if name in told}
 
 
-def loss_of(term: dict, output: paddle.Tensor, label: paddle.Tensor) -> float:
+def loss_of(term: dict, output: Tensor, label: paddle.Tensor) -> float:
     """The weighted loss of one image: logits [1, C, H, W] or presence logits [1, C], label [1, 1, H, W]."""
-    output = output.astype("float32")
+    output = as_tensor(output).astype("float32")
     if getattr(term["types"][0], "data_format", "NCHW") == "NHWC":      # the inference gives NCHW
         output = output.transpose([0, 2, 3, 1])
     return float(sum(losses_by_position([output], {"label": label.reshape([1, *label.shape[-2:]])}, term)))

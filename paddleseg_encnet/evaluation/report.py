@@ -6,7 +6,7 @@ from typing import Dict, List
 
 import numpy as np
 
-from paddleseg_encnet.evaluation.metrics import Scores
+from segrun.scoring import Scores
 
 # Fields of Scores and PresenceScores, and what they are called in the table and in files.
 MEANS = ("mean_iou", "accuracy", "mean_accuracy", "frequency_weighted_iou", "kappa", "mean_dice")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from paddleseg_encnet.explaining.explain import Explanation
-from paddleseg_encnet.pictures.page import fitted
+from segrun.pages import fitted
 
 CHART = 540             # width of a chart, whose letters can still be read when a phone shrinks it
 SHARP = 2               # pixels of a chart for each of the page

@@ -13,14 +13,16 @@ import cv2
 import numpy as np
 import paddle
 import paddle.nn.functional as F
-from paddleseg.core import infer
-from paddleseg.transforms import Compose
 
-from paddleseg_encnet.data.reading import DataError, read_image
-from paddleseg_encnet.data.transforms import prepared
+from paddleseg_encnet.data.reading import read_image
+from paddleseg_encnet.live import LiveNetwork
 from paddleseg_encnet.models import codebook
-from paddleseg_encnet.pictures import bands
-from paddleseg_encnet.runtime.commands import command
+from segrun import bands
+from segrun.commands import command
+from segrun.network import Size
+from segrun.preprocess import restore
+from segrun.result import sigmoid
+from segrun.segmenter import Segmenter
 
 BEST_IMAGES = 3         # kept for each codeword
 MAP_WIDTH = 240         # of what is kept of them, in pixels
@@ -41,7 +43,7 @@ class Explanation(NamedTuple):
     gamma: float32 [C], the attention, in (0, 1). The network multiplies channel c by 1 + gamma_c.
     before, after: float32 [C, h, w], the channels that the attention was applied to, and what came of them.
     presence: float32 [num_classes], the probability that the SE branch gives each class to be in the image.
-    network_size, trans_info, align_corners: how on_image() finds the way back from the feature map.
+    network: what saw it. network_size, undo: how on_image() finds the way back from the feature map.
     """
     image: np.ndarray
     ids: np.ndarray
@@ -54,15 +56,15 @@ class Explanation(NamedTuple):
     before: np.ndarray
     after: np.ndarray
     presence: Optional[np.ndarray]
-    network_size: Tuple[int, int]
-    trans_info: list
-    align_corners: bool
+    network: LiveNetwork
+    network_size: Size
+    undo: List[Tuple[str, Size]]
 
     def on_image(self, values: np.ndarray) -> np.ndarray:
         """A map [h, w] as the image's pixels have it, float32 [H, W]: resized as the network resizes its logits."""
         grid = paddle.to_tensor(np.ascontiguousarray(values[np.newaxis, np.newaxis], dtype="float32"))
-        whole = F.interpolate(grid, self.network_size, mode="bilinear", align_corners=self.align_corners)
-        return infer.reverse_transform(whole, self.trans_info, mode="bilinear").numpy()[0, 0]
+        whole = F.interpolate(grid, self.network_size, mode="bilinear", align_corners=self.network.model.align_corners)
+        return np.asarray(restore(whole, self.undo, self.network.resize))[0, 0]
 
     def shares(self) -> np.ndarray:
         """What share of the feature map each codeword takes: [K], sums to 1."""
@@ -88,40 +90,36 @@ def has_codewords(model: paddle.nn.Layer) -> bool:
     return hasattr(model.enc_module, "encoding")
 
 
-def explain(model: paddle.nn.Layer, transforms: Compose, path: str) -> Explanation:
+def explain(network: LiveNetwork, path: str) -> Explanation:
     """Predicts an image as a whole, without windows, scales and flips, and says what happened inside.
 
     Args:
-        model: ENCNet. It is left in evaluation mode.
-        transforms: what PaddleSeg applies to a validation image.
+        network: of an ENCNet. It is left in evaluation mode.
 
     Raises:
         DataError: the image can't be read, or the transforms make nothing of it.
         ValueError: the network has no context encoding module.
     """
+    model, segmenter = network.model, Segmenter.of(network)
     check_explainable(model)
-    image = read_image(path, transforms.img_channels)
-    try:
-        data = prepared(transforms, image)
-    except DataError as error:
-        raise DataError(f"{path}: {error}", error.kind) from error
-    images = paddle.to_tensor(data["img"][np.newaxis])                                      # [1, 3, H', W']
-    model.eval()
-    with paddle.no_grad(), watched(model) as seen:
-        ids, _ = infer.inference(model, images, trans_info=data["trans_info"])
-        assignment = codes = scale = moved = presence = None
+    pixels = read_image(path, network.channels)
+    prepared = network.prepare(pixels, path)
+    batch = prepared.image[np.newaxis]                                                      # [1, 3, H', W']
+    with network.ready(), watched(model) as seen:
+        output = segmenter.infer(batch, prepared.undo)
+        ids = np.asarray(output.values.argmax(axis=1))[0]
+        assignment = codes = scale = moved = None
         if has_codewords(model):
             layer = model.enc_module.encoding[0]
             assignment = layer.assign(seen["features"])                                     # [1, N, K]
             moved = float((assignment - codebook.assign_to_mean(layer, seen["features"])).abs().sum(axis=2).mean()) / 2
             assignment = assignment.numpy()[0].T.reshape([layer.num_codes, *seen["features"].shape[2:]])
             codes, scale = seen["codes"].numpy()[0], layer.scale.numpy()
-        if hasattr(model, "se_layer"):
-            presence = F.sigmoid(model.se_layer(seen["context"])).numpy()[0]
+    presence = sigmoid(output.presence)
     return Explanation(
-        bands.shown(image), ids.numpy().reshape(ids.shape[-2:]), seen["features"].numpy()[0], assignment, codes, scale,
-        moved, seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0], presence,
-        tuple(images.shape[2:]), data["trans_info"], model.align_corners)
+        bands.shown(pixels), ids.astype(np.int32), seen["features"].numpy()[0], assignment, codes, scale, moved,
+        seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0],
+        presence if presence is None else presence[0], network, batch.shape[2:], prepared.undo)
 
 
 @contextlib.contextmanager
@@ -130,7 +128,7 @@ def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
     seen, module = {}, model.enc_module
 
     def keep_module(layer, inputs, outputs):
-        seen.update(before=inputs[0], context=outputs[0], after=outputs[1])
+        seen.update(before=inputs[0], after=outputs[1])
 
     def keeper(name):
         def keep(layer, inputs, outputs):

@@ -20,8 +20,8 @@ from paddleseg_encnet.explaining.charts import (
     viridis,
 )
 from paddleseg_encnet.explaining.explain import Explanation, Gathered, common_pattern, use_of_codewords
-from paddleseg_encnet.pictures import bands, drawing
-from paddleseg_encnet.pictures.page import Page, Picture, Section
+from segrun import bands, drawing
+from segrun.pages import Page, Picture, Section
 
 LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
 STRONGEST = 3           # codewords that are drawn large, beside the picture of all

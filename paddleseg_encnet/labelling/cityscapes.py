@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from paddleseg_encnet.data.datasets import match
-from paddleseg_encnet.data.reading import DataError, read_label
+from paddleseg_encnet.data.reading import read_label
 from paddleseg_encnet.labelling import images, json_files
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Project, Rules, Tally
 from paddleseg_encnet.labelling.shapes import points
-from paddleseg_encnet.pictures.palettes import CITYSCAPES
+from segrun.errors import DataError
+from segrun.palettes import CITYSCAPES
 
 # The label of each labelId, https://www.cityscapes-dataset.com; those that are no class of the 19 are ignored.
 LABELS = ("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground", "road",

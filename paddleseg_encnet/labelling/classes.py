@@ -3,8 +3,8 @@
 import os
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Rules, Tally
+from segrun.errors import DataError
 
 BACKGROUND = "background"
 # As labelme's own list of labels has them.

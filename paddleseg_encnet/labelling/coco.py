@@ -10,11 +10,11 @@ from typing import Dict, List, Optional
 
 import numpy as np
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling import images, json_files
 from paddleseg_encnet.labelling.images import Size
 from paddleseg_encnet.labelling.project import Project, Rules, Tally
 from paddleseg_encnet.labelling.shapes import Annotated, Shape, items, points
+from segrun.errors import DataError
 
 try:
     from pycocotools import mask as coco_mask

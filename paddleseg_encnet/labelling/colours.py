@@ -8,11 +8,12 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 from PIL import Image
 
-from paddleseg_encnet.data.reading import DataError, missing
 from paddleseg_encnet.labelling import images
 from paddleseg_encnet.labelling.classes import IGNORE_LABEL, enough, read_names
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Project, Rules, Tally
-from paddleseg_encnet.pictures.palettes import PASCAL_VOC, bit_reversed
+from segrun.errors import DataError
+from segrun.palettes import PASCAL_VOC, bit_reversed
+from segrun.raw_files import missing
 
 Color = Tuple[int, int, int]
 

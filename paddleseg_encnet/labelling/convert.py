@@ -6,10 +6,10 @@ from typing import Callable, List, NamedTuple, Optional
 
 import numpy as np
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling import images, recipe, writing
 from paddleseg_encnet.labelling.project import IGNORED, Item, Project, Rules, Tally
-from paddleseg_encnet.runtime.commands import typed
+from segrun.commands import typed
+from segrun.errors import DataError
 
 
 class Converted(NamedTuple):

@@ -6,8 +6,9 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 from PIL import Image
 
-from paddleseg_encnet.data.reading import DataError, read_image
+from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.labelling.project import Rules, Tally
+from segrun.errors import DataError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 ORIENTATION, WIDTH, HEIGHT = 0x0112, 0x0100, 0x0101        # tags of EXIF and TIFF; orientation 1 is upright

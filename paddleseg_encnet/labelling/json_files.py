@@ -3,7 +3,7 @@
 import json
 import os
 
-from paddleseg_encnet.data.reading import DataError
+from segrun.errors import DataError
 
 
 def read(path: str) -> dict:

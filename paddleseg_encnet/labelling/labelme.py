@@ -14,12 +14,12 @@ from typing import Dict, List, Optional, Tuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling import images, json_files
 from paddleseg_encnet.labelling.classes import ALIASES, IGNORE_LABEL
 from paddleseg_encnet.labelling.images import Size
 from paddleseg_encnet.labelling.project import Project, Rules, Tally
 from paddleseg_encnet.labelling.shapes import Annotated, Shape, items, points
+from segrun.errors import DataError
 
 POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
 NO_AREA = ("line", "linestrip", "point", "points")

@@ -6,11 +6,11 @@ from typing import List
 
 import numpy as np
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling import images
 from paddleseg_encnet.labelling.cityscapes import mapped
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Project, Rules, Tally
-from paddleseg_encnet.pictures.palettes import ADE20K, PASCAL_VOC
+from segrun.errors import DataError
+from segrun.palettes import ADE20K, PASCAL_VOC
 
 
 def read_voc(root: str, rules: Rules, tally: Tally) -> Project:

@@ -6,9 +6,9 @@ from typing import List, Tuple
 import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.weights import packages
 from paddleseg_encnet.weights.arrays import CheckpointError
+from segrun.errors import DataError
 
 HEAD = """\
 # Written by tools/convert_labels.py. Where the folder moves, dataset_root and both lists have to follow.

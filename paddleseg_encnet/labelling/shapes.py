@@ -4,10 +4,10 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling import classes as labels
 from paddleseg_encnet.labelling.images import Size, check_size, look, unannotated
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Rules, Tally
+from segrun.errors import DataError
 
 
 class Shape(NamedTuple):

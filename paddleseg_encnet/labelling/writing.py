@@ -10,9 +10,9 @@ from typing import Dict, Iterator, List, NamedTuple
 import numpy as np
 from PIL import Image
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling.project import Classes, Item
-from paddleseg_encnet.pictures.palettes import color_table
+from segrun.errors import DataError
+from segrun.palettes import color_table
 
 MASKS, CONFIG = "masks", "config.yml"
 WRITTEN = (MASKS, "train.txt", "val.txt", "labels.txt", CONFIG)

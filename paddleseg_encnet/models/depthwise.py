@@ -22,7 +22,7 @@ import paddle.nn as nn
 from paddle.autograd import PyLayer
 from paddle.jit.sot.psdb import in_sot
 
-from paddleseg_encnet.runtime.cpu import cpu_count
+from segrun.cpu import cpu_count
 
 # From a kernel of about 11 x 11 on, OpenCV multiplies Fourier transforms, which takes several times as long as the few
 # weights of a dilated kernel, and rounds more: such a kernel is applied to every dilation-th row, or row by row.

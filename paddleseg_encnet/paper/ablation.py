@@ -14,7 +14,7 @@ import yaml
 
 from paddleseg_encnet.paper import places
 from paddleseg_encnet.paper.studies import Cell
-from paddleseg_encnet.runtime.writing import write
+from segrun.writing import write
 
 
 class AblationError(ValueError):

@@ -9,7 +9,7 @@ import statistics
 from typing import Dict, List, Optional
 
 from paddleseg_encnet.paper.ablation import Run
-from paddleseg_encnet.runtime.writing import write
+from segrun.writing import write
 
 # By its name in tools/val.py's JSON. Those of the SE branch and of the codebook are there where the network has them;
 # the codebook's are nats and a number of codewords, the others are told in percent.

@@ -13,10 +13,10 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.paper.ablation import AblationError, Run, prepare
 from paddleseg_encnet.paper.telling import Steps, Telling, cause
-from paddleseg_encnet.runtime import cpu
-from paddleseg_encnet.runtime.errors import one_line
-from paddleseg_encnet.runtime.progress import Progress
-from paddleseg_encnet.runtime.stopping import Stop, Stopped
+from segrun import cpu
+from segrun.errors import one_line
+from segrun.progress import Progress
+from segrun.stopping import Stop, Stopped
 
 try:
     import fcntl

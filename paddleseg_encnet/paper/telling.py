@@ -8,7 +8,7 @@ from typing import Callable, Dict, List
 from paddleseg.utils import logger
 
 from paddleseg_encnet.paper.ablation import Run
-from paddleseg_encnet.runtime.errors import one_line
+from segrun.errors import one_line
 
 
 class Telling:

@@ -266,7 +266,7 @@ def lists_are_utf_8():
     module = importlib.import_module("paddleseg.datasets.dataset")
 
     def open_list(path, mode="r"):
-        from paddleseg_encnet.data.reading import read_lines
+        from segrun.raw_files import read_lines
         return io.StringIO("".join(f"{line}\n" for line in read_lines(path)))
 
     module.open = open_list         # which Dataset.__init__ finds before the built-in one

@@ -20,7 +20,7 @@ def calculate_area_of_scalars():
     import paddle
     from paddleseg.utils import metrics
 
-    from paddleseg_encnet.evaluation.metrics import confusion_matrix
+    from segrun.scoring import confusion_matrix
 
     def calculate_area(pred, label, num_classes, ignore_index=255):
         """Pixels of each class in both, in the prediction and in the label: three int64 tensors [num_classes]."""

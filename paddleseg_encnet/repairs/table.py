@@ -4,7 +4,7 @@ Each repair says its symptom and its cause, and has a probe that provokes the de
 PaddleSeg without the defect is not touched. Nothing here looks at a version number. `apply()` runs once, at import of
 the package; `REPAIRS` lists what there is, `APPLIED` what was needed here.
 
-What must happen before Paddle is imported stands in environment.before_paddle and in runtime/cpu.py. No module of this
+What must happen before Paddle is imported stands in environment.before_paddle and in segrun/cpu.py. No module of this
 room imports Paddle or PaddleSeg at its top, so that the package's import decides when that happens.
 """
 

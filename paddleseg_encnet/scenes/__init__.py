@@ -19,7 +19,6 @@ import tempfile
 import cv2
 import numpy as np
 
-from paddleseg_encnet.runtime.cpu import cpu_count
 from paddleseg_encnet.runtime.forking import forked_pool
 from paddleseg_encnet.scenes.canvas import Camera, Canvas
 from paddleseg_encnet.scenes.furniture import draw_hood
@@ -34,6 +33,7 @@ from paddleseg_encnet.scenes.layout import (
 from paddleseg_encnet.scenes.materials import LIGHTS
 from paddleseg_encnet.scenes.surroundings import develop, draw_backdrop, draw_ground, draw_shadows, draw_sky
 from paddleseg_encnet.scenes.traffic import add_people, add_traffic
+from segrun.cpu import cpu_count
 
 SPLITS = ('train', 'val')
 MIN_SIZE = (64, 32)

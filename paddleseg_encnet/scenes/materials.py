@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from paddleseg_encnet.pictures.palettes import CITYSCAPES
+from segrun.palettes import CITYSCAPES
 
 CLASSES = tuple(CITYSCAPES)     # names; the position is the train id
 (ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN,

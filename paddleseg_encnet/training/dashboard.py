@@ -16,19 +16,21 @@ from typing import Dict, Iterator, List, Optional, Tuple
 import cv2
 import numpy as np
 import paddle
-from paddleseg.core import infer
 from paddleseg.utils import logger
 
-from paddleseg_encnet.data.datasets import Loader, class_names
+from paddleseg_encnet.data.class_names import class_names, classes_of_dataset
+from paddleseg_encnet.data.datasets import Loader
 from paddleseg_encnet.data.reading import read_image
-from paddleseg_encnet.evaluation.metrics import Scores
+from paddleseg_encnet.live import LiveNetwork, undo_of
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import loss_names
-from paddleseg_encnet.pictures import bands, drawing
-from paddleseg_encnet.pictures.palettes import PALETTES, color_table, fitting
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.saving import Best, State
 from paddleseg_encnet.training.vdl_log import Log
+from segrun import bands, drawing
+from segrun.scoring import Scores
+from segrun.segmenter import Segmenter
+from segrun.tiling import asked_for
 
 # Pictures of a long run: at most SHOWN evaluations x IMAGES panels of four pictures, none longer than SIDE pixels. A
 # panel of CamVid takes 0.25 MB as PNG, one with a square photograph of pure noise 0.46 MB, so that all of them together
@@ -186,24 +188,24 @@ def command(folder: str) -> str:
     return f"{shlex.quote(program)} --logdir {shlex.quote(os.path.abspath(folder))}"
 
 
-def look(model: paddle.nn.Layer, dataset, precision: Precision, aug_eval: bool = False, batch_size: int = 1,
+def look(model: paddle.nn.Layer, dataset, precision: Precision, batch_size: int = 1,
          **inference) -> Dict[str, np.ndarray]:
     """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes, but
     always one image at a time."""
     if not all(isinstance(files[0], str) for files in dataset.file_list):
         return {}       # CIFAR-10: no files, and labels of one pixel
-    predict = infer.aug_inference if aug_eval else infer.inference
-    colors = color_table(fitting(PALETTES.get(type(dataset).__name__), dataset.num_classes))
+    classes = classes_of_dataset(dataset)
+    network = LiveNetwork(model, dataset.transforms, classes, precision=precision)
+    segmenter = Segmenter.of(network, asked_for(inference))
     indices = np.unique(np.linspace(0, len(dataset) - 1, IMAGES).round().astype(int)).tolist()
     panels = {}
     for number, (index, data) in enumerate(zip(indices, Loader(dataset, batch_sampler=[[i] for i in indices])), 1):
-        with precision.context():
-            ids, _ = predict(model, data["img"], trans_info=data["trans_info"], **inference)
-        path = dataset.file_list[index][0]
-        label, ids = (tensor.numpy().reshape(tensor.shape[-2:]) for tensor in (data["label"], ids))
+        logits = segmenter.infer(data["img"], undo_of(data["trans_info"])).values
+        path, label = dataset.file_list[index][0], data["label"]
+        label, ids = label.numpy().reshape(label.shape[-2:]), np.asarray(logits.argmax(axis=1))[0]
         name = os.path.splitext(os.path.basename(path))[0]
         image = bands.shown(read_image(path, dataset.transforms.img_channels))
-        panels[f"Images/{number} {name}"] = panel(image, label, ids, colors, dataset.ignore_index)
+        panels[f"Images/{number} {name}"] = panel(image, label, ids, classes.colors_of(np.uint8), dataset.ignore_index)
     return panels
 
 

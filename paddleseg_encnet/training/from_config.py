@@ -1,6 +1,5 @@
 """Trains what a config names: what tools/train.py does, in one function."""
 
-import argparse
 import os
 import random
 from typing import Optional, Sequence, Union
@@ -12,12 +11,13 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet import cli
 from paddleseg_encnet.data import checks, config_checks
 from paddleseg_encnet.data.cache import cached
-from paddleseg_encnet.runtime.commands import command
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
-from paddleseg_encnet.runtime.errors import unwrapped
 from paddleseg_encnet.training import dashboard, loop, recipe
 from paddleseg_encnet.training.saving import Best
 from paddleseg_encnet.weights import checkpoint, download, packages
+from segrun.commands import command
+from segrun.errors import unwrapped
+from segrun.tiling import asked_for
 
 
 @unwrapped
@@ -42,8 +42,7 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
         Stopped: SIGTERM or SIGINT came, and the step was finished and saved. A KeyboardInterrupt.
     """
     path, arithmetic = os.fspath(config), Precision(precision, amp_level)
-    builder = cli.build(argparse.Namespace(config=path, opts=opts), learning_rate=learning_rate, iters=iters,
-                        batch_size=batch_size)
+    builder = cli.build_config(path, opts, learning_rate=learning_rate, iters=iters, batch_size=batch_size)
     config = builder.config
     if config.dic["model"]["type"] == "CifarResNet":
         raise ValueError(f"{path} is a classifier of images; train it with {command('train_cifar')}")
@@ -74,7 +73,8 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
         return loop.train(
             model, train_dataset, optimizer, losses,
             loop.Schedule(config.iters, save_interval, log_iters, keep_checkpoint_max, early_stop_intervals),
-            os.fspath(save_dir), config.batch_size, val_dataset, cli.test_options(config), arithmetic, num_workers,
+            os.fspath(save_dir), config.batch_size, val_dataset,
+            asked_for({}, config.test_config).options(), arithmetic, num_workers,
             resume_model and os.fspath(resume_model), use_ema, use_vdl, profiler_options,
             dashboard.hyper_parameters(config.dic, model, config.batch_size * accum_steps * ranks.count, seed),
             accum_steps)

@@ -18,11 +18,9 @@ from paddleseg.utils import logger, train_profiler
 from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet.data.order import Batches, seed_step
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
-from paddleseg_encnet.runtime.stopping import Stop
 from paddleseg_encnet.training import accumulation, resuming, saving
 from paddleseg_encnet.training.accumulation import micro_batches
 from paddleseg_encnet.training.dashboard import Dashboard
@@ -31,6 +29,8 @@ from paddleseg_encnet.training.pace import Meter, Pace, log
 from paddleseg_encnet.training.schedules import advance
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.checkpoint import CheckpointError
+from segrun.errors import DataError
+from segrun.stopping import Stop
 
 
 class Schedule(NamedTuple):

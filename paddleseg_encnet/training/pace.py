@@ -5,7 +5,7 @@ from typing import List, NamedTuple
 
 from paddleseg.utils import logger
 
-from paddleseg_encnet.runtime.progress import duration
+from segrun.progress import duration
 
 
 class Pace(NamedTuple):

@@ -17,7 +17,6 @@ import urllib.request
 from typing import BinaryIO, Iterator, Optional, Tuple
 from urllib.parse import unquote, urlsplit
 
-from paddleseg_encnet.runtime.progress import Progress
 from paddleseg_encnet.weights.archives import (
     ARCHIVES,
     CHECKSUM,
@@ -28,6 +27,7 @@ from paddleseg_encnet.weights.archives import (
     verify,
     weights_among,
 )
+from segrun.progress import Progress
 
 ATTEMPTS, PAUSE, TIMEOUT = 4, 1.0, 30       # of one download; seconds before the second attempt; seconds of silence
 

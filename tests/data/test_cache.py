@@ -24,8 +24,10 @@ from paddleseg_encnet.data.cache import Cache, Source, cached, sources
 from paddleseg_encnet.data.cache_room import CacheError
 from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.order import Batches
-from paddleseg_encnet.data.reading import DataError, read_image, read_label
+from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.runtime.devices import Ranks
+from segrun.errors import DataError
+from segrun.image import read_file
 
 SIZE = (30, 40)
 
@@ -89,7 +91,7 @@ def nothing_decoded(monkeypatch):
         raise AssertionError(f"{path} is decoded")
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "decode_image", refuse)
+        patch.setattr(reading, "read_file", refuse)
         patch.setattr(reading, "decode_label", refuse)
         yield
 
@@ -101,7 +103,7 @@ def test_samples_are_those_without_a_cache(files, folder, monkeypatch, workers):
         assert_equal(samples(files.dataset()), anew)
     assert len(os.listdir(folder)) == 12
     with monkeypatch.context() as patch:        # and again, without decoding anything for the cache either
-        patch.setattr(cache, "decode_image", None)
+        patch.setattr(cache, "read_file", None)
         patch.setattr(cache, "decode_label", None)
         with cached(str(folder), [files.dataset()]), nothing_decoded(monkeypatch):
             assert_equal(samples(files.dataset()), anew)
@@ -190,7 +192,7 @@ def test_a_changed_file_is_read_anew_and_what_was_kept_of_it_goes(files, folder,
             files.image(4)
         else:
             os.utime(path, ns=(0, 1))
-        expected = reading.decode_image(path)
+        expected = read_file(path)
         np.testing.assert_array_equal(read_image(path), expected)       # while it is in use, too
     with cached(str(folder), [files.dataset()]):
         after = set(os.listdir(folder))
@@ -250,12 +252,12 @@ from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 logger.info = lambda line: None
 root, folder, rank, slow = sys.argv[1:]
-decode = cache.decode_image
+decode = cache.read_file
 def slowly(*arguments):
     print("an image", flush=True)
     time.sleep(float(slow))
     return decode(*arguments)
-cache.decode_image = slowly
+cache.read_file = slowly
 data = Dataset("train", root, [], 5, train_path=f"{root}/list.txt")
 with cache.cached(folder, [data], 0, cache.Ranks(int(rank), 2)):
     print("built", flush=True)

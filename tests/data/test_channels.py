@@ -15,9 +15,10 @@ from paddleseg.datasets import Dataset
 from PIL import Image
 
 from paddleseg_encnet.data import channels, looking
-from paddleseg_encnet.data.reading import DataError, read_image
+from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.data.transforms import CropFirst
-from paddleseg_encnet.pictures import bands
+from segrun import bands
+from segrun.errors import DataError
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, [12, 16, 6], dtype=np.uint8)
@@ -251,7 +252,7 @@ def test_an_export_reads_the_same(tmp_path):
         "{type: Normalize, mean: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], std: [0.5]}]}")
     code = (f"import sys, types; package = types.ModuleType('paddleseg_encnet')\n"
             f"package.__path__ = [r'{ROOT}/paddleseg_encnet']; sys.modules['paddleseg_encnet'] = package\n"
-            "from paddleseg_encnet.deployment.deployed import Images; import numpy\n"
+            "from segrun.preprocess import Images; import numpy\n"
             "images = Images('deploy.yaml'); numpy.save('x.npy', images.prepare('x.tif')[0])\n"
             "assert 'paddle' not in sys.modules and 'paddleseg' not in sys.modules\n"
             "images.prepare('four.tif')")

@@ -13,9 +13,9 @@ import pytest
 from conftest import ROOT, relative_difference
 
 from paddleseg_encnet.data.cifar import Cifar10, RandomShift
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.models.cifar_resnet import Block, CifarResNet, EncodingAttention, SEAttention
 from paddleseg_encnet.training import resuming, schedules
+from segrun.errors import DataError
 
 BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 

@@ -12,7 +12,8 @@ from paddleseg.datasets import Cityscapes
 from paddleseg.transforms import Normalize, Resize, ResizeByLong
 
 from paddleseg_encnet import CamVid
-from paddleseg_encnet.data.datasets import Checked, DataError, Loader, class_names
+from paddleseg_encnet.data.class_names import class_names
+from paddleseg_encnet.data.datasets import Checked, DataError, Loader
 
 
 @pytest.fixture

@@ -10,16 +10,17 @@ import pytest
 import yaml
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg_encnet.predictor import label_of
 from PIL import Image
 
 from paddleseg_encnet.data.checks import check, quick_check
 from paddleseg_encnet.data.datasets import Checked
-from paddleseg_encnet.data.reading import DataError, read_image, read_label
-from paddleseg_encnet.deployment.deployed import Images
+from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.explaining import explain
-from paddleseg_encnet.prediction.predictor import label_of
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.dashboard import look
+from segrun.errors import DataError
+from segrun.preprocess import Images
 
 random = np.random.default_rng(0)
 SIZE = (24, 32)

@@ -10,7 +10,7 @@ from PIL import Image
 from rules import rule
 
 from paddleseg_encnet.data.checks import quick_check
-from paddleseg_encnet.data.reading import DataError
+from segrun.errors import DataError
 
 IMAGES = ["a.png", "b c.png", "sub/d.png", "ü.png", "'e'.png", "f\"g.png", "back\\slash.png", "h,i.png", "j;k.png"]
 LABELS = ["la.png", "l b.png", "sub/ld.png"]

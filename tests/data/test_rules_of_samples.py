@@ -14,9 +14,10 @@ from pixel_types import EXACT, LOSSY, OFF, REFUSED, decoded_by_pillow, pillow
 from rules import images, labels, one_clear_line, rule, seeds, sides
 
 from paddleseg_encnet.data.datasets import Checked
-from paddleseg_encnet.data.reading import DataError, check_mask, read_label
+from paddleseg_encnet.data.reading import check_mask, read_label
 from paddleseg_encnet.data.transforms import CropFirst
-from paddleseg_encnet.pictures.reading import PictureError, decode
+from segrun.errors import DataError
+from segrun.image import PictureError, decode
 
 KINDS = sorted({**EXACT, **LOSSY, **REFUSED})
 

@@ -9,7 +9,7 @@ import yaml
 from paddleseg.cvlibs import Config, SegBuilder
 from test_export import error_of, masks, randomised
 
-from paddleseg_encnet.deployment import choosing
+from segrun.backends import choosing
 
 BATCH = np.zeros([1, 3, 8, 8], "float32")
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from paddleseg_encnet import ENCNet, cli
 from paddleseg_encnet.deployment import export
-from paddleseg_encnet.deployment.deployed import Deployed, Images
+from segrun.preprocess import Deployed, Images
 
 
 def converter_loads() -> bool:

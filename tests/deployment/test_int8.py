@@ -6,13 +6,12 @@ import pytest
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from PIL import Image
+from segrun.backends.runtimes import onnx_runtime
 from test_export import error_of, needs_onnx, random_images, randomised
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.deployment import export, int8
-from paddleseg_encnet.deployment.deployed import Deployed, Images
-from paddleseg_encnet.deployment.runtimes import onnx_runtime
-from paddleseg_encnet.prediction import held_out
+from paddleseg_encnet.deployment import export, held_out, int8
+from segrun.preprocess import Deployed, Images
 
 NAMES = [f"conv2d_{i}.w_0" for i in range(9)]
 

@@ -17,8 +17,9 @@ from PIL import Image
 from test_export import ONNX, OPENVINO, error_of, masks, needs_onnx, randomised
 
 from paddleseg_encnet import cli
-from paddleseg_encnet.deployment import deployed, export
-from paddleseg_encnet.deployment.deployed import Deployed
+from paddleseg_encnet.deployment import export
+from segrun import preprocess as deployed
+from segrun.preprocess import Deployed
 
 BACKENDS = [{"backend": "paddle"}, *([{"backend": "onnx"}, {"backend": "onnx", "precision": "int8"}] * ONNX),
             *([{"backend": "openvino"}, {"backend": "openvino", "precision": "int8"}] * (ONNX and OPENVINO))]

@@ -5,7 +5,7 @@ import paddle
 import pytest
 from paddleseg.utils import metrics as stock
 
-from paddleseg_encnet.evaluation.metrics import average_precision, confusion_matrix, presence_scores, scores
+from segrun.scoring import average_precision, confusion_matrix, presence_scores, scores
 
 LABEL = np.array([[0, 0, 1], [1, 2, 255]])
 PREDICTION = np.array([[0, 1, 1], [1, 0, 2]])

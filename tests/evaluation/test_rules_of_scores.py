@@ -8,9 +8,9 @@ from paddleseg.core import infer
 from paddleseg.transforms import Compose
 from rules import rule, seeds, sides
 
-from paddleseg_encnet.evaluation import sliding
 from paddleseg_encnet.evaluation.loop import evaluate
-from paddleseg_encnet.evaluation.metrics import confusion_matrix, scores
+from segrun import tiling as sliding
+from segrun.scoring import confusion_matrix, scores
 
 
 def counted_slowly(label, prediction, classes, ignored) -> np.ndarray:

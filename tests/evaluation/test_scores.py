@@ -17,12 +17,12 @@ from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.transforms import Resize
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet.data.datasets import class_names
+from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.evaluation import confusion, report
 from paddleseg_encnet.evaluation.loop import evaluate, loss_of
-from paddleseg_encnet.evaluation.metrics import presence_scores, scores
 from paddleseg_encnet.models.losses import class_presence
-from paddleseg_encnet.runtime import writing
+from segrun import writing
+from segrun.scoring import presence_scores, scores
 
 # A trained EncNet-18, by the command in docs/results.md.
 CAMVID_WEIGHTS = pathlib.Path(os.environ.get("CAMVID_WEIGHTS", ROOT / "output" / "camvid" / "best_model" /

@@ -17,9 +17,9 @@ from paddleseg.transforms import Compose, Normalize, Padding, Resize
 from paddleseg_encnet.explaining import charts, explain
 from paddleseg_encnet.explaining import page as explain_page
 from paddleseg_encnet.models.encnet import ENCNet
-from paddleseg_encnet.pictures import page
-from paddleseg_encnet.pictures.palettes import CAMVID, CITYSCAPES, color_table
 from paddleseg_encnet.weights import checkpoint
+from segrun import pages as page
+from segrun.palettes import CAMVID, CITYSCAPES, color_table
 
 NAMES = list(CAMVID)
 

@@ -9,8 +9,8 @@ import projects
 import pytest
 from PIL import Image
 
-from paddleseg_encnet.data.reading import DataError
 from paddleseg_encnet.labelling.coco import decompressed
+from segrun.errors import DataError
 
 pytest.importorskip("pycocotools", reason="pip install pycocotools")
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from paddleseg_encnet.labelling.colours import read_table
-from paddleseg_encnet.pictures.palettes import PASCAL_VOC, bit_reversed
+from segrun.palettes import PASCAL_VOC, bit_reversed
 
 
 def mask(folder, name) -> np.ndarray:

@@ -8,7 +8,7 @@ import published_layouts
 import pytest
 from PIL import Image, ImageDraw
 
-from paddleseg_encnet.pictures.palettes import CITYSCAPES
+from segrun.palettes import CITYSCAPES
 
 # labelId -> train id, written out from the published list; all others are ignored.
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13, 27: 14,

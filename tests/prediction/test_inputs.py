@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paddleseg_encnet.prediction import inputs, outputs
+from segrun import inputs, outputs
 
 random = np.random.default_rng(0)
 

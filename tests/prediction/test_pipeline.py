@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from test_predictions import STYLE, small
 
-from paddleseg_encnet.prediction import pipeline, predictor, video
-from paddleseg_encnet.prediction.pipeline import Stages, ahead
+from paddleseg_encnet import predictor
+from segrun import stages as pipeline
+from segrun import video
+from segrun.stages import Stages, ahead
 
 random = np.random.default_rng(0)
 

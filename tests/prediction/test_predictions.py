@@ -15,11 +15,11 @@ from paddleseg.transforms import Compose, Normalize, Resize
 from paddleseg.utils import visualize
 from PIL import Image
 
+from paddleseg_encnet import predictor
 from paddleseg_encnet.data import reading
-from paddleseg_encnet.evaluation import sliding
-from paddleseg_encnet.pictures import drawing
-from paddleseg_encnet.pictures.palettes import ADE20K, CAMVID, PALETTES, PASCAL_VOC, bit_reversed, color_table
-from paddleseg_encnet.prediction import inputs, outputs, predictor, video
+from segrun import drawing, inputs, outputs, video
+from segrun import tiling as sliding
+from segrun.palettes import ADE20K, CAMVID, PALETTES, PASCAL_VOC, bit_reversed, color_table
 
 random = np.random.default_rng(0)
 

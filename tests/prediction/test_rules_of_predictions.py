@@ -13,9 +13,10 @@ from paddleseg.transforms import Compose
 from PIL import Image
 from rules import images, labels, one_clear_line, rule, seeds
 
-from paddleseg_encnet.deployment.deployed import Images
-from paddleseg_encnet.pictures.palettes import color_table
-from paddleseg_encnet.prediction import inputs, outputs, predictor
+from paddleseg_encnet import predictor
+from segrun import inputs, outputs
+from segrun.palettes import color_table
+from segrun.preprocess import Images
 
 # --- predicted and resized back --------------------------------------------------------------------------------------
 

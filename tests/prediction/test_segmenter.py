@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 
 import paddleseg_encnet
 from paddleseg_encnet import Segmenter, cli
-from paddleseg_encnet.data.reading import DataError
-from paddleseg_encnet.pictures.palettes import CITYSCAPES
+from segrun.errors import DataError
+from segrun.palettes import CITYSCAPES
 
 random = np.random.default_rng(0)
 

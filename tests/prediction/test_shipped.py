@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import CAMVID, ROOT
 
-from paddleseg_encnet.pictures.palettes import CAMVID as CLASSES
 from paddleseg_encnet.weights import checkpoint
+from segrun.palettes import CAMVID as CLASSES
 
 CONFIG = ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"
 WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"

@@ -10,9 +10,10 @@ import paddle
 import pytest
 from paddleseg.transforms import Compose, Normalize
 
-from paddleseg_encnet.pictures.palettes import CAMVID, color_table
-from paddleseg_encnet.prediction import inputs, outputs, predictor, sound, video
-from paddleseg_encnet.prediction.video import evenly
+from paddleseg_encnet import predictor
+from segrun import inputs, outputs, sound, video
+from segrun.palettes import CAMVID, color_table
+from segrun.video import evenly
 
 FFMPEG = sound.find_ffmpeg()
 capture = cv2.VideoCapture

@@ -12,9 +12,9 @@ from paddleseg.models import fastfcn
 from paddleseg.models.backbones import ResNet18_vd, ResNet50_vd
 
 from paddleseg_encnet import Encoding
-from paddleseg_encnet.deployment.deployed import Deployed
 from paddleseg_encnet.repairs import networks, table
 from paddleseg_encnet.weights import checkpoint
+from segrun.preprocess import Deployed
 
 TOLERANCE = 1e-4        # float32 sums in another order
 

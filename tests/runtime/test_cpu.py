@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from paddleseg_encnet.runtime import cpu
+from segrun import cpu
 
 AMD = "vendor_id : AuthenticAMD\nflags : fpu avx avx2"
 INTEL = "vendor_id : GenuineIntel\nflags : fpu avx avx2"

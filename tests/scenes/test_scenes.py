@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paddleseg_encnet import scenes
-from paddleseg_encnet.pictures import palettes
+from segrun import palettes
 
 SIZE = (128, 64)
 

@@ -17,8 +17,8 @@ package = types.ModuleType("paddleseg_encnet")
 package.__path__ = [{package!r}]
 sys.modules["paddleseg_encnet"] = package
 import numpy as np
-from paddleseg_encnet.prediction.outputs import Style
-from paddleseg_encnet.serving import limits, protocol, server
+from segrun.outputs import Style
+from segrun.service import limits, protocol, server
 
 protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = 1.0, 1.0, 520
 

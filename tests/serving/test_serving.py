@@ -24,8 +24,8 @@ from service import Service, head, received
 
 from paddleseg_encnet import Segmenter, cli
 from paddleseg_encnet.deployment import export
-from paddleseg_encnet.serving.limits import Limits, Refused, check_header
-from paddleseg_encnet.serving.metrics import Histogram, Metrics
+from segrun.service.counters import Histogram, Metrics
+from segrun.service.limits import Limits, Refused, check_header
 
 MOST_BYTES, MOST_PIXELS = 300_000, 100_000
 NAMES = [f"class <{i}>" for i in range(19)]
@@ -378,7 +378,7 @@ def test_a_sample_and_a_backend_that_is_not_there(deploy, image, tmp_path):
 
 
 def test_the_limits_of_a_body_hold_to_the_byte():
-    from paddleseg_encnet.serving.limits import body_of
+    from segrun.service.limits import body_of
 
     class Request:
         headers = {}

@@ -13,7 +13,7 @@ import paddle
 import pytest
 from conftest import ROOT
 
-from paddleseg_encnet.pictures.palettes import CITYSCAPES
+from segrun.palettes import CITYSCAPES
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from paddleseg.utils import utils
 
 from paddleseg_encnet.models.losses import SELoss, compute_losses
 from paddleseg_encnet.runtime.devices import Precision
-from paddleseg_encnet.runtime.stopping import Stopped
 from paddleseg_encnet.training import accumulation, loop, recipe, saving
 from paddleseg_encnet.training.finite import NotFinite
+from segrun.stopping import Stopped
 
 STEPS = 4
 

@@ -12,9 +12,9 @@ import paddle
 import pytest
 from conftest import ROOT
 
-from paddleseg_encnet.deployment.deployed import Deployed
 from paddleseg_encnet.models import codebook
 from paddleseg_encnet.weights import checkpoint
+from segrun.preprocess import Deployed
 
 LAYER = "enc_module.encoding.0."
 

@@ -16,9 +16,10 @@ from conftest import tool
 from PIL import Image
 
 from paddleseg_encnet.data import class_shares, waiting
-from paddleseg_encnet.data.reading import DataError, read_bytes
-from paddleseg_encnet.prediction import outputs
 from paddleseg_encnet.training import saving
+from segrun import outputs
+from segrun.errors import DataError
+from segrun.raw_files import read_bytes
 
 STEPS = 12          # of two images: three epochs
 

@@ -21,14 +21,14 @@ from conftest import ROOT, tool
 from paddleseg_encnet import cli
 from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.models.encnet import EncModule
-from paddleseg_encnet.pictures import drawing
-from paddleseg_encnet.pictures.palettes import CITYSCAPES, color_table
-from paddleseg_encnet.runtime.stopping import Stopped
 from paddleseg_encnet.training import dashboard, saving
 from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.finite import NotFinite
 from paddleseg_encnet.training.loop import Pace, Schedule
 from paddleseg_encnet.training.vdl_log import Log
+from segrun import drawing
+from segrun.palettes import CITYSCAPES, color_table
+from segrun.stopping import Stopped
 
 visualdl = pytest.importorskip("visualdl")
 

@@ -10,7 +10,7 @@ from conftest import tool
 
 import paddleseg_encnet
 from paddleseg_encnet import cli
-from paddleseg_encnet.data.reading import DataError
+from segrun.errors import DataError
 
 
 def numbers(path) -> dict:

@@ -19,13 +19,13 @@ from paddleseg.models.losses import CrossEntropyLoss
 
 from paddleseg_encnet.data import order
 from paddleseg_encnet.runtime.devices import Precision
-from paddleseg_encnet.runtime.stopping import Stopped
 from paddleseg_encnet.training import resuming, saving
 from paddleseg_encnet.training.finite import NotFinite
 from paddleseg_encnet.training.saving import SaveError
 from paddleseg_encnet.training.vdl_log import whole_records
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.checkpoint import CheckpointError
+from segrun.stopping import Stopped
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from rules import labels, rule, seeds, sides
 
 from paddleseg_encnet.models.losses import SELoss, compute_losses
 from paddleseg_encnet.runtime.devices import Precision, Ranks
-from paddleseg_encnet.runtime.stopping import Stop
 from paddleseg_encnet.training import loop, saving
+from segrun.stopping import Stop
 
 
 class Small(paddle.nn.Layer):

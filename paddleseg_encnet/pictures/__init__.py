@@ -1,1 +1,0 @@
-"""How class ids become pictures, and pictures a page."""

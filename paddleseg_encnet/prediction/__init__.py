@@ -1,1 +1,0 @@
-"""Images, folders and videos, predicted and written."""

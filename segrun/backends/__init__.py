@@ -1,0 +1,55 @@
+"""What computes an export: a module for each runtime, and the table of the forms that an export can have."""
+
+import importlib.util
+from typing import List, NamedTuple, Optional
+
+
+class Form(NamedTuple):
+    """A way to run an export.
+
+    name: for people. backend, precision: as flags have them.
+    key: of the file in deploy.yaml. flag: of tools/export.py, that writes this file.
+    package: that has the runtime. device: "" for any.
+    """
+    name: str
+    backend: str
+    precision: str
+    key: str
+    flag: str
+    package: str
+    device: str = ""
+
+
+FORMS = [
+    Form("Paddle Inference", "paddle", "fp32", "model", "", "paddle"),
+    Form("Paddle Inference, fp16", "paddle", "fp16", "model", "", "paddle", "gpu"),
+    Form("ONNX Runtime", "onnx", "fp32", "onnx", "--onnx", "onnxruntime"),
+    Form("ONNX Runtime, int8", "onnx", "int8", "int8", "--int8 IMAGES", "onnxruntime"),
+    Form("OpenVINO", "openvino", "fp32", "onnx", "--onnx", "openvino", "cpu"),
+    Form("OpenVINO, int8", "openvino", "int8", "int8", "--int8 IMAGES", "openvino", "cpu"),
+]
+AUTO = "auto"
+BACKENDS = list(dict.fromkeys(form.backend for form in FORMS))
+PRECISIONS = list(dict.fromkeys(form.precision for form in FORMS))
+
+
+def form_of(backend: str, precision: str) -> Form:
+    """Raises ValueError where there is none."""
+    for form in FORMS:
+        if (form.backend, form.precision) == (backend, precision):
+            return form
+    if backend not in BACKENDS:
+        raise ValueError(f"there is no backend {backend}; there are {', '.join([*BACKENDS, AUTO])}")
+    known = [form.precision for form in FORMS if form.backend == backend]
+    raise ValueError(f"the backend {backend} runs {' and '.join(known)}, not {precision}")
+
+
+def forms_of(content: dict, device: str = "cpu", precision: Optional[str] = None) -> List[Form]:
+    """The forms that an export has files for, that run on this kind of device and whose runtime is installed.
+
+    Args:
+        content: of its deploy.yaml.
+        precision: of these alone.
+    """
+    return [form for form in FORMS if form.key in content and form.device in ("", device)
+            and precision in (None, form.precision) and importlib.util.find_spec(form.package) is not None]

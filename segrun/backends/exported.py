@@ -1,0 +1,91 @@
+"""An export in a runtime, as a network for a Segmenter."""
+
+from typing import List, Optional, Protocol
+
+import numpy as np
+
+from segrun import cpu
+from segrun.backends import form_of
+from segrun.backends.onnx_runtime import OnnxRuntime
+from segrun.backends.openvino_runtime import OpenVino
+from segrun.backends.paddle_inference import PaddleInference
+from segrun.exports import Export
+from segrun.network import IDS, LOGITS, PROBABILITIES, Output, Prepared, Size
+from segrun.preprocess import resize_arrays
+
+
+class Runtime(Protocol):
+    """`requests` is how many threads may compute at a time."""
+    requests: int
+
+    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+        """The network's outputs for images [B, C, H, W] float32, in arrays of their own."""
+
+
+class Exported:
+    """A network.Network made of an export. Any number of threads may use it.
+
+    Args:
+        export: what its deploy.yaml says.
+        backend: "paddle" (Paddle Inference), "onnx" (ONNX Runtime) or "openvino" (OpenVINO, on the same ONNX files).
+        precision: "fp32"; "int8", of ONNX Runtime and OpenVINO; "fp16", of Paddle Inference on a GPU.
+        device: "cpu", "gpu", "gpu:1"; None is the GPU if the runtime has one.
+        threads: of the CPU; all of this process if None.
+        onednn: let Paddle Inference use oneDNN on the CPU.
+        verbose: let the runtime print what it does.
+        throughput: many images are to come. OpenVINO then computes several at a time, each on a part of the threads;
+            the others one after another, whatever is said here.
+
+    Raises:
+        ValueError, OSError: deploy.yaml or a model it names is missing or wrong, or the runtime is not installed.
+    """
+
+    def __init__(self, export: Export, backend: str = "paddle", precision: str = "fp32", device: Optional[str] = None,
+                 threads: Optional[int] = None, onednn: bool = True, verbose: bool = False, throughput: bool = False):
+        form, threads = form_of(backend, precision), threads or cpu.cpu_count()
+        file = export.file(form.key, form.flag)
+        if backend == "paddle":
+            self.take(export, PaddleInference(file, export.file("params"), device, precision, threads, onednn, verbose))
+        elif backend == "onnx":
+            self.take(export, OnnxRuntime(file, device, threads, verbose))
+        else:
+            self.take(export, OpenVino(file, device, threads, verbose, throughput))
+
+    @classmethod
+    def of(cls, export: Export, runtime: Runtime) -> "Exported":
+        """With a runtime that is there already."""
+        network = cls.__new__(cls)
+        network.take(export, runtime)
+        return network
+
+    def take(self, export: Export, runtime: Runtime) -> None:
+        self.export, self.runtime, self.requests = export, runtime, runtime.requests
+        self.channels, self.classes, self.meaning = export.channels, export.classes, export.meaning
+        self.batch_size, self.pixelwise = export.batch_size, export.preprocess.pixelwise
+
+    def prepare(self, pixels: np.ndarray, where: str) -> Prepared:
+        return self.export.prepare(pixels, where)
+
+    def run(self, batch: np.ndarray) -> Output:
+        """As Network.run. ValueError: what comes out does not belong to this batch."""
+        images = self.export.filled(np.ascontiguousarray(batch, np.float32))
+        values, *others = self.runtime(images)
+        # A runtime that can't take a size may hand on what it has from before: another image's.
+        if values.shape[0] != len(images) or values.shape[-2:] != images.shape[-2:]:
+            raise ValueError(f"the runtime gives {list(values.shape)} for images {list(images.shape)}: it can't run "
+                             "this network on images of this size")
+        self.meaning = IDS if values.ndim == 3 else PROBABILITIES if self.meaning == PROBABILITIES else LOGITS
+        presence = np.array(others[0]) if others and self.export.content.get("presence") else None
+        if self.meaning == IDS:
+            values = values.astype(np.int32, copy=False)
+        return Output(values[:len(batch)], None if presence is None else logits_of(presence[:len(batch)]))
+
+    def resize(self, values: np.ndarray, size: Size) -> np.ndarray:
+        return resize_arrays(values, size)
+
+
+def logits_of(probabilities: np.ndarray) -> np.ndarray:
+    """float32; those of 0 and 1 are as far away as float32 knows."""
+    nearest = np.finfo(np.float32).eps / 2
+    inside = np.clip(probabilities.astype(np.float64), nearest, 1 - nearest)
+    return np.log(inside / (1 - inside)).astype(np.float32)

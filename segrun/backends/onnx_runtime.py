@@ -1,0 +1,46 @@
+"""ONNX Runtime: an export's ONNX file."""
+
+from typing import List, Optional
+
+import numpy as np
+
+
+class OnnxRuntime:
+    """Any number of threads may call it.
+
+    Args:
+        model: the file.
+        device: "cpu", "gpu", "gpu:1"; the GPU if this package has one when it is None.
+        threads: of the CPU.
+        verbose: let it print what it does.
+
+    Raises:
+        ValueError: it is not installed, or has not this device.
+    """
+    requests = 1        # a second one at a time would not be faster: one takes all threads
+
+    def __init__(self, model: str, device: Optional[str], threads: int, verbose: bool = False):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or all that exports "
+                             "need: pip install \"paddleseg_encnet[onnx]\"") from error
+        there = onnxruntime.get_available_providers()
+        if device is None:
+            device = "gpu" if "CUDAExecutionProvider" in there else "cpu"
+        kind, _, number = device.partition(":")
+        provider = {"gpu": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}.get(kind)
+        if provider is None:
+            raise ValueError(f'an export runs on device "cpu" or "gpu", got {device!r}')
+        if provider not in there:
+            raise ValueError(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu, or --device cpu")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 1 if verbose else 3
+        self.session = onnxruntime.InferenceSession(
+            model, options, providers=[provider], provider_options=[{"device_id": number}] if number else None)
+        self.name = self.session.get_inputs()[0].name
+
+    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+        """The network's outputs for images [B, C, H, W] float32."""
+        return self.session.run(None, {self.name: batch})

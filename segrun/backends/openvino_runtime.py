@@ -1,0 +1,48 @@
+"""OpenVINO: an export's ONNX file, on a CPU."""
+
+import queue
+from typing import List, Optional
+
+import numpy as np
+
+
+class OpenVino:
+    """So many threads as it has infer requests compute at a time, each has its own; others wait.
+
+    Args:
+        model: the file.
+        device: "cpu", or None for the same.
+        threads: of the CPU.
+        verbose: let it print what it does.
+        throughput: compute several batches at a time, each on a part of the threads.
+
+    Raises:
+        ValueError: it is not installed, or another device is asked for.
+    """
+
+    def __init__(self, model: str, device: Optional[str], threads: int, verbose: bool = False,
+                 throughput: bool = False):
+        try:
+            from openvino import Core
+        except ImportError as error:
+            raise ValueError(f"OpenVINO does not load ({error}); pip install openvino, 2023.1 or later, or "
+                             "\"paddleseg_encnet[openvino]\"") from error
+        if device not in (None, "cpu"):
+            raise ValueError("--backend openvino runs on the CPU; for --device gpu there are paddle and onnx")
+        # Where the processor has bfloat16, that would be its default.
+        options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY", "INFERENCE_NUM_THREADS": threads,
+                   "INFERENCE_PRECISION_HINT": "f32", "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
+        network = Core().compile_model(model, "CPU", options)
+        self.requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if throughput else 1
+        self.free: queue.SimpleQueue = queue.SimpleQueue()
+        for _ in range(self.requests):
+            self.free.put(network.create_infer_request())
+
+    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+        """The network's outputs for images [B, C, H, W] float32."""
+        request = self.free.get()
+        try:
+            # Copies: the next call overwrites the request's own.
+            return [np.array(values) for values in request.infer([batch]).values()]
+        finally:
+            self.free.put(request)

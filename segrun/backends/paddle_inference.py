@@ -1,0 +1,73 @@
+"""Paddle Inference: an export's model and parameters."""
+
+import threading
+from typing import List, Optional
+
+import numpy as np
+
+from segrun import cpu
+
+
+class PaddleInference:
+    """One thread computes at a time; others wait.
+
+    Args:
+        model, params: the files.
+        device: "cpu", "gpu", "gpu:1"; the GPU if there is one when it is None.
+        precision: "fp32", or "fp16" on a GPU.
+        threads: of the CPU.
+        onednn: use oneDNN on the CPU.
+        verbose: let it print what it does.
+
+    Raises:
+        ValueError: it is not installed, or has not this device or precision.
+    """
+    requests = 1
+
+    def __init__(self, model: str, params: str, device: Optional[str], precision: str, threads: int,
+                 onednn: bool = True, verbose: bool = False):
+        import zlib  # noqa: F401   before Paddle, whose 2.6 crashes without it
+        try:
+            cpu.import_paddle()
+            import paddle
+            from paddle import inference
+        except ImportError as error:
+            raise ValueError(f"Paddle Inference does not load ({error}); pip install \"paddleseg_encnet[cpu]\" or "
+                             "\"[gpu]\", or --backend onnx") from error
+        if device is None:
+            there = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+            device = "gpu" if there else "cpu"
+        kind, _, number = device.partition(":")
+        if kind not in ("cpu", "gpu"):
+            raise ValueError(f'an export runs on device "cpu" or "gpu", got {device!r}')
+        if precision == "fp16" and kind == "cpu":
+            raise ValueError("--precision fp16 is for a GPU; on the CPU there are fp32 and int8")
+        config = inference.Config(model, params)
+        if not verbose:
+            config.disable_glog_info()
+        if kind == "gpu":
+            half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
+            config.enable_use_gpu(256, int(number or 0), half)
+        else:
+            config.disable_gpu()
+            config.set_cpu_math_library_num_threads(threads)
+            if onednn:
+                config.enable_mkldnn()
+                config.set_mkldnn_cache_capacity(10)        # kernels of the last ten image sizes
+            else:
+                config.disable_mkldnn()
+        if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
+            config.enable_memory_optim()
+        with cpu.kept_threads():
+            self.predictor = inference.create_predictor(config)
+        self.images = self.predictor.get_input_handle(self.predictor.get_input_names()[0])
+        self.lock = threading.Lock()
+
+    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+        """The network's outputs for images [B, C, H, W] float32."""
+        with self.lock:
+            self.images.reshape(batch.shape)
+            self.images.copy_from_cpu(batch)
+            with cpu.kept_threads():
+                self.predictor.run()
+            return [self.predictor.get_output_handle(name).copy_to_cpu() for name in self.predictor.get_output_names()]

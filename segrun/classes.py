@@ -1,0 +1,54 @@
+"""Names and colours of a network's classes: the one place where they are put together."""
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Sequence
+
+import numpy as np
+
+from segrun.palettes import color_table
+
+UNNAMED = 255       # classes of a network that doesn't say how many it has
+
+
+def id_type(count: int) -> type:
+    """The smallest type of number that holds so many class ids and one more, for what is unknown."""
+    return np.uint8 if count <= 255 else np.uint16
+
+
+@dataclass(eq=False)
+class Classes:
+    """The classes of a network.
+
+    Args:
+        names: of class 0, of class 1, ...
+        given: R, G, B of class 0, of class 1, ..., 0 to 255; the rest have PaddleSeg's colours.
+    """
+    names: List[str]
+    given: Sequence[Sequence[int]] = ()
+    tables: Dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_export(cls, description: dict) -> "Classes":
+        """Of what a deploy.yaml says. An export by PaddleSeg's own tool names no classes: they go by their numbers."""
+        names = [str(name) for name in description.get("class_names") or []]
+        return cls(names or [f"class {i}" for i in range(UNNAMED)], description.get("palette") or ())
+
+    @property
+    def colors(self) -> np.ndarray:
+        """uint8 [256 or 65536, 3], RGB, for each id that a mask of these classes can hold; the last one is unknown."""
+        return self.colors_of(id_type(len(self.names)))
+
+    def colors_of(self, ids: np.dtype) -> np.ndarray:
+        """The same for masks of this type of number."""
+        size = np.iinfo(ids).max + 1
+        if size not in self.tables:
+            self.tables[size] = color_table(None, [value for color in self.given for value in color], size)
+        return self.tables[size]
+
+    def name(self, number: int) -> str:
+        return self.names[number] if number < len(self.names) else f"class {number}"
+
+    def shares(self, *masks: np.ndarray) -> Dict[int, float]:
+        """The share of the masks' pixels that each class has which is there, the largest first."""
+        counts = sum(np.bincount(mask.reshape(-1), minlength=np.iinfo(mask.dtype).max + 1) for mask in masks)
+        return {int(i): counts[i] / counts.sum() for i in np.argsort(-counts, kind="stable") if counts[i]}

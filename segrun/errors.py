@@ -1,0 +1,50 @@
+"""What goes wrong with a user's files, and an error in one line."""
+
+import functools
+import re
+from typing import Callable
+
+
+class DataError(ValueError):
+    """A file, an image or a label is missing or wrong; says which, what was seen and what to do.
+
+    `kind` is what files with the same fault share, so that thousands of them can be told in one line.
+    """
+
+    def __init__(self, message: str, kind: str = "wrong files"):
+        super().__init__(message)
+        self.kind = kind
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, from the exception that knows it best."""
+    error = innermost(error)
+    message = str(error).strip()
+    # A DataLoader worker hands over its whole stack trace; its last line is the error.
+    if "Traceback (most recent call last)" in message:
+        message = re.sub(r"^[\w.]+: ", "", message.splitlines()[-1])
+    message = " ".join(message.split())
+    if message and isinstance(error, (ValueError, OSError, AssertionError)):
+        return message
+    return f"{type(error).__name__}: {message} (--debug shows where)"
+
+
+def unwrapped(function: Callable) -> Callable:
+    """The function, raising what went wrong itself where PaddleSeg has wrapped it, as innermost() finds it."""
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except RuntimeError as error:
+            found = innermost(error)
+            if found is error:
+                raise
+        raise found     # out here, so that the wrapper does not become its context
+    return call
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The error that PaddleSeg's builder and config checker have wrapped in general advice."""
+    while isinstance(error, RuntimeError) and error.__context__ is not None:
+        error = error.__context__
+    return error

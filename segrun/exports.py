@@ -1,0 +1,92 @@
+"""What describes an export, deploy.yaml: its files, what is done to an image first, names and colours."""
+
+import os
+
+import numpy as np
+import yaml
+
+from segrun.classes import Classes
+from segrun.image import WrongChannels, read_file
+from segrun.network import IDS, LOGITS, PROBABILITIES, Prepared
+from segrun.preprocess import Preprocess
+
+MEANINGS = {"argmax": IDS, "softmax": PROBABILITIES, "none": LOGITS}
+
+
+class Export:
+    """An export as its deploy.yaml describes it, whatever runs it: what stands before and after the network.
+
+    Args:
+        path: of the deploy.yaml, or of its folder.
+
+    Raises:
+        ValueError, OSError: it is missing or wrong.
+    """
+
+    def __init__(self, path: str):
+        self.path = os.path.join(path, "deploy.yaml") if os.path.isdir(path) else path
+        self.content = read_deploy(self.path)
+        self.input_shape = [-1 if side is None else side for side in self.content.get("input_shape") or [-1] * 4]
+        self.channels = self.input_shape[1] if self.input_shape[1] > 0 else 3
+        self.batch_size = self.input_shape[0] if self.input_shape[0] > 0 else None
+        self.meaning = MEANINGS.get(self.content.get("output_op", ""), LOGITS)
+        self.classes = Classes.of_export(self.content)
+        self.preprocess = Preprocess(self.content.get("transforms") or [], self.channels, self.path)
+
+    def file(self, key: str, flag: str = "") -> str:
+        """Path of the file that deploy.yaml has under `key`; `flag` is what tools/export.py writes it with."""
+        if key not in self.content:
+            raise ValueError(f"{self.path} names no {key} model; export it again" + (f" with {flag}" if flag else ""))
+        path = os.path.join(os.path.dirname(os.path.abspath(self.path)), self.content[key])
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"{self.path} names {self.content[key]}, but there is no {path}")
+        return path
+
+    def prepare(self, pixels: np.ndarray, where: str) -> Prepared:
+        """As Network.prepare. ValueError: the image does not have the size that the network was exported for."""
+        prepared = self.preprocess(pixels, where)
+        found, wanted = prepared.image.shape, self.input_shape
+        if any(side not in (-1, own) for side, own in zip(wanted[1:], found)):
+            raise ValueError(f"{where} comes to the network as {found[2]} x {found[1]}, but that was exported for "
+                             f"{wanted[3]} x {wanted[2]} (width x height); export it without --input_shape, or with a "
+                             "Resize among the validation transforms")
+        return prepared
+
+    def batch_of(self, path: str) -> np.ndarray:
+        """An image file as a batch that the network takes, [B, channels, H, W]."""
+        return self.filled(self.prepare(self.read(path), path).image[np.newaxis])
+
+    def read(self, path: str) -> np.ndarray:
+        """What `prepare` takes, from a file."""
+        try:
+            return read_file(path, self.channels)
+        except WrongChannels as error:
+            raise ValueError(f"the image {path} has {error.found} channels, the network was exported for "
+                             f"{self.channels}") from error
+
+    def filled(self, batch: np.ndarray) -> np.ndarray:
+        """A batch [B, C, H, W], filled up with its last image where the network takes but one number of images."""
+        missing = (self.batch_size or 0) - len(batch)
+        return np.concatenate([batch, *[batch[-1:]] * missing]) if missing > 0 else batch
+
+
+def read_deploy(path: str) -> dict:
+    """What a deploy.yaml says."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no {path}; give the deploy.yaml of an export")
+    with open(path, encoding="utf-8") as file:
+        try:
+            content = yaml.safe_load(file)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is no valid YAML: it is no text in UTF-8") from error
+    if not isinstance(content, dict) or not isinstance(content.get("Deploy"), dict):
+        raise ValueError(f"{path} has no section Deploy; give the deploy.yaml of an export")
+    return content["Deploy"]
+
+
+def write_deploy(path: str, content: dict) -> None:
+    """Writes a deploy.yaml that says this."""
+    with open(path, "w", encoding="utf-8") as file:
+        yaml.safe_dump({"Deploy": content}, file, sort_keys=False, default_flow_style=None, allow_unicode=True)

@@ -1,0 +1,128 @@
+"""Which network is meant: a shipped one, an export, a file of weights, or a config with weights."""
+
+import importlib.metadata
+import importlib.util
+import os
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from segrun.backends import AUTO, FORMS, forms_of
+from segrun.backends.choosing import fastest
+from segrun.backends.exported import Exported
+from segrun.exports import Export
+from segrun.network import Network
+from segrun.tiling import Tiling, asked_for
+
+LIVE = "segrun.live"        # group of entry points: load(source, weights, inference, opts, device) -> network, tiling
+CONFIGS = {"encnet_lite0_camvid": "encnet_lite0_camvid_480x360"}      # of shipped networks
+USUAL = (480, 640)          # of an image for a first run, height and width, where the export fixes none
+
+
+def load(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None,
+         inference: Optional[dict] = None, opts: Optional[Sequence[str]] = None, device: Optional[str] = None,
+         backend: Optional[str] = None, precision: str = "fp32", threads: Optional[int] = None,
+         sample: Optional[np.ndarray] = None, **how: Any) -> Tuple[Network, Tiling]:
+    """The network of these arguments of Segmenter, and how images go through it.
+
+    Args:
+        sample: a batch as images will come, by which "auto" chooses; grey if None.
+        how: further arguments of Exported.
+    """
+    source, inference = os.fspath(source), inference or {}
+    export = deploy_file(source)
+    shipped = shipped_files(source) if weights is None and not export else None
+    if shipped and (backend or precision != "fp32" or not live_loader()):
+        export = shipped.export
+    if export:
+        given = [name for name, value in (("weights", weights), ("opts", opts)) if value]
+        if given:
+            raise ValueError(f"{source} is taken for an export, which has weights of its own and knows no config: "
+                             f"leave {', '.join(given)} out, or give the config's file")
+        return exported(Export(export), backend, precision, device, threads, sample, **how), asked_for(inference)
+    if backend or precision != "fp32":
+        raise ValueError(f"backend and precision are of exports, and {source} is none: tools/export.py makes one")
+    if shipped:
+        source, weights = shipped.config, shipped.weights
+    elif weights is None and not source.endswith(".safetensors"):
+        raise ValueError(f"a config needs weights: Segmenter({source!r}, WEIGHTS); alone stands the folder of an "
+                         "export, a .safetensors file with its config, or the name of a shipped network")
+    live = live_loader()
+    if live is None:
+        raise ValueError(f"{source} is run by Paddle and PaddleSeg, which are not installed: pip install "
+                         "\"paddleseg_encnet[cpu]\" or \"[gpu]\"")
+    return live(source, None if weights is None else os.fspath(weights), inference, opts, device)
+
+
+def deploy_file(source: str) -> Optional[str]:
+    """The deploy.yaml that is meant, or None where none is."""
+    if os.path.basename(source) == "deploy.yaml":
+        return source
+    return os.path.join(source, "deploy.yaml") if os.path.isdir(source) else None
+
+
+def exported(export: Export, backend: Optional[str] = None, precision: str = "fp32", device: Optional[str] = None,
+             threads: Optional[int] = None, sample: Optional[np.ndarray] = None, **how: Any) -> Exported:
+    """An export in a runtime.
+
+    Args:
+        backend: "auto" is the fastest here; None the first in the table of forms that is installed.
+        sample: as of `load`.
+    """
+    if backend == AUTO:
+        return fastest(export, usual(export) if sample is None else sample, precision, device, threads, **how)
+    if backend is None:
+        forms = forms_of(export.content, (device or "cpu").partition(":")[0], precision)
+        # Where none is, Exported says what is missing: the form that comes first.
+        backend = forms[0].backend if forms else next(form.backend for form in FORMS if form.precision == precision)
+    return Exported(export, backend, precision, device, threads, **how)
+
+
+def usual(export: Export) -> np.ndarray:
+    """A grey image of a usual size as a batch, [B, channels, H, W].
+
+    Raises:
+        ValueError: the export takes no such image.
+    """
+    height, width = (side if side > 0 else usual for side, usual in zip(export.input_shape[2:], USUAL))
+    pixels = grey(height, width, export.channels)
+    return export.filled(export.prepare(pixels, "a grey image").image[np.newaxis])
+
+
+def grey(height: int, width: int, channels: int) -> np.ndarray:
+    """An image as image.py has it."""
+    return np.full([height, width] if channels == 1 else [height, width, channels], 128, np.uint8)
+
+
+def live_loader() -> Optional[Callable[..., Tuple[Network, Tiling]]]:
+    """What runs networks live: a package that says so of itself, and that has Paddle."""
+    if importlib.util.find_spec("paddle") is None or importlib.util.find_spec("paddleseg") is None:
+        return None
+    found = importlib.metadata.entry_points()
+    group: List[Any] = list(found.select(group=LIVE) if hasattr(found, "select") else found.get(LIVE, []))
+    return group[0].load() if group else None
+
+
+# --- what is shipped --------------------------------------------------------------------------------------------------
+
+class Shipped(NamedTuple):
+    """A network that comes with the package: config and weights for Paddle, an export for the rest."""
+    config: str
+    weights: str
+    export: str
+
+
+def shipped_folder() -> str:
+    """In the package where pip installed it, beside it in a checkout."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    inside = os.path.join(package, "weights")
+    return inside if os.path.isdir(inside) else os.path.join(os.path.dirname(package), "weights")
+
+
+def shipped_files(name: str) -> Optional[Shipped]:
+    """Those of the shipped network of this name, None if there is none."""
+    folder = shipped_folder()
+    weights = os.path.join(folder, f"{name}.safetensors")
+    if os.path.basename(name) != name or not os.path.isfile(weights):
+        return None
+    return Shipped(CONFIGS.get(name, name), weights, os.path.join(folder, name, "deploy.yaml"))

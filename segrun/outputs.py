@@ -1,0 +1,144 @@
+"""The pictures of what was seen; tools/predict.py writes each kind into a folder of its own below --save_dir."""
+
+import io
+import os
+from typing import Callable, Dict, List, Optional, Protocol, Sequence
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from segrun import drawing
+from segrun.classes import Classes
+from segrun.writing import check_place, write
+
+# By the words of --save; the first two are PaddleSeg's, and what is saved if nothing is asked for.
+FOLDERS = {"overlay": "added_prediction", "palette": "pseudo_color_prediction", "ids": "ids",
+           "confidence": "confidence", "legend": "legend", "comparison": "comparison"}
+DEFAULT = ("overlay", "palette")
+ALPHA = 0.4         # weight of the classes' colours in overlays, 0 to 1; PaddleSeg's
+PANEL = 2048        # longest side of a legend's picture, in pixels; a comparison has two side by side
+
+
+class Seen(Protocol):
+    """What is drawn: a result.Segmentation."""
+    image: np.ndarray
+    ids: np.ndarray
+    classes: Classes
+    confidence: Optional[np.ndarray]
+    label: Optional[np.ndarray]
+    names: List[str]
+    colors: np.ndarray
+
+    def overlay(self, alpha: float) -> np.ndarray:
+        """The image under the colours of its classes."""
+
+    def shrunk(self, side: int) -> "Seen":
+        """The same with sides of at most so many pixels."""
+
+
+def save(kind: str, seen: Seen, path: str, alpha: float = ALPHA) -> None:
+    """Writes one kind of picture.
+
+    Args:
+        kind: one of FOLDERS.
+        path: of the file; its ending says of what type it is.
+        alpha: weight of the classes' colours in overlays, 0 to 1.
+
+    Raises:
+        ValueError: there is no such kind; or it needs a confidence that is not there.
+        OSError: it can't be written; nothing is left.
+    """
+    if kind not in ENCODERS:
+        raise ValueError(f"there is no picture {kind}; there are {', '.join(ENCODERS)}")
+    data = ENCODERS[kind](seen, alpha, os.path.splitext(path)[1])
+    write(path, lambda temporary: write_bytes(temporary, data))
+
+
+def save_below(kind: str, seen: Seen, save_dir: str, name: str, alpha: float = ALPHA) -> str:
+    """Writes one kind of picture into its folder and returns its path. Overlays keep the image's type of file, all else
+    is PNG.
+
+    Args:
+        name: the image's name below `save_dir`, with folders and ending.
+    """
+    if kind != "overlay" or not cv2.haveImageWriter(name):
+        name = f"{os.path.splitext(name)[0]}.png"
+    path = os.path.join(save_dir, FOLDERS[kind], name)
+    save(kind, seen, path, alpha)
+    return path
+
+
+# --- the kinds: each takes what was seen, alpha and ending, and returns the bytes of a file --------------------
+
+def overlay(seen: Seen, alpha: float, ending: str) -> bytes:
+    return drawing.encoded(seen.overlay(alpha), ending)
+
+
+def palette(seen: Seen, alpha: float, ending: str) -> bytes:
+    """A palette image, whose pixel values are class ids; of more than 256 classes their colours."""
+    if seen.ids.dtype != np.uint8:
+        return drawing.encoded(drawing.colorize(seen.ids, seen.colors))
+    picture = Image.fromarray(seen.ids, mode="P")
+    picture.putpalette(seen.colors.reshape(-1).tolist())
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def ids(seen: Seen, alpha: float, ending: str) -> bytes:
+    return drawing.encoded(seen.ids)
+
+
+def confidence(seen: Seen, alpha: float, ending: str) -> bytes:
+    if seen.confidence is None:
+        raise ValueError("there is no confidence: nobody asked for it, or an export gives classes alone (--output_op)")
+    return drawing.encoded(seen.confidence)
+
+
+def legend(seen: Seen, alpha: float, ending: str) -> bytes:
+    """The overlay over the classes seen and their shares of the picture."""
+    seen = seen.shrunk(PANEL)
+    picture = seen.overlay(alpha)
+    return drawing.encoded(drawing.stacked([picture, classes_seen([seen.ids], seen, *picture.shape[:2])]))
+
+
+def comparison(seen: Seen, alpha: float, ending: str) -> bytes:
+    """Image and prediction, with the label and where the two differ if there is one."""
+    seen = seen.shrunk(PANEL // 2)
+    prediction = drawing.colorize(seen.ids, seen.colors)
+    if seen.label is None:
+        rows = [drawing.side_by_side([seen.image, prediction], ["image", "prediction"])]
+        masks = [seen.ids]
+    else:
+        label = np.where(seen.label == 255, np.iinfo(seen.ids.dtype).max, seen.label).astype(seen.ids.dtype)
+        errors = drawing.error_map(seen.label, seen.ids)
+        rows = [drawing.side_by_side([seen.image, drawing.colorize(label, seen.colors)], ["image", "label"]),
+                drawing.side_by_side([prediction, errors], ["prediction", "errors (red)"])]
+        masks = [label, seen.ids]
+    return drawing.encoded(drawing.stacked(rows + [classes_seen(masks, seen, seen.image.shape[0], rows[0].shape[1])]))
+
+
+ENCODERS: Dict[str, Callable[[Seen, float, str], bytes]] = {
+    "overlay": overlay, "palette": palette, "ids": ids, "confidence": confidence, "legend": legend,
+    "comparison": comparison}
+
+
+def classes_seen(masks: List[np.ndarray], seen: Seen, height: int, width: int) -> np.ndarray:
+    """A legend for a picture of this size, the most frequent classes first; with shares if it is for one mask."""
+    shares = seen.classes.shares(*masks)
+    return drawing.legend(seen.names, seen.colors, shares, width, drawing.text_scale(height),
+                          shares if len(masks) == 1 else None)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+def write_bytes(path: str, data: bytes):
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def check_writable(save_dir: str, kinds: Sequence[str]):
+    """Raises OSError where pictures of these kinds could not be written, and changes nothing."""
+    for kind in kinds:
+        check_place(os.path.join(save_dir, FOLDERS[kind], "any.png"))

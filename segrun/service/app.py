@@ -1,0 +1,114 @@
+"""What is answered at which address."""
+
+import functools
+import time
+from typing import Literal, Optional
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from segrun.service import network as networks
+from segrun.service.answers import ErrorAnswer, predicted
+from segrun.service.counters import KIND, Metrics
+from segrun.service.limits import Limits, Refused, body_of, check_kind
+from segrun.service.start_page import HEADERS, HTML
+from segrun.service.worker import Worker
+
+
+def make(network, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
+    """The app around a network.
+
+    Args:
+        network: networks.Export or Live.
+        worker: of the thread that it was loaded in.
+    """
+    predictions = Predictions(network, worker, limits, metrics)
+    # Its pages of documentation ask for files from elsewhere.
+    app = FastAPI(title="paddleseg_encnet", docs_url=None, redoc_url=None)
+
+    @app.get("/")
+    async def page() -> Response:
+        return Response(HTML, media_type="text/html; charset=utf-8", headers=HEADERS)
+
+    @app.get("/healthz")
+    async def healthz():
+        if worker.stuck():
+            return ErrorAnswer(Refused(503, "a prediction does not end"))
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def show_metrics() -> Response:
+        return Response(metrics.text(worker.waiting), media_type=KIND)
+
+    @app.post("/predict")
+    async def predict(request: Request, format: Optional[Literal["png", "json"]] = None,
+                      picture: bool = False) -> Response:
+        """The body is an image's bytes. The answer is a PNG whose pixel values are class ids, or JSON, by `format` or
+        the Accept header; with `picture` the JSON has the PNG in it, in base64."""
+        accepted = request.headers.get("accept", "")
+        as_json = format == "json" or format is None and "application/json" in accepted and "image/" not in accepted
+        return await predictions.counted(request, as_json, picture)
+
+    app.add_exception_handler(HTTPException, wrong_address)
+    app.add_exception_handler(RequestValidationError, wrong_query)
+    app.add_exception_handler(Exception, own_fault)
+    return app
+
+
+class Predictions:
+    """What POST /predict does; the arguments are those of make()."""
+
+    def __init__(self, network, worker: Worker, limits: Limits, metrics: Metrics):
+        self.network, self.worker, self.limits, self.metrics = network, worker, limits, metrics
+
+    async def counted(self, request: Request, as_json: bool, picture: bool) -> Response:
+        start, status = time.perf_counter(), "500"
+        try:
+            response = await self.answer(request, as_json, picture)
+            status = str(response.status_code)
+        except ClientDisconnect:        # within its body; nobody reads this
+            response, status = ErrorAnswer(Refused(400, "the body ended before its end")), "400"
+        except Gone:
+            response, status = Response(), "gone"
+        finally:
+            self.metrics.count(status, time.perf_counter() - start)
+        return response
+
+    async def answer(self, request: Request, as_json: bool, picture: bool) -> Response:
+        """Raises ClientDisconnect, or Gone, where the client has left."""
+        try:
+            check_kind(request)
+            with self.worker.place():
+                data = await body_of(request, self.limits)
+                work = functools.partial(networks.answer, self.network, data, self.limits, as_json, picture)
+                found = await self.worker.run(work, request.is_disconnected)
+        except Refused as refused:
+            return ErrorAnswer(refused)
+        if found is None:
+            raise Gone
+        for step, seconds in found.seconds.items():
+            self.metrics.steps[step].add(seconds)
+        return predicted(*found)
+
+
+class Gone(Exception):
+    """The client left while its request waited."""
+
+
+async def wrong_address(request: Request, error: HTTPException) -> Response:
+    answer = ErrorAnswer(Refused(error.status_code, f"{request.method} {request.url.path[:80]}: {error.detail}; there "
+                                 "are GET /, /healthz, /metrics and POST /predict"))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def wrong_query(request: Request, error: RequestValidationError) -> Response:
+    wrong = error.errors()[0]
+    return ErrorAnswer(Refused(400, f"{wrong['loc'][-1]}: {wrong['msg']}, not {str(wrong['input'])[:80]!r}"))
+
+
+async def own_fault(request: Request, error: Exception) -> Response:
+    """uvicorn writes the trace to stderr."""
+    return ErrorAnswer(Refused(500, "the service failed at this request; what it writes to stderr says where"))

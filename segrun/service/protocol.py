@@ -1,0 +1,95 @@
+"""Connections that are broken, slow or too many, which uvicorn leaves to others: a head or an answer that gets stuck, a
+body that ends too early."""
+
+import asyncio
+from typing import Optional
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from segrun.service.answers import JSON, error_bytes
+from segrun.service.counters import Metrics
+from segrun.service.limits import HEAD_TIME, LINGER, MOST_CONNECTIONS, SEND_TIME
+
+
+class Guarded(H11Protocol):
+    """A connection. `metrics` belongs to the class, which uvicorn makes connections of."""
+    metrics: Metrics
+
+    def connection_made(self, transport: asyncio.Transport):
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(0)        # so that it is told of any byte that is not taken
+        self.head_timer: Optional[asyncio.TimerHandle] = None
+        self.send_timer: Optional[asyncio.TimerHandle] = None
+        self.refused = False
+        if len(self.connections) > MOST_CONNECTIONS:
+            self.refuse(503, "there are too many connections; try again later", [(b"retry-after", b"1")])
+        else:
+            self.head_timer = self.loop.call_later(HEAD_TIME, self.slow_head)
+
+    def data_received(self, data: bytes):
+        if self.refused:
+            return
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self.head_timer = stopped(self.head_timer)
+        elif self.head_timer is None and not self.transport.is_closing():
+            self.head_timer = self.loop.call_later(HEAD_TIME, self.slow_head)
+        if (self.conn.our_state, self.conn.their_state) == (h11.DONE, h11.SEND_BODY):
+            self.transport.close()      # a body that nobody asked for, behind its answer
+
+    def on_response_complete(self):
+        super().on_response_complete()      # another request may have come in one piece with the last
+        if self.conn.their_state is not h11.IDLE:
+            self.head_timer = stopped(self.head_timer)
+
+    def eof_received(self):
+        if not self.refused and self.cycle is not None and self.cycle.more_body and not self.cycle.response_started:
+            self.refuse(400, "the body ended before its end")
+
+    def connection_lost(self, error: Optional[Exception]):
+        self.head_timer, self.send_timer = stopped(self.head_timer), stopped(self.send_timer)
+        super().connection_lost(error)
+
+    def pause_writing(self):
+        super().pause_writing()
+        self.send_timer = self.send_timer or self.loop.call_later(SEND_TIME, self.transport.abort)
+
+    def resume_writing(self):
+        super().resume_writing()
+        if not self.refused:
+            self.send_timer = stopped(self.send_timer)
+
+    def slow_head(self):
+        self.head_timer = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.refuse(408, f"the request's head was not there after {HEAD_TIME:g} s")
+
+    def send_400_response(self, msg: str):
+        """In place of uvicorn's, which is no JSON."""
+        self.refuse(400, "this is no HTTP request that can be read")
+
+    def refuse(self, status: int, message: str, headers: tuple = ()):
+        """Answers and ends the connection, after LINGER seconds in which what still comes is forgotten, as ErrorAnswer
+        does."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()      # within an answer
+            return
+        body = error_bytes(message)
+        head = [(b"content-type", JSON.encode()), (b"content-length", str(len(body)).encode()),
+                (b"connection", b"close"), *headers]
+        for event in (h11.Response(status_code=status, headers=head), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.write_eof()
+        self.refused, self.head_timer = True, stopped(self.head_timer)
+        self.send_timer = self.send_timer or self.loop.call_later(LINGER, self.transport.abort)
+        if self.cycle is None or self.cycle.response_complete:      # else the app counts it
+            self.metrics.count(str(status))
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+
+def stopped(timer: Optional[asyncio.TimerHandle]) -> None:
+    if timer is not None:
+        timer.cancel()
