@@ -38,13 +38,15 @@ class Prepared(NamedTuple):
 class Network(Protocol):
     """channels: of its images. classes: names and colours. meaning: of its values, LOGITS, PROBABILITIES or IDS.
     requests: how many threads can compute at a time; any number may ask. batch_size: the only one that it takes, else
-    None. pixelwise: whether what is done to an image first works on each pixel alone."""
+    None. pixelwise: whether what is done to an image first works on each pixel alone. least_side: of the images that it
+    can take; smaller ones are padded (tiling.py)."""
     channels: int
     classes: Classes
     meaning: str
     requests: int
     batch_size: Optional[int]
     pixelwise: bool
+    least_side: int
 
     def prepare(self, pixels: np.ndarray, where: str) -> Prepared:
         """An image as image.py has it, to what the network takes. ValueError, with `where`, if it can't."""

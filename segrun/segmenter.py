@@ -7,6 +7,7 @@ import numpy as np
 
 from segrun import bands
 from segrun.classes import id_type
+from segrun.errors import DataError
 from segrun.image import ImageLike, frames_of, is_video, pixels_of
 from segrun.loading import load
 from segrun.network import IDS, Array, Network, Output, Prepared, Size
@@ -14,7 +15,7 @@ from segrun.preprocess import restore
 from segrun.progress import Progress
 from segrun.result import Segmentation, confidence_of, mask_of, sigmoid
 from segrun.stages import Stages, Times, batches
-from segrun.tiling import Tiling, combined, infer, strips, windows
+from segrun.tiling import Tiling, combined, infer, run, strips, windows
 
 Result = TypeVar("Result")
 
@@ -181,7 +182,7 @@ class Segmenter:
 
         def scores_of(top: int, bottom: int, left: int, right: int) -> np.ndarray:
             prepared = self.network.prepare(task.pixels[top:bottom, left:right], task.where)
-            output = self.network.run(prepared.image[np.newaxis])
+            output = run(self.network, prepared.image[np.newaxis])
             presences.append(output.presence)
             return np.asarray(output.values)[0]
 
@@ -215,13 +216,13 @@ class Segmenter:
         def read(image: ImageLike) -> Union[Task, Failed]:
             where = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
             with times.take("preprocess"):
-                return attempt(image, lambda: self.prepare(self.read(image, where), where, image))
+                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image))
 
         def compute(group: List[Union[Task, Failed]]) -> List[Any]:
             if isinstance(group[0], Failed):
                 return group
             with times.take("inference", len(group)):
-                found = attempt(group[0].source, lambda: self.compute(group, show_rows))
+                found = attempt(group[0].source, group[0].where, lambda: self.compute(group, show_rows))
             if isinstance(found, Failed) and len(group) > 1:        # one of them: which?
                 return [each for single in group for each in compute([single])]
             return [found] if isinstance(found, Failed) else found
@@ -247,12 +248,14 @@ class Segmenter:
                     failed(*item)
 
 
-def attempt(source: Any, function: Callable[[], Any]) -> Any:
-    """What the function returns, or Failed."""
+def attempt(source: Any, where: str, function: Callable[[], Any]) -> Any:
+    """What the function returns, or Failed, which says `where`."""
     try:
         return function()
-    except (ValueError, OSError, TypeError) as error:
+    except (OSError, TypeError) as error:
         return Failed(source, error)
+    except ValueError as error:
+        return Failed(source, error if where in str(error) else DataError(f"{where}: {error}"))
 
 
 def alike(item: Union[Task, Failed]) -> Any:

@@ -108,13 +108,24 @@ def infer(network: Network, batch: Array, tiling: Tiling = Tiling()) -> Output:
     for scale in tiling.scales:
         scaled = network.resize(batch, (int(height * scale + 0.5), int(width * scale + 0.5)))
         for flip in tiling.flips():
-            seen = network.run(flipped(scaled, flip)) if tiling.whole else in_windows(network, flipped(scaled, flip),
-                                                                                       tiling)
+            turned = flipped(scaled, flip)
+            seen = run(network, turned) if tiling.whole else in_windows(network, turned, tiling)
             values = seen.values if tiling.once else network.resize(flipped(seen.values, flip), (height, width))
             total = values if total is None else total + values
             presences.append(seen.presence)
     count = len(presences)
     return Output(total if count == 1 else total / count, combined(presences, tiling))
+
+
+def run(network: Network, batch: Array) -> Output:
+    """The network on images of any size. A side that is too small for it is padded, below or on the right, with the
+    last row or column, and what it says of those is cut off."""
+    height, width = batch.shape[-2:]
+    down, right = max(0, network.least_side - height), max(0, network.least_side - width)
+    if not down and not right:
+        return network.run(batch)
+    output = network.run(np.pad(np.asarray(batch), [(0, 0), (0, 0), (0, down), (0, right)], mode="edge"))
+    return output._replace(values=output.values[..., :height, :width])
 
 
 def combined(presences: Sequence[Optional[np.ndarray]], tiling: Tiling) -> Optional[np.ndarray]:
@@ -147,7 +158,7 @@ def one_in_windows(network: Network, image: Array, tiling: Tiling) -> Output:
     seen = []
 
     def logits_of(top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        output = network.run(image[:, :, top:bottom, left:right])
+        output = run(network, image[:, :, top:bottom, left:right])
         seen.append(output.presence)
         return np.asarray(output.values)[0]
     height, width = image.shape[-2:]

@@ -62,6 +62,7 @@ class Exported:
         self.export, self.runtime, self.requests = export, runtime, runtime.requests
         self.channels, self.classes, self.meaning = export.channels, export.classes, export.meaning
         self.batch_size, self.pixelwise = export.batch_size, export.preprocess.pixelwise
+        self.least_side = export.content.get("least_side", 1)
 
     def prepare(self, pixels: np.ndarray, where: str) -> Prepared:
         return self.export.prepare(pixels, where)
@@ -69,7 +70,13 @@ class Exported:
     def run(self, batch: np.ndarray) -> Output:
         """As Network.run. ValueError: what comes out does not belong to this batch."""
         images = self.export.filled(np.ascontiguousarray(batch, np.float32))
-        values, *others = self.runtime(images)
+        try:
+            values, *others = self.runtime(images)
+        except MemoryError:
+            raise
+        except Exception as error:      # each runtime has its own, which are no ValueErrors
+            raise ValueError(f"the runtime can't run this network on images {list(images.shape)}: "
+                             f"{' '.join(str(error).split())}") from error
         # A runtime that can't take a size may hand on what it has from before: another image's.
         if values.shape[0] != len(images) or values.shape[-2:] != images.shape[-2:]:
             raise ValueError(f"the runtime gives {list(values.shape)} for images {list(images.shape)}: it can't run "
