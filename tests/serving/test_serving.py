@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import time
-import types
 import zlib
 
 import numpy as np
@@ -22,7 +21,8 @@ from conftest import ROOT
 from PIL import Image
 from service import Service, head, received
 
-from paddleseg_encnet import Segmenter, cli
+from paddleseg_encnet import Segmenter
+from paddleseg_encnet.config import building
 from paddleseg_encnet.deployment import export
 from segrun.service.counters import Histogram, Metrics
 from segrun.service.limits import Limits, Refused, check_header
@@ -40,7 +40,7 @@ def image(scenes):
 def network(small_config, tmp_path_factory):
     """(network, its weights)"""
     paddle.seed(1)
-    network = cli.build(types.SimpleNamespace(config=str(small_config), opts=None)).model
+    network = building.read(small_config).model
     path = tmp_path_factory.mktemp("weights") / "model.pdparams"
     paddle.save(network.state_dict(), str(path))
     return network, path
