@@ -84,7 +84,7 @@ def read(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[str]] =
     Args:
         config: a YAML file, or the name of a shipped config.
         opts: keys of the config to set, ["KEY=VALUE", ...].
-        iters, batch_size, learning_rate: in place of the config's.
+        iters, batch_size, learning_rate: in place of the config's; what `opts` says of them comes before.
         data_format: "NHWC" for channels last, which PaddleSeg has for one model.
         pretrained: False where other weights are going to replace those that the config begins with, which need then
             neither be there nor be downloaded.

@@ -79,6 +79,9 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     settings = builder.config
     if settings.dic["model"]["type"] == "CifarResNet":
         raise ValueError(f"{config} is a classifier of images; train it with {command('train_cifar')}")
+    schedule = loop.Schedule(settings.iters, saving.save_interval, saving.log_iters, saving.keep_checkpoint_max,
+                             optimising.early_stop_intervals, settings.batch_size, optimising.accum_steps)
+    schedule.check()
     # From here on the builder makes a network that begins with random numbers.
     pretrained = builder.take_pretrained()
     pretrained_backbone = builder.take_pretrained_backbone() if optimising.allow_partial else None
@@ -102,8 +105,6 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     if machine.to_static_training or settings.to_static_training:
         model = paddle.jit.to_static(model)
     parts = loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
-    schedule = loop.Schedule(settings.iters, saving.save_interval, saving.log_iters, saving.keep_checkpoint_max,
-                             optimising.early_stop_intervals, settings.batch_size, optimising.accum_steps)
     listener = Listener(callback, machine.profiler_options)
     with building.explained(settings.dic, listener.raised), \
             cached(machine.cache and os.fspath(machine.cache), [train_dataset, val_dataset], machine.num_workers,
