@@ -2,8 +2,8 @@
 with the code before it, pixel by pixel. Only what a user calls is called.
 
 python tests/answers.py record DIR              asks all of them; in the environment whose Paddle they shall run on
-python tests/answers.py compare DIR_A DIR_B     what differs, answer by answer; exit code 1 if anything does
-python tests/answers.py record DIR --small      what test_answers.py needs: tests/answers/recorded
+python tests/answers.py compare DIR_A DIR_B     answer by answer: equal, or what differs; exit code 1 if anything does
+python tests/answers.py record tests/answers/recorded --small       what test_answers.py compares with
 python tests/answers.py inputs                  makes the images and labels in tests/answers/inputs anew
 
 The processes have one core and one thread, so that sums are taken in the same order. `compare` allows nothing: it is
@@ -39,7 +39,8 @@ WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
 CONFIGS = {"shipped": ROOT / "configs" / "encnet_lite0_camvid_480x360.yml", "resized": FOLDER / "resized.yml"}
 VOID = 11                       # in the files of CamVid
 
-SLIDE = {"is_slide": True, "crop_size": [128, 96], "stride": [80, 60]}
+# Of 160 x 120 three windows a side, the last of them nearer than a stride.
+SLIDE = {"is_slide": True, "crop_size": [96, 72], "stride": [40, 30]}
 SCALES = {"scales": [0.75, 1.0, 1.25], "flip_horizontal": True}
 # How an image goes through the network: the name, the config, the sliding windows, the scales and flips.
 WAYS = {"whole": ("shipped", {}, {}), "slide": ("shipped", SLIDE, {}), "aug": ("shipped", {}, SCALES),
@@ -387,7 +388,7 @@ def one_thread():
 # --- comparing -------------------------------------------------------------------------------------------------------
 
 def compare(first: dict, second: dict) -> int:
-    """Prints what differs and returns how many answers do."""
+    """Prints a line for each answer and returns how many differ."""
     different = 0
     for name in sorted({**first, **second}):
         if name not in first or name not in second:

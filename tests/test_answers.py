@@ -140,3 +140,17 @@ def test_segmenter_of_an_export(exported, run_tool):
 def test_explain(run_tool, tmp_path):
     found = answers.explain_folder(run_tool, tmp_path, answers.IMAGES)["explain codewords.csv"]
     assert_close(found, RECORDED["explain codewords.csv"], SCORE)
+
+
+def test_compare_finds_each_kind_of_difference(capsys):
+    first = {"ids": np.zeros([2, 3], np.uint8), "overlay": np.zeros([2, 3, 3], np.uint8),
+             "scores": {"iou": [0.5, None]}, "text": "a\nb", "gone": "a"}
+    second = {"ids": np.eye(2, 3, dtype=np.uint8), "overlay": np.full([2, 3, 3], 7, np.uint8),
+              "scores": {"iou": [0.75, None]}, "text": "a\nc"}
+    assert answers.compare(first, second) == 5
+    assert capsys.readouterr().out.splitlines() == [
+        "gone: only in the first", "ids: 2 of 6 pixels differ, the largest difference is 1",
+        "overlay: 6 of 6 pixels differ, the largest difference is 7",
+        "scores: 1 of 2 entries differ, the largest difference is 0.25; the first is /iou/0: 0.5, 0.75",
+        "text: text, 1 of 2 lines differ", "5 of 5 answers differ"]
+    assert answers.compare(first, first) == 0
