@@ -1,13 +1,15 @@
 """Images and labels as arrays, or an error that names the file."""
 
 import contextlib
-import os
 from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
 from paddleseg_encnet.pictures.reading import PictureError, decode
+
+
+MISSING = "files that do not exist"
 
 
 class DataError(ValueError):
@@ -71,11 +73,11 @@ def read_label(path: str) -> np.ndarray:
 
 def decode_label(path: str) -> np.ndarray:
     """read_label() from the file itself."""
-    if not os.path.exists(path):
-        raise missing(path)
     try:
         with Image.open(path) as image:
             label = np.array(image)
+    except FileNotFoundError:
+        raise missing(path) from None
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
         raise DataError(f"cannot read the label {path}: {error}", "labels that cannot be read") from error
     if label.dtype.kind == "f":
@@ -112,7 +114,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def missing(path: str) -> DataError:
-    return DataError(f"there is no file {path}, which the data set lists", "files that do not exist")
+    return DataError(f"there is no file {path}, which the data set lists", MISSING)
 
 
 def check_mask(label: np.ndarray, image_size: Tuple[int, int], name: str):
