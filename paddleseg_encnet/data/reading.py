@@ -8,7 +8,6 @@ from PIL import Image
 
 from paddleseg_encnet.pictures.reading import PictureError, decode
 
-
 MISSING = "files that do not exist"
 
 
