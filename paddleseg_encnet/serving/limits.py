@@ -74,7 +74,7 @@ async def body_of(request: Request, limits: Limits) -> bytes:
             body.extend(part)
 
     async def nothing_more():
-        """Until its time is over and nothing more of it is here. A service that is busy reads late what came in time."""
+        """Until its time is over and nothing more of it is here: a busy service reads late what came in time."""
         await asyncio.sleep(limits.body_time)
         seen = -1
         while seen < len(body):

@@ -1,5 +1,5 @@
-"""The queue is bounded in length and time; crowds, slow clients, faults, signals, with a network that takes 0.5 s, or as
-long as a test wants."""
+"""The queue is bounded in length and time; crowds, slow clients, faults, signals, with a network that takes 0.5 s,
+or as long as a test wants."""
 
 import concurrent.futures
 import contextlib
