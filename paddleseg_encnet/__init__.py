@@ -5,8 +5,8 @@ losses     SELoss, also as SECrossEntropyLoss
 backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on; EfficientNetLite0 to 2
 datasets   CamVid, PascalContext59
 
-That is all it does. What the tools do, for scripts and notebooks (Segmenter, train, score, export, explain, and the
-settings of a training), is imported when it is first asked for.
+That is all it does. What the tools do, for scripts and notebooks (Segmenter, train, score, export, explain, and a
+training's settings and events), is imported when it is first asked for.
 
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
@@ -41,13 +41,15 @@ LATER = {
     "Optimising": "paddleseg_encnet.training.settings",
     "Saving": "paddleseg_encnet.training.settings",
     "Machine": "paddleseg_encnet.training.settings",
+    "Stepped": "paddleseg_encnet.training.events",
+    "Evaluated": "paddleseg_encnet.training.events",
     "score": "paddleseg_encnet.evaluation.scores_of_config",
     "export": "paddleseg_encnet.deployment.export_of_config",
     "explain": "paddleseg_encnet.explaining.explaining_of_config",
 }
 
-__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "Machine", "Optimising", "PascalContext59", "SELoss", "Saving",
-           "Segmenter", "__version__", "explain", "export", "score", "train"]
+__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "Evaluated", "Machine", "Optimising", "PascalContext59",
+           "SELoss", "Saving", "Segmenter", "Stepped", "__version__", "explain", "export", "score", "train"]
 
 
 def __getattr__(name: str):
