@@ -16,8 +16,7 @@ from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose
 from PIL import Image
 
-from paddleseg_encnet import ENCNet
-from paddleseg_encnet.config import building
+from paddleseg_encnet import ENCNet, cli
 from paddleseg_encnet.deployment import export
 from segrun.preprocess import Deployed, Images
 
@@ -45,7 +44,7 @@ def config(small_config):
 @pytest.fixture(scope="module")
 def network(config):
     """The quick start's network, smaller."""
-    return randomised(building.read(config).model)
+    return randomised(cli.build(cli.parser("").parse_args(["--config", str(config)])).model)
 
 
 def randomised(network):
@@ -190,7 +189,7 @@ def test_bilinear_resizing_in_three_dimensions(options, align_corners):
 
 
 def test_synchronised_batchnorm_is_exported_as_plain(network, weights, config, tmp_path):
-    synchronised = building.read(config).model
+    synchronised = cli.build(cli.parser("").parse_args(["--config", str(config)])).model
     synchronised = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(synchronised)
     assert any(isinstance(layer, paddle.nn.SyncBatchNorm) for layer in synchronised.sublayers())
     synchronised.set_state_dict(paddle.load(str(weights)))

@@ -16,7 +16,7 @@ from conftest import ROOT
 from PIL import Image
 from test_export import ONNX, OPENVINO, error_of, masks, needs_onnx, randomised
 
-from paddleseg_encnet.config import building
+from paddleseg_encnet import cli
 from paddleseg_encnet.deployment import export
 from segrun import preprocess as deployed
 from segrun.preprocess import Deployed
@@ -39,7 +39,7 @@ def folder(scenes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(small_config, folder, tmp_path_factory):
     """deploy.yaml of an export in every form that can be had here."""
-    network = randomised(building.read(small_config).model)
+    network = randomised(cli.build(cli.parser("").parse_args(["--config", str(small_config)])).model)
     made = tmp_path_factory.mktemp("export")
     export.export(network, str(made), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=ONNX,
                   calibration=[str(folder / "00.png")] if ONNX else None)

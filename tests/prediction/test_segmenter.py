@@ -1,7 +1,10 @@
-"""Segmenter: what tools/predict.py and infer.py write, from Python; what it refuses."""
+"""Segmenter: what tools/predict.py and infer.py write, from Python; what it refuses; docs/python.md as it stands."""
 
+import argparse
 import pathlib
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -14,8 +17,7 @@ from conftest import ROOT
 from PIL import Image, ImageOps
 
 import paddleseg_encnet
-from paddleseg_encnet import Segmenter
-from paddleseg_encnet.config import building
+from paddleseg_encnet import Segmenter, cli
 from segrun.errors import DataError
 from segrun.palettes import CITYSCAPES
 
@@ -23,7 +25,7 @@ random = np.random.default_rng(0)
 
 
 def network_of(config):
-    return building.read(config).model
+    return cli.build(argparse.Namespace(config=str(config), opts=None)).model
 
 
 def normalized(pixels: np.ndarray) -> np.ndarray:
@@ -295,7 +297,7 @@ def test_device_that_is_there_is_taken_without_a_word(small_config, weights, ima
 
 def test_importing_the_package_imports_no_more_than_before():
     code = ("import sys, paddleseg_encnet\n"
-            "rooms = ('training', 'evaluation', 'explaining', 'deployment', 'weights', 'config', 'flags')\n"
+            "rooms = ('prediction', 'training', 'evaluation', 'explaining', 'deployment', 'weights', 'cli')\n"
             "print([name for name in sys.modules if name.split('.')[1:2] and name.split('.')[1] in rooms\n"
             "       and name.startswith('paddleseg_encnet.')])\n"
             "assert {'Segmenter', 'train', 'score'} <= set(dir(paddleseg_encnet))\n"
@@ -303,7 +305,7 @@ def test_importing_the_package_imports_no_more_than_before():
             "print(Segmenter.__name__, score.__name__, train.__name__)")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     before, after = done.stdout.splitlines()[-2:]
-    assert before == "[]" and after == "Segmenter score train", before
+    assert "prediction" not in before and "from_config" not in before and after == "Segmenter score train", before
     with pytest.raises(AttributeError, match="module 'paddleseg_encnet' has no attribute 'Segmentor'"):
         paddleseg_encnet.Segmentor
 
@@ -367,3 +369,28 @@ def test_mistakes_in_the_making(small_config, weights, tmp_path, arguments, opti
     with pytest.raises(error, match=words) as raised:
         Segmenter(*(there.get(argument, argument) for argument in arguments), **options)
     assert "\n" not in str(raised.value)
+
+
+# --- docs/python.md --------------------------------------------------------------------------------------------------
+
+def test_page_runs_from_its_first_line_to_its_last(small_config, scenes, run_tool, tmp_path, monkeypatch, capsys):
+    """As it stands, in a folder where the quick start is small, and with two steps."""
+    (tmp_path / "configs").mkdir()
+    shutil.copy(small_config, tmp_path / "configs" / "encnet_quick_start.yml")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scenes").symlink_to(scenes)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "python.md").read_text()
+    assert text.count("iters=100, ") == 1
+    text = text.replace("iters=100, ", "iters=2, device='cpu', ")
+    space = {}
+    for code, command in re.findall(r"```python\n([^`]*)```|^    (python tools/(?:.*\\\n)*.*)$", text, re.M):
+        if code:
+            exec(code, space)
+        elif "make_scenes" not in command:
+            _, script, *arguments = shlex.split(command.replace("\\\n", ""))
+            run_tool(pathlib.Path(script).stem, *arguments)
+    said = capsys.readouterr().out
+    assert re.search(r"^\d\.\d{4} at step 2$", said, re.M) and "of the pixels agree" in said
+    assert (tmp_path / "output" / "python" / "overlay.png").stat().st_size > 0
+    assert space["again"].presence is None and space["again"].confidence is not None

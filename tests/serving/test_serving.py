@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+import types
 import zlib
 
 import numpy as np
@@ -21,8 +22,7 @@ from conftest import ROOT
 from PIL import Image
 from service import Service, head, received
 
-from paddleseg_encnet import Segmenter
-from paddleseg_encnet.config import building
+from paddleseg_encnet import Segmenter, cli
 from paddleseg_encnet.deployment import export
 from segrun.service.counters import Histogram, Metrics
 from segrun.service.limits import Limits, Refused, check_header
@@ -40,7 +40,7 @@ def image(scenes):
 def network(small_config, tmp_path_factory):
     """(network, its weights)"""
     paddle.seed(1)
-    network = building.read(small_config).model
+    network = cli.build(types.SimpleNamespace(config=str(small_config), opts=None)).model
     path = tmp_path_factory.mktemp("weights") / "model.pdparams"
     paddle.save(network.state_dict(), str(path))
     return network, path
