@@ -34,8 +34,8 @@ class OpenVino:
         if device not in (None, "cpu"):
             raise ValueError("--backend openvino runs on the CPU; for --device gpu there are paddle and onnx")
         if precision == "bf16" and not has_bfloat16():
-            raise ValueError("--precision bf16 needs a processor that computes in it (AVX512-BF16 or AMX): this one would "
-                             "be slower than in fp32")
+            raise ValueError("--precision bf16 needs a processor that computes in it (AVX512-BF16 or AMX): this one "
+                             "would be slower than in fp32")
         # Where the processor has bfloat16, that would be its default.
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY", "INFERENCE_NUM_THREADS": threads,
                    "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
