@@ -19,8 +19,8 @@ import paddle
 from paddleseg.utils import logger
 
 from paddleseg_encnet.data.class_names import class_names, classes_of_dataset
-from paddleseg_encnet.data.datasets import Loader
 from paddleseg_encnet.data.reading import read_image
+from paddleseg_encnet.data.samples import Loader
 from paddleseg_encnet.live import LiveNetwork, undo_of
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import loss_names

@@ -22,9 +22,9 @@ from PIL import Image
 from paddleseg_encnet.data import cache, cache_room, reading
 from paddleseg_encnet.data.cache import Cache, Source, cached, sources
 from paddleseg_encnet.data.cache_room import CacheError
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.order import Batches
 from paddleseg_encnet.data.reading import read_image, read_label
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.runtime.devices import Ranks
 from segrun.errors import DataError
 from segrun.image import read_file

@@ -17,9 +17,10 @@ from PIL import Image
 from paddleseg_encnet.data import checks
 from paddleseg_encnet.data.checks import check, quick_check
 from paddleseg_encnet.data.class_shares import class_weights
-from paddleseg_encnet.data.datasets import Checked, DataError, Loader
 from paddleseg_encnet.data.label_values import likely_cause
 from paddleseg_encnet.data.looking import as_read, look
+from paddleseg_encnet.data.samples import Checked, Loader
+from segrun.errors import DataError
 
 SIZE = (24, 32)
 

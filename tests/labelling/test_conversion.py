@@ -15,8 +15,8 @@ from paddleseg.transforms import Normalize
 from PIL import Image
 
 from paddleseg_encnet.data.class_names import class_names
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import read_image
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.labelling import images, writing
 from paddleseg_encnet.labelling.project import Item, Rules, Tally
 
