@@ -26,9 +26,8 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.cache_room import CacheError, Room, folder_in_memory, gib, of_disk, of_memory
 from paddleseg_encnet.data.looking import header_of
-from paddleseg_encnet.data.reading import decode_label, reading_from
+from paddleseg_encnet.data.reading import FILES, Reader, read_by
 from paddleseg_encnet.runtime.devices import Ranks
-from segrun.image import read_file
 from segrun.progress import Progress
 
 try:
@@ -51,7 +50,7 @@ class Source(NamedTuple):
     channels: Optional[int]
 
     def decoded(self) -> np.ndarray:
-        return decode_label(self.path) if self.channels is None else read_file(self.path, self.channels)
+        return FILES.label(self.path) if self.channels is None else FILES.image(self.path, self.channels)
 
     def size(self) -> int:
         """Bytes of the array, told by the file's header; images of other than 1 or 3 channels are decoded for it."""
@@ -71,8 +70,8 @@ def sources(dataset) -> Iterator[Source]:
             yield Source(label[0], None)
 
 
-class Cache:
-    """Arrays in the files of a folder, within `with`.
+class Cache(Reader):
+    """Arrays in the files of a folder, within `with`; as a reader it has them, and decodes what is not there.
 
     Args:
         folder: is made if it is not there.
@@ -129,6 +128,14 @@ class Cache:
             return self.descriptor is None or os.path.samestat(os.stat(self.folder), os.fstat(self.descriptor))
         except FileNotFoundError:
             return False
+
+    def image(self, path: str, channels: int = 3) -> np.ndarray:
+        kept = self.get(path, channels)
+        return super().image(path, channels) if kept is None else kept
+
+    def label(self, path: str) -> np.ndarray:
+        kept = self.get(path, None)
+        return super().label(path) if kept is None else kept
 
     def place(self, source: Source) -> str:
         """The file for a source as it is now. Raises OSError where that is not there."""
@@ -265,13 +272,13 @@ def needed_for(lacking: List[Source]) -> int:
 
 
 @contextlib.contextmanager
-def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Optional[Ranks] = None):
-    """Within it, what these data sets read comes from a cache that is filled first.
+def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Optional[Ranks] = None) -> Iterator[list]:
+    """Gives these data sets as ones that read, within it, from a cache that is filled first.
 
     Args:
         where: a folder; "ram" for one in memory, which all ranks of this machine share and the last one removes; None
             for no cache.
-        datasets: PaddleSeg data sets; None among them is passed over.
+        datasets: PaddleSeg data sets; None among them stays None.
         num_workers: threads that decode, on each rank.
         ranks: wait for each other, as their disks may differ.
 
@@ -279,11 +286,10 @@ def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Op
         DataError, CacheError: as Cache.fill().
     """
     if where is None:
-        yield
+        yield datasets
         return
     ranks = ranks or Ranks(0, 1)
     with Cache(folder_in_memory(), of_memory, passing=True) if where == RAM else Cache(where) as cache:
         cache.fill([dataset for dataset in datasets if dataset is not None], num_workers, ranks.rank, ranks.count)
         ranks.meet()
-        with reading_from(cache.get):
-            yield
+        yield [None if dataset is None else read_by(cache, dataset) for dataset in datasets]

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from typing import List, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import numpy as np
 from paddleseg.datasets import Dataset
@@ -10,6 +10,10 @@ from paddleseg.transforms import Compose
 
 from paddleseg_encnet.registry import register
 from segrun.errors import DataError
+
+# (images, labels, stem) -> [image, label] of those that belong together, by what stem(path) makes of both. To a data
+# set that takes one as its argument `pair`, data/checks.py gives one that notes what is alone, and goes on.
+Pair = Optional[Callable[[List[str], List[str], Callable[[str], str]], List[List[str]]]]
 
 
 class CamVid(Dataset):
@@ -20,6 +24,7 @@ class CamVid(Dataset):
         transforms: list of PaddleSeg transforms.
         dataset_root: folder with these folders.
         mode: "train", "val" or "test".
+        pair: makes the pairs; pair_all() unless another is given.
 
     The files call void 11; here it becomes 255, the value that losses and transforms of PaddleSeg take for ignored.
 
@@ -32,16 +37,18 @@ class CamVid(Dataset):
     IMG_CHANNELS = 3
     VOID = 11
 
-    def __init__(self, transforms: list, dataset_root: str, mode: str = "train"):
+    def __init__(self, transforms: list, dataset_root: str, mode: str = "train", *, pair: Pair = None):
         # PaddleSeg's own datasets do not call Dataset.__init__ either: it reads list files.
         self.mode = mode.lower()
         self.dataset_root = dataset_root
-        self.num_classes, self.ignore_index, self.img_channels = self.NUM_CLASSES, self.IGNORE_INDEX, self.IMG_CHANNELS
+        self.num_classes = self.NUM_CLASSES
+        self.ignore_index = self.IGNORE_INDEX
+        self.img_channels = self.IMG_CHANNELS
         self.edge = False
         self.transforms = Compose([self.void_to_ignored, *transforms])
         images = find_files(os.path.join(dataset_root, self.mode), "*.png")
         labels = find_files(os.path.join(dataset_root, f"{self.mode}annot"), "*.png")
-        self.file_list = pair(images, labels, stem=lambda path: os.path.splitext(os.path.basename(path))[0])
+        self.file_list = (pair or pair_all)(images, labels, name_of)
 
     def void_to_ignored(self, data: dict) -> dict:
         if "label" in data:
@@ -52,8 +59,13 @@ class CamVid(Dataset):
     void_to_ignored.only_changes_ids = True
 
 
-def cityscapes_pairs(dataset_root: str, mode: str) -> List[List[str]]:
-    """Image and label paths of a Cityscapes split, sorted by image; every image has a label and the other way round.
+def name_of(path: str) -> str:
+    """A file's name without folders and ending."""
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def cityscapes_pairs(dataset_root: str, mode: str, pair: Pair = None) -> List[List[str]]:
+    """Image and label paths of a Cityscapes split, sorted by image, as `pair` makes them, or pair_all().
 
     Raises:
         DataError: a folder, an image or a label is missing.
@@ -68,11 +80,11 @@ def cityscapes_pairs(dataset_root: str, mode: str) -> List[List[str]]:
     def stem(path):
         name = os.path.basename(path)
         return name[:-len(image_end)] if name.endswith(image_end) else name[:-len(label_end)]
-    return pair(images, labels, stem)
+    return (pair or pair_all)(images, labels, stem)
 
 
-def ade20k_pairs(dataset_root: str, mode: str) -> List[List[str]]:
-    """Image and label paths of an ADE20K split, sorted by image; every image has a label and the other way round.
+def ade20k_pairs(dataset_root: str, mode: str, pair: Pair = None) -> List[List[str]]:
+    """Image and label paths of an ADE20K split, sorted by image, as `pair` makes them, or pair_all().
 
     Raises:
         DataError: a folder, an image or a label is missing.
@@ -80,7 +92,7 @@ def ade20k_pairs(dataset_root: str, mode: str) -> List[List[str]]:
     split = {"train": "training", "val": "validation"}[mode]
     images = find_files(os.path.join(dataset_root, "images", split), "*.jpg")
     labels = find_files(os.path.join(dataset_root, "annotations", split), "*.png")
-    return pair(images, labels, stem=lambda path: os.path.splitext(os.path.basename(path))[0])
+    return (pair or pair_all)(images, labels, name_of)
 
 
 def need_folder(folder: str):
@@ -99,7 +111,7 @@ def find_files(folder: str, *pattern: str) -> List[str]:
     return files
 
 
-def pair(images: List[str], labels: List[str], stem) -> List[List[str]]:
+def pair_all(images: List[str], labels: List[str], stem: Callable[[str], str]) -> List[List[str]]:
     """[image, label] for each image, matched by `stem(path)`; DataError where one has no other."""
     pairs, lonely_images, lonely_labels = match(images, labels, stem)
     if lonely_images:
