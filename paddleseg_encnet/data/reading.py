@@ -5,7 +5,6 @@ of them (data/cache.py) where `read_by` has given it one.
 """
 
 import copy
-import os
 from typing import Any, Tuple
 
 import numpy as np
@@ -36,11 +35,11 @@ def read_label(path: str) -> np.ndarray:
     Raises:
         DataError: there is no such file, or it is damaged or cut short, or holds fractions.
     """
-    if not os.path.exists(path):
-        raise missing(path)
     try:
         with Image.open(path) as image:
             label = np.array(image)
+    except FileNotFoundError:
+        raise missing(path) from None
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
         raise DataError(f"cannot read the label {path}: {error}", "labels that cannot be read") from error
     if label.dtype.kind == "f":
