@@ -17,7 +17,7 @@ import mmap
 import os
 import shutil
 import uuid
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import cv2
 import numpy as np
@@ -83,7 +83,10 @@ class Cache(Reader):
     """
 
     def __init__(self, folder: str, room: Callable[[str], Room] = of_disk, passing: bool = False):
-        self.folder, self.room, self.passing = os.path.abspath(folder), room, passing
+        self.folder = os.path.abspath(folder)
+        self.room = room
+        self.passing = passing
+        self.descriptor: Optional[int] = None       # of the folder, while it is in use; its lock is on it
 
     def __enter__(self) -> "Cache":
         while True:
@@ -175,7 +178,9 @@ class Cache(Reader):
                 os.fsync(file.fileno())
             os.replace(partial, place)
         except OSError as error:
-            free = f"; {gib(shutil.disk_usage(self.folder).free)} GiB are free there" * (error.errno == errno.ENOSPC)
+            free = ""
+            if error.errno == errno.ENOSPC:
+                free = f"; {gib(shutil.disk_usage(self.folder).free)} GiB are free there"
             raise CacheError(f"cannot write into the cache {self.folder}: {error.strerror}{free}") from error
         finally:
             self.remove([os.path.basename(partial)])
@@ -209,19 +214,24 @@ class Cache(Reader):
         """
         wanted = list(dict.fromkeys(source for dataset in datasets for source in sources(dataset)))
         lacking = [source for source in wanted if self.get(*source) is None]
-        fresh = {os.path.basename(self.place(source)) for source in set(wanted).difference(lacking)}
-        stale = [name for name in set(os.listdir(self.folder)) - fresh if name.endswith(ARRAY) and self.is_stale(name)]
-        self.remove(stale)
-        if stale:
-            logger.info(f"Cache: removed {len(stale)} files of images and labels that are others now")
+        self.remove_stale({os.path.basename(self.place(source)) for source in set(wanted).difference(lacking)})
         if lacking:
             self.check_room(lacking)
             logger.info(f"Cache: decoding {len(lacking)} images and labels into {self.folder}")
             lacking.sort(key=lambda source: source.channels is None)        # so that each has its share of both kinds
             shares = [lacking[k::ranks] for k in range(ranks)]
             own = shares.pop(rank)
-            self.keep_all(own + [source for share in shares for source in reversed(share)], num_workers, rank == 0)
+            of_others = [source for share in shares for source in reversed(share)]
+            self.keep_all(own + of_others, num_workers, visible=rank == 0)
         logger.info(f"Cache: {len(wanted)} images and labels are read from {self.folder}")
+
+    def remove_stale(self, fresh: Set[str]):
+        """Removes the files of sources that are others now. Those in `fresh` are known not to be."""
+        others = set(os.listdir(self.folder)) - fresh
+        stale = [name for name in others if name.endswith(ARRAY) and self.is_stale(name)]
+        self.remove(stale)
+        if stale:
+            logger.info(f"Cache: removed {len(stale)} files of images and labels that are others now")
 
     def keep_all(self, lacking: List[Source], num_workers: int, visible: bool):
         progress = Progress(len(lacking), "images and labels", visible)
@@ -266,8 +276,10 @@ def needed_for(lacking: List[Source]) -> int:
         kinds.setdefault(source.channels, []).append(source)
     total = 0
     for channels, members in kinds.items():
-        some = members[::-(-len(members) // (HEADERS if channels in (None, 1, 3) else 10))]
-        total += int(np.mean([source.size() for source in some]) * len(members)) + OVERHEAD * len(members)
+        most = HEADERS if channels in (None, 1, 3) else 10      # others are decoded for it
+        step = -(-len(members) // most)
+        mean = np.mean([source.size() for source in members[::step]])
+        total += int(mean * len(members)) + OVERHEAD * len(members)
     return total
 
 
@@ -289,7 +301,8 @@ def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Op
         yield datasets
         return
     ranks = ranks or Ranks(0, 1)
-    with Cache(folder_in_memory(), of_memory, passing=True) if where == RAM else Cache(where) as cache:
+    kept = Cache(folder_in_memory(), of_memory, passing=True) if where == RAM else Cache(where)
+    with kept as cache:
         cache.fill([dataset for dataset in datasets if dataset is not None], num_workers, ranks.rank, ranks.count)
         ranks.meet()
         yield [None if dataset is None else read_by(cache, dataset) for dataset in datasets]

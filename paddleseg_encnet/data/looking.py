@@ -83,7 +83,9 @@ def no_class(value: int, dataset) -> bool:
     return value != dataset.ignore_index and not 0 <= value < dataset.num_classes
 
 
-_dataset = None     # of a worker process
+# Of a worker process, which look_at_all() starts with it: with each index the data set and its list of files would be
+# pickled anew.
+_dataset = None
 
 
 def start_worker(dataset: Checked):

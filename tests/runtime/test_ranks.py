@@ -182,7 +182,7 @@ def test_watch_names_a_rank_that_was_stopped(gone):
     ended = run_watched(f"if rank == {gone}: os.kill(os.getpid(), signal.SIGSTOP)")
     assert time.monotonic() - began > 4
     assert ended[gone][0] == -signal.SIGKILL
-    for code, line in ended.values():
+    for _, line in ended.values():
         assert line.startswith(f"error: rank {gone} (127.0.0.1:") and "has not answered for 4 s: it is stopped" in line
     assert [code for rank, (code, _) in ended.items() if rank != gone] == [1, 1]
 
@@ -241,7 +241,8 @@ def test_watch_tells_of_the_lost_rank_rather_than_of_what_follows(tmp_path):
                         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
                         f"while not os.path.exists('{pid}'): time.sleep(0.01)\n"
                         f"lost = int(open('{pid}').read())\n"
-                        "while open(f'/proc/{lost}/stat').read().rsplit(')', 1)[1].split()[0] != 'T': time.sleep(0.01)\n"
+                        "stat = lambda: open(f'/proc/{lost}/stat').read().rsplit(')', 1)[1].split()[0]\n"
+                        "while stat() != 'T': time.sleep(0.01)\n"
                         "if rank == 0: threading.Timer(0.3, os.kill, [lost, signal.SIGKILL]).start()\n"
                         "watch.fail('Connection reset by peer')")
     assert "rank 1 (" in ended[0][1] and "is gone" in ended[0][1] and ended[0][0] == 1
