@@ -3,6 +3,7 @@ context. Against the formulas written out slowly in float64."""
 
 import inspect
 
+import cv2
 import numpy as np
 import paddle
 import pytest
@@ -250,7 +251,7 @@ def test_of_paddlesegs_losses_only_its_encnets_takes_presence(name):
         loss(paddle.zeros([2, 5]), paddle.zeros([2, 4, 6], "int64"))
     else:
         assert takes_presence(loss) is False
-        with pytest.raises(OF_ANOTHER_SHAPE):
+        with pytest.raises((*OF_ANOTHER_SHAPE, cv2.error)):
             loss(paddle.zeros([2, 5]), paddle.zeros([2, 4, 6], "int64"))
 
 
