@@ -68,8 +68,8 @@ def train(config: Union[str, os.PathLike], save_dir: Union[str, os.PathLike] = "
     losses, optimizer = builder.loss, builder.optimizer
     if to_static_training or config.to_static_training:
         model = paddle.jit.to_static(model)
-    with config_checks.explained(config.dic), cached(cache and os.fspath(cache), [train_dataset, val_dataset],
-                                                     num_workers, ranks):
+    data = cached(cache and os.fspath(cache), [train_dataset, val_dataset], num_workers, ranks)
+    with config_checks.explained(config.dic), data as (train_dataset, val_dataset):
         return loop.train(
             model, train_dataset, optimizer, losses,
             loop.Schedule(config.iters, save_interval, log_iters, keep_checkpoint_max, early_stop_intervals),
