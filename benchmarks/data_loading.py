@@ -82,10 +82,9 @@ def built(name: str, *options: str):
     import paddleseg_encnet  # noqa: F401  before paddle, whose threads and malloc it sets
 
     # isort: split
-    from paddleseg.cvlibs import Config, SegBuilder
-    config = Config(str(CONFIGS / f"{name}.yml"), opts=list(options))
-    builder = SegBuilder(config)
-    return builder, builder.build_component(config.train_dataset_cfg)
+    from paddleseg_encnet.config import building
+    builder = building.read(CONFIGS / f"{name}.yml", list(options))
+    return builder, builder.build_component(builder.config.train_dataset_cfg)
 
 
 def measure(what: str, *arguments) -> dict:

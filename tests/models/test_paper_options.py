@@ -219,7 +219,8 @@ def test_outputs_and_losses_that_do_not_match(options, losses, coef, words, loop
     losses = {"types": losses, "coef": coef}
     with pytest.raises(ValueError) as error:
         if loop == "ours":
-            training.train(network, parts.train_dataset, optimizer, losses, training.Schedule(1), str(tmp_path))
+            training.train(training.Parts(network, optimizer, losses, parts.train_dataset), training.Schedule(1),
+                           str(tmp_path))
         else:
             core.train(network, parts.train_dataset, optimizer=optimizer, losses=losses, iters=1,
                        save_dir=str(tmp_path))
