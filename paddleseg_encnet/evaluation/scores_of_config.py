@@ -57,7 +57,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
-    with cached(cache and os.fspath(cache), [dataset], num_workers, ranks):
+    with cached(cache and os.fspath(cache), [dataset], num_workers, ranks) as (dataset,):
         scores = evaluate(model, dataset, num_workers=num_workers, **options)
     if ranks.first:
         save(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),

@@ -104,11 +104,10 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     losses, optimizer = builder.loss, builder.optimizer
     if machine.to_static_training or settings.to_static_training:
         model = paddle.jit.to_static(model)
-    parts = loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
     listener = Listener(callback, machine.profiler_options)
-    with building.explained(settings.dic, listener.raised), \
-            cached(machine.cache and os.fspath(machine.cache), [train_dataset, val_dataset], machine.num_workers,
-                   ranks):
+    data = cached(machine.cache and os.fspath(machine.cache), [train_dataset, val_dataset], machine.num_workers, ranks)
+    with building.explained(settings.dic, listener.raised), data as (train_dataset, val_dataset):
+        parts = loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
         best = loop.train(
             parts, schedule, save_dir, precision=arithmetic, num_workers=machine.num_workers,
             resume_model=resume_model and os.fspath(resume_model), use_ema=optimising.use_ema, use_vdl=saving.use_vdl,

@@ -20,8 +20,9 @@ from PIL import Image
 from paddleseg_encnet import PascalContext59
 from paddleseg_encnet.config import building
 from paddleseg_encnet.data.checks import check
-from paddleseg_encnet.data.datasets import Checked, DataError
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
+from segrun.errors import DataError
 
 # Those of the classification on CIFAR-10 are of another kind.
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yml") if not path.stem.startswith("cifar10_"))
