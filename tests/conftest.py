@@ -119,6 +119,26 @@ lr_scheduler: {{warmup_iters: 1}}
 
 
 @pytest.fixture
+def logged(monkeypatch) -> list:
+    """What is logged: (level, line). Not what is on stdout: that of PaddleSeg's repository version holds on to another.
+    """
+    from paddleseg.utils import logger
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logger, level, lambda line, level=level: lines.append((level, line)))
+    return lines
+
+
+@pytest.fixture(scope="session")
+def small_weights(small_config, tmp_path_factory) -> pathlib.Path:
+    """Weights of the small config's network, as they are drawn."""
+    from paddleseg.cvlibs import Config, SegBuilder
+    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
+    paddle.save(SegBuilder(Config(str(small_config))).model.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture
 def camvid() -> pathlib.Path:
     if not (CAMVID / "train").is_dir():
         pytest.skip(f"no CamVid in {CAMVID}; set CAMVID_ROOT to a copy in the layout of the SegNet authors")

@@ -1,7 +1,31 @@
-"""Short videos, and what is in one."""
+"""Short videos, what is in one, a network for them, and a webcam that shows one."""
+
+import subprocess
 
 import cv2
 import numpy as np
+import paddle
+from segmenters import small
+
+from segrun import Segmenter, sound, video
+
+FFMPEG = sound.find_ffmpeg()
+
+
+def ffmpeg(*arguments) -> str:
+    done = subprocess.run([FFMPEG, "-v", "error", "-y", *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Darkness(paddle.nn.Layer):
+    def forward(self, images):
+        return [paddle.concat([-images[:, :1], images[:, :1]], axis=1)]
+
+
+def darkness() -> Segmenter:
+    """One that tells dark from light."""
+    return small(Darkness())
 
 
 def write_film(path, frames, rate: int = 10) -> str:
@@ -27,3 +51,41 @@ def greys_of(path) -> list:
         if not read:
             return frames
         frames.append((round(float(frame.mean())), round(film.get(cv2.CAP_PROP_POS_MSEC))))
+
+
+CAPTURE = cv2.VideoCapture
+
+
+class Webcam:
+    """Shows a film, and is read at a clock of its own: a frame each quarter of a second."""
+
+    film, now = "", 0.0
+
+    def __new__(cls, what):
+        if isinstance(what, str):
+            return CAPTURE(what)
+        camera = super().__new__(cls)
+        camera.source, camera.taken = CAPTURE(cls.film), 0
+        return camera
+
+    @classmethod
+    def show(cls, film, monkeypatch) -> None:
+        """From now on webcam 0 shows it."""
+        monkeypatch.setattr(cls, "film", str(film))
+        monkeypatch.setattr(cls, "now", 0.0)
+        monkeypatch.setattr(cv2, "VideoCapture", cls)
+        monkeypatch.setattr(video.time, "monotonic", lambda: cls.now)
+
+    def isOpened(self):
+        return True
+
+    def read(self):
+        Webcam.now += 0.25
+        self.taken += 1
+        return self.source.read()
+
+    def get(self, what):
+        return self.source.get(what)
+
+    def release(self):
+        self.source.release()

@@ -1,33 +1,46 @@
-"""What is given to be predicted: files that are passed over are named, and no picture takes another's place."""
+"""What is given to be predicted: which files it is, those that are passed over are named, and no picture takes another's
+place."""
 
 import os
 
-import cv2
-import numpy as np
 import pytest
+from kinds_of_files import folder_of_kinds
 from PIL import Image
 
-from segrun import inputs, outputs
-
-random = np.random.default_rng(0)
-
-
-def picture() -> np.ndarray:
-    return random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+from segrun import inputs
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two images that differ in their endings alone, a third, a GIF, a moving one, and what is no image."""
-    folder = tmp_path / "in"
-    (folder / "b").mkdir(parents=True)
-    for name in ("a.jpg", "a.png", "b/c.png"):
-        cv2.imwrite(str(folder / name), picture())
-    frames = [Image.fromarray(picture()) for _ in range(2)]
-    frames[0].save(folder / "b" / "moving.gif", save_all=True, append_images=frames[1:])
-    for name in ("notes.txt", "b/more.TXT", "raw.heic", "LICENCE", ".hidden", "b/.hidden.png"):
-        (folder / name).write_bytes(b"no image")
-    return folder
+    return folder_of_kinds(tmp_path / "in")
+
+
+# --- which files it is -----------------------------------------------------------------------------------------------
+
+def test_folders_and_lists(tmp_path):
+    for name in ("b/x.PNG", "a/y.jpg", "a/.hidden.png", "a/film.mp4", "with space.png", "label.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images, root, labels = inputs.find_images(str(tmp_path))
+    assert [os.path.relpath(path, root) for path in images] == ["a/y.jpg", "b/x.PNG", "label.png", "with space.png"]
+    assert not labels
+    names = tmp_path / "list.txt"
+    names.write_text("b/x.PNG label.png\n\nwith space.png\nwith space.png\tlabel.png\na/y.jpg\n")
+    images, root, labels = inputs.find_images(str(names))
+    at = str(tmp_path) + os.sep
+    assert images == [at + "a/y.jpg", at + "b/x.PNG", at + "with space.png"] and root == str(tmp_path)
+    assert labels == {at + "b/x.PNG": at + "label.png", at + "with space.png": at + "label.png"}
+    names.write_text("b/x.PNG nowhere.png\n")
+    with pytest.raises(FileNotFoundError, match="names 1 files that do not exist, the first: .*nowhere.png"):
+        inputs.find_images(str(names))
+
+
+def test_a_number_is_a_webcam_unless_a_file_has_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert inputs.is_camera("0") and inputs.is_camera("12")
+    assert not inputs.is_camera("-1") and not inputs.is_camera("0.png") and not inputs.is_camera("")
+    (tmp_path / "0").mkdir()
+    assert not inputs.is_camera("0")
 
 
 # --- what is passed over ---------------------------------------------------------------------------------------------
@@ -73,52 +86,3 @@ def test_images_of_one_name_outside_the_lists_folder():
         inputs.output_names(["a/x.png", "b/x.png"], "lists")
     with pytest.raises(ValueError, match="a/x.png and b/x.png would be written to the same pictures"):
         inputs.output_names(["a/x.png", "b/x.png"], None)
-
-
-# --- the tools -------------------------------------------------------------------------------------------------------
-
-@pytest.fixture(scope="module")
-def weights(small_config, tmp_path_factory):
-    import paddle
-    from paddleseg.cvlibs import Config, SegBuilder
-    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
-    paddle.save(SegBuilder(Config(str(small_config))).model.state_dict(), str(path))
-    return path
-
-
-def test_predict_and_infer_write_the_same_names_and_tell_the_same(folder, weights, small_config, run_tool, tmp_path,
-                                                                  capsys):
-    run_tool("export", "--config", small_config, "--model_path", weights, "--save_dir", tmp_path / "export")
-    capsys.readouterr()
-    run_tool("predict", "--config", small_config, "--model_path", weights, "--image_path", folder, "--save_dir",
-             tmp_path / "out", "--save", "ids", "overlay")
-    said = capsys.readouterr().out
-    run_tool("infer", "--config", tmp_path / "export" / "deploy.yaml", "--image_path", folder, "--save_dir",
-             tmp_path / "masks")
-    for output in (said, capsys.readouterr().out):
-        assert output.count("4 files in") == output.count("keeps these: a.jpg.png of") == 1
-    stems = ["a.jpg", "a.png", "b/c", "b/moving"]
-    for written in (tmp_path / "out" / outputs.FOLDERS["ids"], tmp_path / "masks"):
-        assert sorted(str(path.relative_to(written)) for path in written.rglob("*.*")) == [f"{s}.png" for s in stems]
-    for stem in stems:      # and they are the same classes, the GIF's too
-        live = cv2.imread(str(tmp_path / "out" / outputs.FOLDERS["ids"] / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
-        exported = np.array(Image.open(tmp_path / "masks" / f"{stem}.png"))
-        # A pixel may fall to the other side where two logits are equal to rounding.
-        assert (live == exported).mean() > 0.999, stem
-    overlays = tmp_path / "out" / outputs.FOLDERS["overlay"]
-    assert sorted(str(path.relative_to(overlays)) for path in overlays.rglob("*.*")) == [
-        "a.jpg.jpg", "a.png.png", "b/c.png", "b/moving.png"]
-
-
-def test_explain_and_calibration_name_what_they_pass_over(folder, weights, small_config, run_tool, tmp_path, capsys,
-                                                          monkeypatch):
-    run_tool("explain", folder, "--config", small_config, "--model_path", weights, "--save_dir", tmp_path / "explain")
-    assert capsys.readouterr().out.count("4 files in") == 1
-    import conftest
-    module, calibrated = conftest.tool("export"), []
-    monkeypatch.setattr(module, "export", lambda *arguments: calibrated.extend(arguments[6]))
-    (tmp_path / "export").mkdir()
-    module.main(module.flags().parse_args(["--config", str(small_config), "--model_path", str(weights), "--int8",
-                                           str(folder), "--save_dir", str(tmp_path / "export")]))
-    assert capsys.readouterr().out.count("4 files in") == 1
-    assert [os.path.basename(path) for path in calibrated] == ["a.jpg", "a.png", "c.png", "moving.gif"]
