@@ -42,7 +42,7 @@ class Size(NamedTuple):
     width: int
 
 
-def check_kind(request: Request):
+def check_kind(request: Request) -> None:
     """Raises Refused where the head says that the body is no image."""
     kind = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
     if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -66,7 +66,7 @@ async def body_of(request: Request, limits: Limits) -> bytes:
         raise too_large
     body = bytearray()
 
-    async def receive():
+    async def receive() -> None:
         async for part in request.stream():
             if len(body) + len(part) > limits.max_bytes:
                 raise too_large
