@@ -12,6 +12,7 @@ import paddleseg_encnet  # noqa: E402, F401
 
 # isort: split
 
+import cv2
 import numpy as np
 import paddle
 import pytest
@@ -136,6 +137,43 @@ def small_weights(small_config, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("weights") / "model.pdparams"
     paddle.save(SegBuilder(Config(str(small_config))).model.state_dict(), str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def image(scenes) -> pathlib.Path:
+    return next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+
+
+@pytest.fixture(scope="session")
+def pixels(image) -> np.ndarray:
+    """The same, RGB."""
+    return cv2.imread(str(image))[..., ::-1].copy()
+
+
+@pytest.fixture(scope="session")
+def lively_weights(small_config, pixels, tmp_path_factory) -> pathlib.Path:
+    """Weights of the small config's network with which an image has many classes."""
+    import networks
+    return networks.lively(small_config, pixels, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def resizing(small_config, tmp_path_factory) -> pathlib.Path:
+    """The small config with validation images made smaller, so that predictions are resized to the image's own size."""
+    path = tmp_path_factory.mktemp("resizing") / "resizing.yml"
+    path.write_text(f"""
+_base_: {small_config}
+val_dataset:
+  transforms: [{{type: Resize, target_size: [96, 48]}}, {{type: Normalize}}]
+""")
+    return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(small_config, lively_weights):
+    """A live one of the small config."""
+    from segrun import Segmenter
+    return Segmenter(small_config, lively_weights, device="cpu")
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
-"""What is given to be predicted: which files it is, those that are passed over are named, and no picture takes another's
-place."""
+"""What is given to be predicted: which files are meant, which are passed over, and what their pictures are called."""
 
 import os
 

@@ -32,7 +32,8 @@ def test_custom_colors_come_first():
 def test_classes_of_an_export_are_those_of_its_palette():
     named = Classes.of_export({"class_names": list(CAMVID), "palette": [list(color) for color in CAMVID.values()]})
     np.testing.assert_array_equal(named.colors, color_table(CAMVID))
-    assert named.names == list(CAMVID) and named.name(10) == "bicyclist" and named.name(11) == named.name(255) == "unknown"
+    assert named.names == list(CAMVID) and named.name(10) == "bicyclist"
+    assert named.name(11) == named.name(255) == "unknown"
 
 
 def test_classes_of_an_export_without_names_have_numbers_and_paddlesegs_colors():
