@@ -36,7 +36,7 @@ def ones(*shape, dtype=np.uint8):
     ("nowhere.png", FileNotFoundError, "there is no image nowhere.png$"),
     (str(ROOT), FileNotFoundError, "there is no image .*, it is a folder"),
     (b"no image", DataError, "cannot read the image the image: it is damaged, cut short or no image"),
-    (pathlib.Path(__file__), DataError, "cannot read the image .*test_refusals.py: it is damaged"),
+    (pathlib.Path(__file__), DataError, "cannot read the image .*test_segmenter_refusals.py: it is damaged"),
 ])
 def test_what_is_no_image_is_refused_in_one_line(segmenter, given, error, words):
     with pytest.raises(error, match=words) as raised:
