@@ -1,4 +1,4 @@
-"""The house stays one: few things at its root, rooms with a sentence each, modules and functions that fit the eye.
+"""Two packages: few things at their roots, rooms with a sentence each, modules and functions that fit the eye.
 
 That a room imports only from rooms below its own is import-linter's to say: make lint, setup.cfg.
 """
@@ -11,30 +11,41 @@ import sys
 import pytest
 from conftest import ROOT
 
-PACKAGE = ROOT / "paddleseg_encnet"
-ROOMS = sorted(path for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
-MODULES = sorted(PACKAGE.rglob("*.py"))
+PACKAGES = [ROOT / "paddleseg_encnet", ROOT / "segrun"]
+ROOMS = sorted(path for package in PACKAGES for path in package.iterdir()
+               if path.is_dir() and path.name not in ("__pycache__", "photographs"))
+MODULES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
 def test_the_root_holds_the_rooms_and_what_belongs_to_none():
-    assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "version", "registry", "cli"}
+    assert {path.stem for path in PACKAGES[0].glob("*.py")} == {"__init__", "__main__", "version", "registry", "flags",
+                                                               "live"}
 
 
 def test_each_room_says_what_it_is_for():
-    for room in ROOMS:
+    for room in [*PACKAGES, *ROOMS]:
         assert ast.get_docstring(ast.parse((room / "__init__.py").read_text())), f"{room.name}/__init__.py says nothing"
 
 
 def test_readme_and_the_page_of_the_architecture_name_each_room():
     for page in (ROOT / "README.md", ROOT / "docs" / "architecture.md"):
         text = page.read_text()
-        assert [room.name for room in ROOMS if f"{room.name}/" not in text] == [], page.name
+        assert [room.name for room in [*PACKAGES, *ROOMS] if f"{room.name}/" not in text] == [], page.name
 
 
 def test_tests_stand_in_folders_of_the_rooms_names():
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
-    assert folders - {"tools"} == {room.name for room in ROOMS} - {"pictures"}      # tested through who draws with it
+    rooms = {room.name for room in ROOMS if room.parent == PACKAGES[0]}
+    assert folders == rooms | {"segrun", "tools"}
+
+
+def room_of(module: str) -> str:
+    """Of a module of one of the packages its room's name, or segrun; "" of others."""
+    package, *rest = module.split(".")
+    if package == "segrun":
+        return package
+    return rest[0] if package == "paddleseg_encnet" and rest else ""
 
 
 def private_names(path) -> set:
@@ -42,11 +53,10 @@ def private_names(path) -> set:
     tree = ast.parse(path.read_text())
     taken, modules = set(), {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("paddleseg_encnet."):
-            room = node.module.split(".")[1]
-            if room != path.parent.name:
-                modules.update({name.asname or name.name: room for name in node.names})
-                taken |= {f"{room}: {name.name}" for name in node.names if name.name.startswith("_")}
+        room = room_of(node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if room not in ("", path.parent.name):
+            modules.update({name.asname or name.name: room for name in node.names})
+            taken |= {f"{room}: {name.name}" for name in node.names if name.name.startswith("_")}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             if node.attr.startswith("_"):
@@ -59,13 +69,13 @@ def test_tests_keep_to_what_other_rooms_show(path):
     assert private_names(path) == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_fit_the_eye(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno - node.lineno < 60, node.name
+            assert node.end_lineno - node.lineno < 80, node.name
 
 
 def test_importing_devices_sets_no_variable():
