@@ -79,7 +79,6 @@ def test_rule_predictions_have_the_images_size_and_infer_prepares_the_same(image
     prepared = export.prepare(export.read(str(path)), str(path))
     live = own.network.prepare(own.read(str(path), "x"), "x")
     np.testing.assert_allclose(prepared.image, live.image, atol=1e-6)        # float32 of numbers up to 1
-    assert prepared.undo == live.undo
     ids = NETWORK(paddle.to_tensor(prepared.image[np.newaxis]))[0].numpy().argmax(1)
     classes, = restore(ids.astype(np.int32), prepared.undo, resize_arrays)
     assert classes.shape == image.shape[:2] and set(np.unique(classes)) <= set(range(CLASSES))
