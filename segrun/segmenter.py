@@ -11,6 +11,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Type,
     TypeVar,
     Union,
     overload,
@@ -232,8 +233,8 @@ class Segmenter:
         and another one does `then` with those before, where it may write; with 0 one thing is done after the other.
 
         Args:
-            failed: failed(image, error) is called for an image that can't be read or segmented, or of which `then` raises
-                a ValueError, when its turn comes and where `then` is called, and the others follow. Without it the
+            failed: failed(image, error) is called for an image that can't be read or segmented, or for which `then`
+                raises a ValueError, when its turn comes, in the thread of `then`, and the others follow. Without it the
                 error is raised.
             times: is told how long each step takes.
             show_rows: as of `segment`.
@@ -244,7 +245,8 @@ class Segmenter:
         def read(image: ImageLike) -> Union[Task, Failed]:
             where = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
             with times.take("preprocess"):
-                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image))
+                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image),
+                               (ValueError, OSError, TypeError))
 
         def compute(group: List[Any]) -> List[Any]:
             if isinstance(group[0], Failed):
@@ -283,19 +285,18 @@ class Segmenter:
                     yield found[0]
 
 
-def attempt(source: Any, where: str, function: Callable[[], Result]) -> Union[Result, Failed]:
-    """What the function returns, or Failed, which says `where`."""
+def attempt(source: Any, where: str, function: Callable[[], Result],
+            kinds: Tuple[Type[Exception], ...] = (ValueError,)) -> Union[Result, Failed]:
+    """What the function returns, or Failed where it raises one of these kinds of errors; others are no image's."""
     try:
         return function()
-    except (OSError, TypeError) as error:
-        return Failed(source, error)
-    except ValueError as error:
+    except kinds as error:
         return Failed(source, named(error, where))
 
 
-def named(error: ValueError, where: str) -> ValueError:
+def named(error: Exception, where: str) -> Exception:
     """The error, saying which image it is of."""
-    return error if where in str(error) else DataError(f"{where}: {error}")
+    return error if where in str(error) or not isinstance(error, ValueError) else DataError(f"{where}: {error}")
 
 
 def alike(item: Union[Task, Failed]) -> Any:

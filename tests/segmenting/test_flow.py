@@ -163,6 +163,23 @@ def test_what_then_cannot_write_ends_it(threads):
         list(small().flow([picture(), picture()], then, threads=threads, failed=lambda image, error: None))
 
 
+def test_an_error_that_is_no_images_ends_it(monkeypatch):
+    """What a network of another kind returns, or a driver that fails, would fail for each image."""
+    for error in (TypeError("returns Tensor"), OSError("(External) the driver"), RuntimeError("no memory")):
+        own, told = small(), []
+        monkeypatch.setattr(own.network, "run", lambda batch: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error), match=re.escape(str(error))):
+            list(own.flow([picture(), picture()], lambda seen: None, failed=lambda *what: told.append(what)))
+        assert not told
+
+
+def test_a_file_that_is_gone_is_left_out(tmp_path):
+    told = []
+    found = list(small().flow([picture(), str(tmp_path / "gone.png"), picture()], lambda seen: 1,
+                              failed=lambda image, error: told.append(str(error))))
+    assert found == [1, 1] and told == [f"there is no image {tmp_path}/gone.png"]
+
+
 def test_the_network_computes_in_the_callers_thread(monkeypatch):
     """Paddle has settings of its own for each thread."""
     own, threads = small(transforms=Compose([Resize(target_size=(32, 16)), Normalize()])), set()
@@ -188,25 +205,25 @@ def test_threads_that_share_one_have_what_one_after_the_other_has(small_config, 
     own = small(model, transforms=Compose([Resize(target_size=(96, 64)), Normalize()]) if not options else None,
                 confidence=True, **options)
     hooks = [len(layer._forward_post_hooks) for layer in model.sublayers(include_self=True)]
-    images = [picture(64, 96 + 8 * i) for i in range(4)]
+    images = [picture(64, 96 + 8 * i) for i in range(3)]
     expected = [own(image) for image in images]
     assert all(seen.presence is not None for seen in expected)
-    assert len({seen.presence.tobytes() for seen in expected}) == 4
-    before, found, begun = paddle.get_device(), {}, threading.Barrier(4)
+    assert len({seen.presence.tobytes() for seen in expected}) == 3
+    before, found, begun = paddle.get_device(), {}, threading.Barrier(3)
 
     def see(number):
         begun.wait()
-        found[number] = [own(images[number]) for _ in range(5)]
-    workers = [threading.Thread(target=see, args=[i]) for i in range(4)]
+        found[number] = [own(images[number]) for _ in range(3)]
+    workers = [threading.Thread(target=see, args=[i]) for i in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     for number, seen in found.items():
-        assert_same(seen, [expected[number]] * 5)
+        assert_same(seen, [expected[number]] * 3)
         for each in seen:
             np.testing.assert_array_equal(each.presence, expected[number].presence)
-    assert len(found) == 4 and paddle.get_device() == before
+    assert len(found) == 3 and paddle.get_device() == before
     assert [len(layer._forward_post_hooks) for layer in model.sublayers(include_self=True)] == hooks
 
 
