@@ -15,7 +15,8 @@ import paddleseg_encnet  # noqa: F401
 import numpy as np
 from PIL import Image
 
-from paddleseg_encnet import cli, scenes
+from paddleseg_encnet import scenes
+from paddleseg_encnet.config import building
 from segrun import Segmenter, drawing
 from segrun.palettes import CITYSCAPES, PALETTES, color_table
 
@@ -49,7 +50,7 @@ def draw_scenes(args) -> np.ndarray:
 
 def draw_predictions(args) -> np.ndarray:
     """Image, label and prediction of some validation samples, side by side."""
-    dataset = cli.build(args).val_dataset
+    dataset = building.read(args.config, args.opts).val_dataset
     segmenter = Segmenter(args.config, args.model_path, device="cpu", opts=args.opts, confidence=False)
     palette = PALETTES[type(dataset).__name__]
     colors = color_table(palette)

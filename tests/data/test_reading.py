@@ -14,9 +14,9 @@ from PIL import Image
 from segmenters import small
 
 from paddleseg_encnet.data.checks import check, quick_check
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.label_files import label_of
 from paddleseg_encnet.data.reading import read_image, read_label
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.explaining import explain
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.dashboard import look
