@@ -11,6 +11,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Type,
     TypeVar,
     Union,
     overload,
@@ -232,8 +233,9 @@ class Segmenter:
         and another one does `then` with those before, where it may write; with 0 one thing is done after the other.
 
         Args:
-            failed: failed(image, error) is called for an image that can't be read or segmented, when its turn comes,
-                and the others follow. Without it the error is raised.
+            failed: failed(image, error) is called for an image that can't be read or segmented, or for which `then`
+                raises a ValueError, when its turn comes, in the thread of `then`, and the others follow. Without it the
+                error is raised.
             times: is told how long each step takes.
             show_rows: as of `segment`.
         """
@@ -243,7 +245,8 @@ class Segmenter:
         def read(image: ImageLike) -> Union[Task, Failed]:
             where = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
             with times.take("preprocess"):
-                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image))
+                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image),
+                               (ValueError, OSError, TypeError))
 
         def compute(group: List[Any]) -> List[Any]:
             if isinstance(group[0], Failed):
@@ -254,11 +257,22 @@ class Segmenter:
                 return [each for single in group for each in compute([single])]
             return [found] if isinstance(found, Failed) else found
 
-        def finish(item: Any) -> Any:
-            if isinstance(item, Failed):
-                return item
-            with times.take("postprocess"):
-                return (then(self.finish(*item)),)
+        def finish(item: Any) -> Optional[Tuple[Result]]:
+            """None of what failed. Here, in the thread of `then`, so that what is told and what is written of other
+            images keep their order."""
+            if not isinstance(item, Failed):
+                task, output = item
+                try:
+                    with times.take("postprocess"):
+                        return (then(self.finish(task, output)),)
+                except ValueError as error:
+                    if failed is None:
+                        raise
+                    item = Failed(task.source, named(error, task.where))
+            if failed is None:
+                raise item.error
+            failed(*item)
+            return None
 
         with Stages() as stages:
             tasks = stages.ahead(read, images, threads, max(threads, size))
@@ -266,25 +280,25 @@ class Segmenter:
             computed = stages.ahead(compute, batches(tasks, size, alike), self.network.requests
                                     if self.network.requests > 1 and threads else 0)
             each = (item for group in computed for item in group)
-            for item in stages.ahead(finish, each, min(threads, 1)):
-                if not isinstance(item, Failed):
-                    yield item[0]
-                elif failed is None:
-                    raise item.error
-                else:
-                    failed(*item)
+            for found in stages.ahead(finish, each, min(threads, 1)):
+                if found is not None:
+                    yield found[0]
 
 
-def attempt(source: Any, where: str, function: Callable[[], Result]) -> Union[Result, Failed]:
-    """What the function returns, or Failed, which says `where`."""
+def attempt(source: Any, where: str, function: Callable[[], Result],
+            kinds: Tuple[Type[Exception], ...] = (ValueError,)) -> Union[Result, Failed]:
+    """What the function returns, or Failed where it raises one of these kinds of errors; others are no image's."""
     try:
         return function()
-    except (OSError, TypeError) as error:
-        return Failed(source, error)
-    except ValueError as error:
-        return Failed(source, error if where in str(error) else DataError(f"{where}: {error}"))
+    except kinds as error:
+        return Failed(source, named(error, where))
+
+
+def named(error: Exception, where: str) -> Exception:
+    """The error, saying which image it is of."""
+    return error if where in str(error) or not isinstance(error, ValueError) else DataError(f"{where}: {error}")
 
 
 def alike(item: Union[Task, Failed]) -> Any:
-    """What images of one batch have in common."""
-    return item.prepared.image.shape if isinstance(item, Task) and item.prepared else id(item)
+    """What images of one batch have in common; what is in no batch is like nothing else."""
+    return item.prepared.image.shape if isinstance(item, Task) and item.prepared else object()

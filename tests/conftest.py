@@ -12,6 +12,7 @@ import paddleseg_encnet  # noqa: E402, F401
 
 # isort: split
 
+import cv2
 import numpy as np
 import paddle
 import pytest
@@ -116,6 +117,63 @@ model: {{num_codes: 4, mid_channels: 16}}
 lr_scheduler: {{warmup_iters: 1}}
 """)
     return path
+
+
+@pytest.fixture
+def logged(monkeypatch) -> list:
+    """What is logged: (level, line). Not what is on stdout: that of PaddleSeg's repository version holds on to another.
+    """
+    from paddleseg.utils import logger
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logger, level, lambda line, level=level: lines.append((level, line)))
+    return lines
+
+
+@pytest.fixture(scope="session")
+def small_weights(small_config, tmp_path_factory) -> pathlib.Path:
+    """Weights of the small config's network, as they are drawn."""
+    from paddleseg.cvlibs import Config, SegBuilder
+    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
+    paddle.save(SegBuilder(Config(str(small_config))).model.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def image(scenes) -> pathlib.Path:
+    return next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+
+
+@pytest.fixture(scope="session")
+def pixels(image) -> np.ndarray:
+    """The same, RGB."""
+    return cv2.imread(str(image))[..., ::-1].copy()
+
+
+@pytest.fixture(scope="session")
+def lively_weights(small_config, pixels, tmp_path_factory) -> pathlib.Path:
+    """Weights of the small config's network with which an image has many classes."""
+    import networks
+    return networks.lively(small_config, pixels, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def resizing(small_config, tmp_path_factory) -> pathlib.Path:
+    """The small config with validation images made smaller, so that predictions are resized to the image's own size."""
+    path = tmp_path_factory.mktemp("resizing") / "resizing.yml"
+    path.write_text(f"""
+_base_: {small_config}
+val_dataset:
+  transforms: [{{type: Resize, target_size: [96, 48]}}, {{type: Normalize}}]
+""")
+    return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(small_config, lively_weights):
+    """A live one of the small config."""
+    from segrun import Segmenter
+    return Segmenter(small_config, lively_weights, device="cpu")
 
 
 @pytest.fixture
