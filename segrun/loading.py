@@ -7,7 +7,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, U
 
 import numpy as np
 
-from segrun.backends import AUTO, FORMS, forms_of
+from segrun.backends import AUTO, forms_of, usual_backend
 from segrun.backends.choosing import fastest
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -73,8 +73,7 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
         return fastest(export, usual(export) if sample is None else sample, precision, device, threads, **how)
     if backend is None:
         forms = forms_of(export.content, (device or "cpu").partition(":")[0], precision)
-        # Where none is, Exported says what is missing: the form that comes first.
-        backend = forms[0].backend if forms else next(form.backend for form in FORMS if form.precision == precision)
+        backend = forms[0].backend if forms else usual_backend(precision)       # Exported says what is missing
     return Exported(export, backend, precision, device, threads, **how)
 
 

@@ -14,7 +14,7 @@ from segrun.preprocess import restore
 from segrun.progress import Progress
 from segrun.result import Segmentation, confidence_of, mask_of, sigmoid
 from segrun.stages import Stages, Times, batches
-from segrun.tiling import Tiling, combined, infer, strips, windows
+from segrun.tiling import Tiling, combined, infer, scores_of, strips, windows
 
 Result = TypeVar("Result")
 
@@ -179,15 +179,15 @@ class Segmenter:
         size, crop_size, stride = task.pixels.shape[:2], self.tiling.crop_size, self.tiling.stride
         presences = []
 
-        def scores_of(top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        def of_window(top: int, bottom: int, left: int, right: int) -> np.ndarray:
             prepared = self.network.prepare(task.pixels[top:bottom, left:right], task.where)
-            output = self.network.run(prepared.image[np.newaxis])
+            output = scores_of(self.network, prepared.image[np.newaxis])
             presences.append(output.presence)
             return np.asarray(output.values)[0]
 
         progress = Progress(len(windows(size[0], crop_size[1], stride[1])), "rows of windows", show_rows)
         parts = []
-        for _, scores in strips(scores_of, size, crop_size, stride):
+        for _, scores in strips(of_window, size, crop_size, stride):
             parts.append(self.decide(scores[np.newaxis]))
             progress.advance()
         progress.close()

@@ -97,24 +97,38 @@ def asked_for(flags: Mapping[str, Any], config: Optional[Mapping[str, Any]] = No
 def infer(network: Network, batch: Array, tiling: Tiling = Tiling()) -> Output:
     """What the network says of images [B, channels, H, W], in their size.
 
-    Presence is the mean over scales and flips, as that of the pixels; of windows the largest: what one window holds is
-    in the image.
+    Presence is the mean over scales and flips, as that of the pixels; with windows the largest of all of them, whatever
+    the scale or flip: what one window holds is in the image.
+
+    Raises:
+        ValueError: as of scores_of.
     """
-    if network.meaning == IDS and not (tiling.whole and tiling.once):
-        raise ValueError("windows, scales and flips need scores to average, and this export gives classes alone: "
-                         "export it with --output_op softmax or none")
     height, width = batch.shape[-2:]
     total, presences = None, []
     for scale in tiling.scales:
         scaled = network.resize(batch, (int(height * scale + 0.5), int(width * scale + 0.5)))
         for flip in tiling.flips():
-            seen = network.run(flipped(scaled, flip)) if tiling.whole else in_windows(network, flipped(scaled, flip),
-                                                                                       tiling)
+            way = run_whole if tiling.whole else in_windows
+            seen = way(network, flipped(scaled, flip), tiling)
             values = seen.values if tiling.once else network.resize(flipped(seen.values, flip), (height, width))
             total = values if total is None else total + values
             presences.append(seen.presence)
     count = len(presences)
     return Output(total if count == 1 else total / count, combined(presences, tiling))
+
+
+def run_whole(network: Network, batch: Array, tiling: Tiling) -> Output:
+    """All at once."""
+    return network.run(batch) if tiling.once else scores_of(network, batch)
+
+
+def scores_of(network: Network, batch: Array) -> Output:
+    """network.run. ValueError: it gives classes alone, which can't be averaged; not every export says so before."""
+    output = None if network.meaning == IDS else network.run(batch)
+    if output is None or network.meaning == IDS:
+        raise ValueError("windows, scales and flips need scores to average, and this export gives classes alone: "
+                         "export it with --output_op softmax or none")
+    return output
 
 
 def combined(presences: Sequence[Optional[np.ndarray]], tiling: Tiling) -> Optional[np.ndarray]:
@@ -147,7 +161,7 @@ def one_in_windows(network: Network, image: Array, tiling: Tiling) -> Output:
     seen = []
 
     def logits_of(top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        output = network.run(image[:, :, top:bottom, left:right])
+        output = scores_of(network, image[:, :, top:bottom, left:right])
         seen.append(output.presence)
         return np.asarray(output.values)[0]
     height, width = image.shape[-2:]

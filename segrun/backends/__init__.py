@@ -38,10 +38,22 @@ def form_of(backend: str, precision: str) -> Form:
     for form in FORMS:
         if (form.backend, form.precision) == (backend, precision):
             return form
+    check_precision(precision)
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend}; there are {', '.join([*BACKENDS, AUTO])}")
     known = [form.precision for form in FORMS if form.backend == backend]
     raise ValueError(f"the backend {backend} runs {' and '.join(known)}, not {precision}")
+
+
+def check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"there is no precision {precision}; there are {', '.join(PRECISIONS)}")
+
+
+def usual_backend(precision: str) -> str:
+    """The first in the table that has it. ValueError: none has."""
+    check_precision(precision)
+    return next(form.backend for form in FORMS if form.precision == precision)
 
 
 def forms_of(content: dict, device: str = "cpu", precision: Optional[str] = None) -> List[Form]:
