@@ -32,7 +32,7 @@ needs_openvino = pytest.mark.skipif(not OPENVINO, reason="needs openvino, onnxru
 # (backend, precision) of the forms that an export can have here.
 HERE = [("paddle", "fp32"), *([("onnx", "fp32"), ("onnx", "int8")] * ONNX),
         *([("openvino", "fp32"), ("openvino", "int8")] * OPENVINO)]
-each_form = pytest.mark.parametrize("backend, precision", HERE, ids="-".join)
+each_form = pytest.mark.parametrize("backend, precision", HERE, ids=["-".join(form) for form in HERE])
 NORMALIZE = [{"type": "Normalize"}]
 
 

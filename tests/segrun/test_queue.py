@@ -6,8 +6,7 @@ import signal
 import time
 
 import pytest
-from service import head, received, slow
-from test_serving import png
+from service import head, png, received, slow
 
 SMALL = png(8, 8, 8 * b"\0        ")
 FAULTY = png(3, 3, 3 * b"\0   ")

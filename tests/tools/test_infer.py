@@ -43,13 +43,14 @@ def logits_export(network, image, tmp_path_factory):
 def resizing(small_config, tmp_path_factory):
     """A config whose validation images are resized, which PaddleSeg's own export forgets."""
     path = tmp_path_factory.mktemp("resizing") / "small.yml"
-    path.write_text(f"_base_: {small_config}\nval_dataset:\n  transforms:\n    - {{type: Resize, target_size: [96, 48]}}\n"
-                    "    - {type: Normalize}\n")
+    path.write_text(f"_base_: {small_config}\nval_dataset:\n  transforms:\n"
+                    "    - {type: Resize, target_size: [96, 48]}\n    - {type: Normalize}\n")
     return path
 
 
 @pytest.mark.parametrize("resized", [False, True])
-def test_infer_writes_the_pixels_of_predict(resized, small_config, resizing, weights, scenes, run_tool, tmp_path, capsys):
+def test_infer_writes_the_pixels_of_predict(resized, small_config, resizing, weights, scenes, run_tool, tmp_path,
+                                            capsys):
     config = resizing if resized else small_config
     folder = scenes / "leftImg8bit" / "val"
     run_tool("predict", "--config", config, "--model_path", weights, "--image_path", folder, "--save_dir",
