@@ -7,7 +7,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, U
 
 import numpy as np
 
-from segrun.backends import AUTO, forms_of, usual_backend
+from segrun.backends import AUTO, check_precision, forms_of, parted, usual_backend
 from segrun.backends.choosing import fastest
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -68,11 +68,16 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
     Args:
         backend: "auto" is the fastest here; None the first in the table of forms that is installed.
         sample: as of `load`.
+
+    Raises:
+        ValueError, OSError: as of Exported; or "auto" finds none that runs it.
     """
+    check_precision(precision)
+    kind, _ = parted(device or "cpu")
     if backend == AUTO:
         return fastest(export, usual(export) if sample is None else sample, precision, device, threads, **how)
     if backend is None:
-        forms = forms_of(export.content, (device or "cpu").partition(":")[0], precision)
+        forms = forms_of(export.content, kind, precision)
         backend = forms[0].backend if forms else usual_backend(precision)       # Exported says what is missing
     return Exported(export, backend, precision, device, threads, **how)
 

@@ -1,7 +1,7 @@
 """What computes an export: a module for each runtime, and the table of the forms that an export can have."""
 
 import importlib.util
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 
 class Form(NamedTuple):
@@ -45,14 +45,21 @@ def form_of(backend: str, precision: str) -> Form:
     raise ValueError(f"the backend {backend} runs {' and '.join(known)}, not {precision}")
 
 
+def parted(device: str) -> Tuple[str, int]:
+    """"gpu:1" -> ("gpu", 1). ValueError: it is no device of an export."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "gpu") or not (number or "0").isdecimal():
+        raise ValueError(f'an export runs on device "cpu" or "gpu", got {device!r}')
+    return kind, int(number or 0)
+
+
 def check_precision(precision: str) -> None:
     if precision not in PRECISIONS:
         raise ValueError(f"there is no precision {precision}; there are {', '.join(PRECISIONS)}")
 
 
 def usual_backend(precision: str) -> str:
-    """The first in the table that has it. ValueError: none has."""
-    check_precision(precision)
+    """The first in the table that has it."""
     return next(form.backend for form in FORMS if form.precision == precision)
 
 

@@ -5,6 +5,8 @@ from typing import List, Optional
 
 import numpy as np
 
+from segrun.backends import parted
+
 
 class OpenVino:
     """So many threads as it has infer requests compute at a time, each has its own; others wait.
@@ -27,7 +29,7 @@ class OpenVino:
         except ImportError as error:
             raise ValueError(f"OpenVINO does not load ({error}); pip install openvino, 2023.1 or later, or "
                              "\"paddleseg_encnet[openvino]\"") from error
-        if device not in (None, "cpu"):
+        if parted(device or "cpu")[0] != "cpu":
             raise ValueError("--backend openvino runs on the CPU; for --device gpu there are paddle and onnx")
         # Where the processor has bfloat16, that would be its default.
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY", "INFERENCE_NUM_THREADS": threads,

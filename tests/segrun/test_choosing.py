@@ -16,7 +16,7 @@ BATCH = np.zeros([1, 3, 8, 8], "float32")
 
 def fastest(config, *options, **more):
     """Of an export that is read anew."""
-    return choosing.fastest(Export(config), BATCH, *options, **more)
+    return choosing.fastest(Export(config), BATCH, *options, **{"device": "cpu", **more})
 
 
 @pytest.fixture
