@@ -15,7 +15,7 @@ from segrun import command_line, cpu, inputs, outputs
 from segrun.backends import AUTO, BACKENDS, PRECISIONS, usual_backend
 from segrun.backends.exported import Exported
 from segrun.exports import Export
-from segrun.image import is_video
+from segrun.image import WrongChannels, is_video
 from segrun.loading import exported
 from segrun.outputs import FOLDERS
 from segrun.progress import Progress
@@ -88,16 +88,19 @@ def pictures(args: argparse.Namespace) -> None:
     threads = 0 if len(images) == 1 else args.io_threads
     network = load(args, images[0], throughput=threads != 0)
     segmenter = Segmenter.of(network, confidence=False)
-    if args.benchmark:
-        warm_up(segmenter, images, args.batch_size)
     progress, times = Progress(len(images), "images"), Times(network.requests)
 
     def save(seen: Segmentation) -> None:
         save_ids(seen, os.path.join(args.save_dir, f"{os.path.splitext(names[seen.source])[0]}.png"))
         progress.advance()
-    start = time.perf_counter()
-    for _ in segmenter.flow(images, save, args.batch_size, threads, times=times):
-        pass
+    try:
+        if args.benchmark:
+            warm_up(segmenter, images, args.batch_size)
+        start = time.perf_counter()
+        for _ in segmenter.flow(images, save, args.batch_size, threads, times=times):
+            pass
+    except WrongChannels as error:
+        raise network.export.refusal(error) from error
     seconds = time.perf_counter() - start
     progress.close()
     print(f"{len(images)} pictures of classes in {args.save_dir}")

@@ -250,13 +250,12 @@ def test_an_export_reads_the_same(tmp_path):
     (tmp_path / "deploy.yaml").write_text(
         "Deploy: {input_shape: [-1, 6, -1, -1], transforms: [{type: Padding, target_size: [20, 14]}, "
         "{type: Normalize, mean: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], std: [0.5]}]}")
-    code = (f"import sys, types; package = types.ModuleType('paddleseg_encnet')\n"
-            f"package.__path__ = [r'{ROOT}/paddleseg_encnet']; sys.modules['paddleseg_encnet'] = package\n"
-            "from segrun.preprocess import Images; import numpy\n"
-            "images = Images('deploy.yaml'); numpy.save('x.npy', images.prepare('x.tif')[0])\n"
+    code = ("import numpy, sys; from segrun.exports import Export\n"
+            "export = Export('deploy.yaml'); numpy.save('x.npy', export.batch_of('x.tif')[0])\n"
             "assert 'paddle' not in sys.modules and 'paddleseg' not in sys.modules\n"
-            "images.prepare('four.tif')")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+            "export.batch_of('four.tif')")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.stderr.splitlines()[-1] == \
         "ValueError: the image four.tif has 4 channels, the network was exported for 6"
     transforms = [stock.Padding([20, 14]), stock.Normalize([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.5])]

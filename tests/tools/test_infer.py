@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import paddle
 import pytest
+import tifffile
 from conftest import ROOT, tool
 from exports import OPENVINO, built, error_of, image_of, masks, needs_onnx, written
 from PIL import Image
@@ -159,3 +160,13 @@ def test_wrong_images(logits_export, image, run_tool, tmp_path):
     assert f"cannot read the image {broken}" in error_of(run_tool, *infer, broken)
     (tmp_path / "empty").mkdir()
     assert "no image in the folder" in error_of(run_tool, *infer, tmp_path / "empty")
+
+
+@pytest.mark.parametrize("more", [[], ["--benchmark", "True"], ["--backend", "auto"]], ids=str)
+def test_an_image_of_other_channels(more, logits_export, run_tool, tmp_path):
+    """There is no config to be changed, which the other tools advise."""
+    tifffile.imwrite(tmp_path / "four.tif", np.zeros([8, 9, 4], np.uint8), photometric="minisblack")
+    infer = ["infer", "--config", logits_export / "deploy.yaml", "--image_path", tmp_path / "four.tif", "--save_dir",
+             tmp_path / "masks"]
+    assert error_of(run_tool, *infer, *more) == \
+        f"error: the image {tmp_path / 'four.tif'} has 4 channels, the network was exported for 3"
