@@ -1,6 +1,7 @@
 """Images of 1, 2, 4 and 6 channels: read as they were written, refused with a line where they are others."""
 
 import importlib.util
+import os
 import random
 import subprocess
 import sys
