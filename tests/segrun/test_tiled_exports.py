@@ -64,7 +64,8 @@ def test_as_the_live_network(backend, transforms, inference, network, folder, im
     # A pixel may fall to the other side where two logits are equal to rounding.
     assert (seen.ids == expected.ids).mean() > 0.999
     assert np.abs(seen.confidence.astype(int) - expected.confidence).max() <= 1
-    assert np.abs(seen.presence - expected.presence).max() < 1e-5
+    # The mean is of logits, and an export's probabilities know none beyond 16.6, where float32 has 1.
+    assert np.abs(seen.presence - expected.presence).max() < (1e-3 if inference == TURNS else 1e-5)
 
 
 def test_it_makes_a_difference(network, folder, image):
