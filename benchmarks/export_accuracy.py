@@ -12,9 +12,10 @@ import paddleseg_encnet  # noqa: F401
 import paddle
 from paddleseg.transforms import Compose
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import building
 from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.label_files import label_of_config
+from paddleseg_encnet.flags import run
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.weights import checkpoint
 from segrun import cpu
@@ -28,10 +29,8 @@ from segrun.segmenter import Segmenter
 
 def main(args):
     paddle.set_device("cpu")
-    builder = cli.build(args)
-    config = builder.config
-    cli.leave_out_pretrained(config)
-    network = builder.model
+    builder = building.read(args.config, args.opts, pretrained=False)
+    config, network = builder.config, builder.model
     checkpoint.load(network, args.model_path)
     export, classes = Export(args.deploy), classes_of_config(config)
     transforms = Compose(builder.val_transforms, img_channels=channels.of(config.dic))
@@ -63,4 +62,4 @@ if __name__ == "__main__":
     flags.add_argument("--every", type=int, default=1, help="take every n-th validation image")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE")
     flags.add_argument("--debug", action="store_true")
-    cli.run(main, flags)
+    run(main, flags)

@@ -7,17 +7,19 @@ A variable that the user has set is left alone.
 import contextlib
 import ctypes
 import io
+import math
 import os
 import sys
 import warnings
+from typing import Dict, Iterator, List, Mapping, Optional
 
 # mallopt's parameter numbers, from malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
-_added = {}     # the variables that prepare() has set, as the user had not
+_added: Dict[str, str] = {}     # the variables that prepare() has set, as the user had not
 
 
-def prepare():
+def prepare() -> None:
     """Sets threads, MKL's code path and malloc for this process. Without effect if Paddle is already imported."""
     if "paddle" in sys.modules:
         return
@@ -26,7 +28,7 @@ def prepare():
     keep_large_blocks()
 
 
-def environment(env, cores: int, cpuinfo: str) -> dict:
+def environment(env: Mapping[str, str], cores: int, cpuinfo: str) -> Dict[str, str]:
     """The variables to add to `env` on a machine with that many cores and that /proc/cpuinfo."""
     added = {}
     # Paddle uses one thread unless told otherwise. Its launcher hands that "1" on to the processes that it starts,
@@ -40,7 +42,7 @@ def environment(env, cores: int, cpuinfo: str) -> dict:
     return added
 
 
-def shared(processes: int) -> dict:
+def shared(processes: int) -> Dict[str, str]:
     """The environment for each of several processes that compute at once: each has its share of the cores, unless the
     user has set the threads."""
     threads = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes))} if "OMP_NUM_THREADS" in _added else {}
@@ -48,7 +50,7 @@ def shared(processes: int) -> dict:
 
 
 @contextlib.contextmanager
-def kept_threads():
+def kept_threads() -> Iterator[None]:
     """Paddle Inference sets the threads of the whole process, MKL's and OpenMP's, and leaves one each time it has run.
     What else computes here, a training perhaps, gets those of the environment back after this."""
     from paddle.base import core
@@ -59,10 +61,52 @@ def kept_threads():
 
 
 def cpu_count() -> int:
-    """Cores that this process may use (a container or taskset may give it fewer than there are)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: taskset may give it fewer than there are, and a container, by a quota of time,
+    fewer than it sees. A part of a core counts as one."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = quota()
+    return there if granted is None else max(1, min(there, math.ceil(granted)))
+
+
+def quota(mount: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> Optional[float]:
+    """How many cores' time Linux grants this process's control group, and those around it; None without a limit.
+
+    Args:
+        mount: where control groups are mounted.
+        own: the file that names this process's.
+    """
+    if not os.path.isfile(own):
+        return None
+    with open(own, encoding="utf-8") as file:
+        entries = [line.strip().split(":", 2) for line in file if line.count(":") >= 2]
+    granted = []
+    for _, controllers, path in entries:
+        if controllers == "":                               # version 2; "max 100000", or microseconds of 100000
+            found = [read_numbers(os.path.join(folder, "cpu.max")) for folder in around(mount, path)]
+            granted += [time / period for time, period in (each for each in found if len(each) == 2)]
+        elif "cpu" in controllers.split(","):
+            for folder in around(os.path.join(mount, controllers), path):
+                time = read_numbers(os.path.join(folder, "cpu.cfs_quota_us"))           # -1 without a limit
+                period = read_numbers(os.path.join(folder, "cpu.cfs_period_us"))
+                if time and period and time[0] > 0:
+                    granted.append(time[0] / period[0])
+    return min(granted, default=None)
+
+
+def around(mount: str, path: str) -> List[str]:
+    """The folders of a control group and of those around it. In a container its path may be that of the host, and the
+    mount its own."""
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return [os.path.join(mount, *parts[:count]) for count in range(len(parts) + 1)]
+
+
+def read_numbers(path: str) -> List[int]:
+    """The numbers in a file; none where it can't be read, or says "max"."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [int(word) for word in file.read().split()]
+    except (OSError, ValueError):
+        return []
 
 
 def read_cpuinfo() -> str:
@@ -74,7 +118,7 @@ def read_cpuinfo() -> str:
         return file.read()
 
 
-def keep_large_blocks():
+def keep_large_blocks() -> None:
     """Tells glibc's malloc to keep freed tensors for the next ones, instead of mapping them again page by page."""
     if not sys.platform.startswith("linux"):
         return
@@ -87,7 +131,7 @@ def keep_large_blocks():
     libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def share_memory():
+def share_memory() -> None:
     """Tells glibc's malloc to have one arena for all threads, where a thread finds what another has freed, and what is
     kept is kept once; of its own ones only the main arena keeps large blocks. For a process in which one thread
     computes: several would wait for each other."""
@@ -97,7 +141,7 @@ def share_memory():
             libc.mallopt(M_ARENA_MAX, 1)
 
 
-def import_paddle():
+def import_paddle() -> None:
     """Imports Paddle without its warnings about OMP_NUM_THREADS and ccache, which are no concern of who sees them."""
     with contextlib.redirect_stderr(io.StringIO()) as said, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No ccache found")

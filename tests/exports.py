@@ -10,7 +10,7 @@ import paddle
 import pytest
 from PIL import Image
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import building
 from paddleseg_encnet.deployment import export as writing
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -38,7 +38,7 @@ NORMALIZE = [{"type": "Normalize"}]
 
 def built(config):
     """The network of a config, randomised."""
-    return randomised(cli.build_config(str(config)).model)
+    return randomised(building.read(str(config)).model)
 
 
 def randomised(network):

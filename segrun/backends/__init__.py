@@ -1,7 +1,7 @@
 """What computes an export: a module for each runtime, and the table of the forms that an export can have."""
 
 import importlib.util
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
 
 class Form(NamedTuple):
@@ -26,6 +26,7 @@ FORMS = [
     Form("ONNX Runtime", "onnx", "fp32", "onnx", "--onnx", "onnxruntime"),
     Form("ONNX Runtime, int8", "onnx", "int8", "int8", "--int8 IMAGES", "onnxruntime"),
     Form("OpenVINO", "openvino", "fp32", "onnx", "--onnx", "openvino", "cpu"),
+    Form("OpenVINO, bf16", "openvino", "bf16", "onnx", "--onnx", "openvino", "cpu"),
     Form("OpenVINO, int8", "openvino", "int8", "int8", "--int8 IMAGES", "openvino", "cpu"),
 ]
 AUTO = "auto"
@@ -63,7 +64,7 @@ def usual_backend(precision: str) -> str:
     return next(form.backend for form in FORMS if form.precision == precision)
 
 
-def forms_of(content: dict, device: str = "cpu", precision: Optional[str] = None) -> List[Form]:
+def forms_of(content: Mapping[str, Any], device: str = "cpu", precision: Optional[str] = None) -> List[Form]:
     """The forms that an export has files for, that run on this kind of device and whose runtime is installed.
 
     Args:
@@ -71,4 +72,11 @@ def forms_of(content: dict, device: str = "cpu", precision: Optional[str] = None
         precision: of these alone.
     """
     return [form for form in FORMS if form.key in content and form.device in ("", device)
-            and precision in (None, form.precision) and importlib.util.find_spec(form.package) is not None]
+            and precision in (None, form.precision) and importlib.util.find_spec(form.package) is not None
+            and (form.precision != "bf16" or has_bfloat16())]
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16 (AVX512-BF16, AMX), rather than in float32 with rounding."""
+    from openvino import Core
+    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

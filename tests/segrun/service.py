@@ -12,27 +12,30 @@ from typing import NamedTuple
 
 import paddle
 from conftest import ROOT
+from events import wait_for
 from PIL import Image
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import building
 from paddleseg_encnet.deployment.export import export
 
 MOST_BYTES, MOST_PIXELS = 300_000, 100_000      # that the service of the fixture takes
 NAMES = [f"class <{i}>" for i in range(19)]     # of its export
 
-# A network without Paddle that takes half a second and sees one class.
+# A network without Paddle that takes half a second, or for an image of 5 x 5 until the test lets it go on; it says what
+# it begins with, and sees one class.
 SLOW = """
-import time
+import sys, time
 import numpy as np
 from segrun.classes import Classes
 from segrun.network import IDS, Output, Prepared
 from segrun.segmenter import Segmenter
 from segrun.service import limits, protocol, server
 
-protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = 1.0, 1.0, 520
+protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = {head_time}, 1.0, 520
 
 class Slow:
-    channels, classes, meaning, requests, batch_size, pixelwise = 3, Classes(["one"]), IDS, 1, None, False
+    channels, classes, meaning, requests = 3, Classes(["one"]), IDS, 1
+    batch_size, pixelwise, least_side = None, False, 1
 
     def prepare(self, pixels, where):
         return Prepared(pixels.astype(np.float32).transpose(2, 0, 1), [])
@@ -40,7 +43,11 @@ class Slow:
     def run(self, batch):
         if batch.shape[2:] == (3, 3):
             raise RuntimeError("a fault of ours in /some/folder")
-        time.sleep(0.5)
+        print("predicting", *batch.shape[2:], flush=True)
+        if batch.shape[2:] == (5, 5):
+            sys.stdin.readline()
+        else:
+            time.sleep(0.5)
         return Output(np.zeros([1, *batch.shape[2:]], np.int32))
 
     def resize(self, values, size):
@@ -83,8 +90,8 @@ class Service:
     """Started with `command`; ends within `with`, or before."""
 
     def __init__(self, *command):
-        self.process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        self.process = subprocess.Popen([sys.executable, *map(str, command)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         line = ""
         while not line.startswith("serving at "):
             line = self.process.stdout.readline()
@@ -124,6 +131,28 @@ class Service:
         return next(int(float(line.split()[1])) for line in self.ask("GET", "/metrics").body.decode().splitlines()
                     if line.startswith("process_resident_memory_bytes"))
 
+    def predicting(self) -> str:
+        """Waits until the network of slow() begins with an image; its height and width."""
+        word, size = self.process.stdout.readline().split(maxsplit=1)
+        assert word == "predicting"
+        return size.strip()
+
+    def go_on(self):
+        """Ends a prediction of 5 x 5."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def await_queue(self, length: int):
+        """Until so many requests wait for their turn."""
+        wait_for(lambda: f"encnet_queue_length {length}\n" in self.ask("GET", "/metrics").body.decode())
+
+    def refuses_connections(self) -> bool:
+        try:
+            self.connect().close()
+        except ConnectionError:
+            return True
+        return False
+
 
 def received(client: socket.socket) -> Answer:
     response = http.client.HTTPResponse(client)
@@ -139,8 +168,9 @@ def head(*lines: str, path: str = "/predict", kind: str = "image/png") -> bytes:
     return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}", *lines, "", ""]).encode()
 
 
-def slow(**limits) -> Service:
-    return Service("-c", SLOW.format(limits=", ".join(f"{name}={value}" for name, value in limits.items())))
+def slow(head_time: float = 1, **limits) -> Service:
+    return Service("-c", SLOW.format(head_time=head_time,
+                                     limits=", ".join(f"{name}={value}" for name, value in limits.items())))
 
 
 def limited(deploy) -> Service:
@@ -152,7 +182,7 @@ def limited(deploy) -> Service:
 def network_of(config):
     """A config's network, with the same random weights each time."""
     paddle.seed(1)
-    return cli.build_config(str(config)).model
+    return building.read(str(config)).model
 
 
 def deployed(config, folder):

@@ -93,7 +93,7 @@ def test_infer_runs_without(backend, absent, logits_export, image, tmp_path):
     (["--image_path", "nowhere.png"], "no image, folder or list nowhere.png"),
     (["--batch_size", 0], "--batch_size must be at least 1"), (["--cpu_threads", 0], "--cpu_threads must be"),
     (["--precision", "fp16"], "fp16 is for a GPU"), (["--backend", "onnx", "--precision", "fp16"], "not fp16"),
-    (["--backend", "openvino", "--precision", "fp16"], "openvino runs fp32 and int8, not fp16"),
+    (["--backend", "openvino", "--precision", "fp16"], "openvino runs fp32 and bf16 and int8, not fp16"),
     (["--backend", "paddle", "--precision", "int8"], "paddle runs fp32 and fp16, not int8"),
 ])
 def test_wrong_inference(flags, message, logits_export, image, run_tool, tmp_path):
