@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence,
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.backends import AUTO, FORMS, forms_of
+from segrun.backends import AUTO, check_precision, forms_of, parted, usual_backend
 from segrun.backends.choosing import fastest
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -69,13 +69,17 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
     Args:
         backend: "auto" is the fastest here; None the first in the table of forms that is installed.
         sample: as of `load`.
+
+    Raises:
+        ValueError, OSError: as of Exported; or "auto" finds none that runs it.
     """
+    check_precision(precision)
+    kind, _ = parted(device or "cpu")
     if backend == AUTO:
         return fastest(export, usual(export) if sample is None else sample, precision, device, threads, **how)
     if backend is None:
-        forms = forms_of(export.content, (device or "cpu").partition(":")[0], precision)
-        # Where none is, Exported says what is missing: the form that comes first.
-        backend = forms[0].backend if forms else next(form.backend for form in FORMS if form.precision == precision)
+        forms = forms_of(export.content, kind, precision)
+        backend = forms[0].backend if forms else usual_backend(precision)       # Exported says what is missing
     return Exported(export, backend, precision, device, threads, **how)
 
 

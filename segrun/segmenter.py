@@ -30,7 +30,7 @@ from segrun.preprocess import restore
 from segrun.progress import Progress
 from segrun.result import Segmentation, confidence_of, mask_of, sigmoid
 from segrun.stages import Stages, Times, batches
-from segrun.tiling import Tiling, combined, infer, run, strips, windows
+from segrun.tiling import Tiling, combined, infer, scores_of, strips, windows
 
 Result = TypeVar("Result")
 Picture = TypeVar("Picture", bound=ImageLike)
@@ -207,16 +207,16 @@ class Segmenter:
         assert crop_size and stride     # as in_strips says
         presences: List[Optional[NDArray[Any]]] = []
 
-        def scores_of(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        def of_window(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
             prepared = self.network.prepare(task.pixels[top:bottom, left:right], task.where)
-            output = run(self.network, prepared.image[np.newaxis])
+            output = scores_of(self.network, prepared.image[np.newaxis])
             presences.append(output.presence)
             scores: NDArray[Any] = np.asarray(output.values)[0]
             return scores
 
         progress = Progress(len(windows(size[0], crop_size[1], stride[1])), "rows of windows", show_rows)
         parts = []
-        for _, scores in strips(scores_of, size, crop_size, stride):
+        for _, scores in strips(of_window, size, crop_size, stride):
             parts.append(self.decide(scores[np.newaxis]))
             progress.advance()
         progress.close()

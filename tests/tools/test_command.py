@@ -49,7 +49,7 @@ def wheel(tmp_path_factory) -> pathlib.Path:
     source.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source)
-    for name in ("paddleseg_encnet", "configs", "tools"):
+    for name in ("paddleseg_encnet", "segrun", "configs", "tools", "weights", "docs/images"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     pip("wheel", "--no-build-isolation", "--wheel-dir", folder, source)
     return next(folder.glob("*.whl"))
@@ -126,7 +126,7 @@ def test_an_editable_install_has_the_command_too():
 
 def test_what_the_wheel_leaves_out(installed):
     assert {path.name for path in installed.folder.iterdir() if "dist-info" not in path.name} == {
-        "bin", "paddleseg_encnet", "paddleseg_encnet_tools"}
+        "bin", "paddleseg_encnet", "paddleseg_encnet_tools", "segrun"}
 
 
 # --- configs ---------------------------------------------------------------------------------------------------------
