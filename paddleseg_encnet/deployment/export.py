@@ -172,7 +172,7 @@ def to_onnx(model: str, path: str):
         import paddle2onnx
     except (ImportError, ValueError) as error:      # ValueError: it does not like this Paddle's version
         reason = str(error).split(". ")[0]
-        wanted = "paddleseg_encnet[onnx]" if model.endswith(".json") else "paddle2onnx<2"     # 2 asks for Paddle 3
+        wanted = "paddleseg_encnet[export]" if model.endswith(".json") else "paddle2onnx<2"     # 2 asks for Paddle 3
         raise ExportError(f"ONNX needs a paddle2onnx for this Paddle ({reason}); pip install \"{wanted}\"") from error
     try:
         # Without a file to save to: its optimiser comes with saving, and installs packages.
