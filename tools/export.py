@@ -33,6 +33,8 @@ def flags():
     flags.add_argument("--input_shape", nargs="+", type=int, metavar="N",
                        help="batch, channels, height, width if they are fixed; -1 is any")
     flags.add_argument("--onnx", action="store_true", help="write an ONNX file too")
+    flags.add_argument("--half_weights", action="store_true", help="store the ONNX file's weights in half precision, "
+                       "half its size; numbers are computed in float32")
     flags.add_argument("--int8", metavar="IMAGES", help="write an ONNX file with 8-bit convolutions too; an image, a "
                        "folder or a list, to calibrate on")
     flags.add_argument("--max_drop", type=float, metavar="POINTS", help="of mIoU, that 8 bits may cost, measured on "
@@ -52,6 +54,8 @@ def main(args):
     for path in filter(None, (args.int8, args.verify)):
         if not os.path.exists(path):
             raise FileNotFoundError(f"there is no image {path}")
+    if args.half_weights and not args.onnx:
+        raise ValueError("--half_weights is for the ONNX file: add --onnx")
     calibration = inputs.find_images(args.int8)[0] if args.int8 else None
     if passed_over := inputs.passed_over(args.int8 or ""):
         logger.info(passed_over)
@@ -59,7 +63,7 @@ def main(args):
     network = builder.model
     checkpoint.load(network, args.model_path)
     export(network, args.save_dir, described(config), args.output_op, args.input_shape, args.onnx, calibration,
-           channels.of(config.dic), limit)
+           channels.of(config.dic), limit, args.half_weights)
     logger.info(f"The inference model is saved in {args.save_dir}: {', '.join(sorted(os.listdir(args.save_dir)))}")
     if args.verify:
         for form, agreement in verify(network, args.save_dir, args.verify, cpu.cpu_count()).items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from paddleseg_encnet import cli
 from paddleseg_encnet.weights import checkpoint
+from paddleseg_encnet.weights.halves import half
 
 
 def flags():
@@ -21,15 +22,6 @@ def flags():
     flags.add_argument("weights", help="weights file of Paddle, PyTorch or safetensors")
     flags.add_argument("--output", required=True, help="safetensors file to write")
     return flags
-
-
-def half(value: np.ndarray) -> np.ndarray:
-    """As float16, unless it holds integers or a number that is too large for it."""
-    if value.dtype.kind != "f":
-        return value
-    with np.errstate(over="ignore"):
-        halved = value.astype("float16")
-    return halved if np.array_equal(np.isfinite(halved), np.isfinite(value)) else value
 
 
 def main(args):
