@@ -28,8 +28,8 @@ def halve(path: str) -> None:
 
 
 def halved(tensor: Any, name: str) -> List[Any]:
-    """Makes a tensor of the graph float16, and returns the Cast that gives float32 by its name of before; nothing, where
-    it stays."""
+    """Makes a tensor of the graph float16, and returns the Cast that gives float32 under the name of before; nothing,
+    where it stays."""
     import onnx
     values = onnx.numpy_helper.to_array(tensor)
     smaller = half(values)
