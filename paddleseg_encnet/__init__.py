@@ -35,6 +35,9 @@ from paddleseg_encnet.models.encnet import ENCNet  # noqa: E402
 from paddleseg_encnet.models.encoding import Encoding  # noqa: E402
 from paddleseg_encnet.models.fcn import DilatedFCN  # noqa: E402
 from paddleseg_encnet.models.losses import SELoss  # noqa: E402
+from paddleseg_encnet.runtime import paddleseg_log  # noqa: E402
+
+paddleseg_log.join()
 
 # Where they stand. Most who import the package only want it registered.
 LATER = {"Segmenter": "segrun.segmenter", "train": "paddleseg_encnet.training.from_config",

@@ -18,7 +18,7 @@ from paddleseg_encnet import cli
 from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.class_names import classes_of, fitting
 from paddleseg_encnet.data.transforms import prepared
-from paddleseg_encnet.models.presence import with_presence
+from paddleseg_encnet.models.presence import least_side, with_presence
 from paddleseg_encnet.runtime.devices import Precision, select_device
 from paddleseg_encnet.weights import checkpoint, description
 from paddleseg_encnet.weights.arrays import CheckpointError
@@ -50,6 +50,7 @@ class LiveNetwork:
         self.model, self.transforms, self.classes = model, transforms, classes
         self.channels = transforms.img_channels if transforms else 3
         self.pixelwise = transforms is not None and all(type(each) is Normalize for each in transforms.transforms)
+        self.least_side = least_side(model)
         self.device, self.precision = device or paddle.get_device(), precision or Precision()
 
     def prepare(self, pixels: np.ndarray, where: str) -> Prepared:

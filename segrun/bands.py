@@ -9,10 +9,11 @@ import io
 import math
 import os
 import warnings
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -28,7 +29,7 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in TIFF
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes) -> NDArray[Any]:
     """The image [H, W, C] of a file's content, in the file's own type of number and with its channels in their order:
     R, G, B and what follows. A TIFF whose pages are bands of one size has as many channels.
 
@@ -37,7 +38,9 @@ def decode(data: bytes) -> np.ndarray:
     """
     if is_tiff(data):
         return from_tiff(data)
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    image: Optional[NDArray[Any]] = None
+    if data:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError("cannot be read: it is damaged, cut short or no image")
     if image.ndim == 2:
@@ -45,7 +48,7 @@ def decode(data: bytes) -> np.ndarray:
     return image[..., [2, 1, 0, 3][:image.shape[2]]]        # OpenCV has blue first
 
 
-def from_tiff(data: bytes) -> np.ndarray:
+def from_tiff(data: bytes) -> NDArray[Any]:
     try:
         import tifffile
     except ImportError as error:
@@ -54,7 +57,8 @@ def from_tiff(data: bytes) -> np.ndarray:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             check_whole(file.series[0], len(data))
-            image, axes = file.series[0].asarray(), file.series[0].axes
+            image: NDArray[Any] = file.series[0].asarray()
+            axes: str = file.series[0].axes
     except Exception as error:      # tifffile raises whatever its decoders do; it names a package that it needs
         raise ValueError(f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
     if 0 in image.shape:
@@ -69,7 +73,7 @@ def from_tiff(data: bytes) -> np.ndarray:
     return np.moveaxis(image, channels, 2)
 
 
-def check_whole(series, length: int):
+def check_whole(series: Any, length: int) -> None:
     """Raises ValueError where parts of a TIFF lie beyond the end of its file, or are not there: tifffile has zeros in
     their place."""
     if series.size > MOST:
@@ -106,11 +110,13 @@ def tiff_header(data: bytes) -> Optional[Tuple[int, int, Optional[int]]]:
         data: the file's bytes.
     """
     tags = tiff_tags(data)
+    if tags is None:
+        return None
     try:
         height, width, channels = int(tags[HEIGHT]), int(tags[WIDTH]), int(tags.get(SAMPLES, 1))
         kind = tags.get(PHOTOMETRIC)
         alpha = sum(value in ALPHA for value in tags.get(EXTRA, ALPHA[:1] if (kind, channels) == (RGB, 4) else ()))
-    except Exception:       # there are no tags, not these, or damaged ones, which Pillow decodes only here
+    except Exception:       # there are not these tags, or damaged ones, which Pillow decodes only here
         return None
     return height, width, None if kind == CMYK else channels - alpha
 
@@ -132,12 +138,12 @@ def is_cut_tiff(data: bytes) -> bool:
             # The last may be said to be as long as the others.
             parts = [start + min(count, row * (height - first)) for first, start, count in
                      zip(firsts, tags[STRIPS[0]], tags[STRIPS[1]])]
-        return max(parts) > len(data)
+        return bool(max(parts) > len(data))
     except Exception:       # there are no such tags, or damaged ones
         return False
 
 
-def shown(image: np.ndarray) -> np.ndarray:
+def shown(image: NDArray[Any]) -> NDArray[Any]:
     """An image as a picture, RGB uint8 [H, W, 3].
 
     Args:
@@ -153,9 +159,10 @@ def shown(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 3 else np.repeat(image[..., np.newaxis], 3, axis=2)
 
 
-def to_bytes(image: np.ndarray) -> np.ndarray:
+def to_bytes(image: NDArray[Any]) -> NDArray[Any]:
     if image.dtype == np.uint8:
         return np.ascontiguousarray(image)
     image = np.nan_to_num(image.astype("float32"))
     low, high = np.percentile(image, [DARKEST, BRIGHTEST])
-    return np.clip((image - low) * (255 / max(high - low, 1e-12)), 0, 255).astype(np.uint8)
+    stretched: NDArray[Any] = np.clip((image - low) * (255 / max(high - low, 1e-12)), 0, 255)
+    return stretched.astype(np.uint8)

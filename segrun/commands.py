@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from typing import Any, Dict, Iterable, Optional
 
 COMMAND = "paddleseg-encnet"
 # Of a checkout; where pip installed a wheel there is none.
@@ -33,10 +34,11 @@ class Help(argparse.RawDescriptionHelpFormatter):
     """Help that fits a screen: only what must be given is in the line of usage, and a flag is a line, with a short word
     for its value: --iters N, --learning_rate X, --save_dir DIR."""
 
-    def __init__(self, prog: str, **options):
+    def __init__(self, prog: str, **options: Any):
         super().__init__(prog, **{"max_help_position": HELP_COLUMN, **options})
 
-    def add_usage(self, usage, actions, groups, prefix=None):
+    def add_usage(self, usage: Optional[str], actions: Iterable[argparse.Action], groups: Iterable[Any],
+                  prefix: Optional[str] = None) -> None:
         needed = [action for action in actions if action.required or not action.option_strings]
         super().add_usage(" ".join(["%(prog)s", *map(self.call, needed), "[flags]"]), actions, groups, prefix)
 
@@ -47,4 +49,5 @@ class Help(argparse.RawDescriptionHelpFormatter):
         return f"{action.option_strings[0]} {word}"
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return {int: "N", float: "X"}.get(action.type) or action.dest.split("_")[-1].upper()
+        words: Dict[object, str] = {int: "N", float: "X"}
+        return words.get(action.type) or action.dest.split("_")[-1].upper()

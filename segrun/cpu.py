@@ -10,14 +10,15 @@ import io
 import os
 import sys
 import warnings
+from typing import Dict, Iterator, Mapping
 
 # mallopt's parameter numbers, from malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
-_added = {}     # the variables that prepare() has set, as the user had not
+_added: Dict[str, str] = {}     # the variables that prepare() has set, as the user had not
 
 
-def prepare():
+def prepare() -> None:
     """Sets threads, MKL's code path and malloc for this process. Without effect if Paddle is already imported."""
     if "paddle" in sys.modules:
         return
@@ -26,7 +27,7 @@ def prepare():
     keep_large_blocks()
 
 
-def environment(env, cores: int, cpuinfo: str) -> dict:
+def environment(env: Mapping[str, str], cores: int, cpuinfo: str) -> Dict[str, str]:
     """The variables to add to `env` on a machine with that many cores and that /proc/cpuinfo."""
     added = {}
     # Paddle uses one thread unless told otherwise. Its launcher hands that "1" on to the processes that it starts,
@@ -40,7 +41,7 @@ def environment(env, cores: int, cpuinfo: str) -> dict:
     return added
 
 
-def shared(processes: int) -> dict:
+def shared(processes: int) -> Dict[str, str]:
     """The environment for each of several processes that compute at once: each has its share of the cores, unless the
     user has set the threads."""
     threads = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes))} if "OMP_NUM_THREADS" in _added else {}
@@ -48,7 +49,7 @@ def shared(processes: int) -> dict:
 
 
 @contextlib.contextmanager
-def kept_threads():
+def kept_threads() -> Iterator[None]:
     """Paddle Inference sets the threads of the whole process, MKL's and OpenMP's, and leaves one each time it has run.
     What else computes here, a training perhaps, gets those of the environment back after this."""
     from paddle.base import core
@@ -74,7 +75,7 @@ def read_cpuinfo() -> str:
         return file.read()
 
 
-def keep_large_blocks():
+def keep_large_blocks() -> None:
     """Tells glibc's malloc to keep freed tensors for the next ones, instead of mapping them again page by page."""
     if not sys.platform.startswith("linux"):
         return
@@ -87,7 +88,7 @@ def keep_large_blocks():
     libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def share_memory():
+def share_memory() -> None:
     """Tells glibc's malloc to have one arena for all threads, where a thread finds what another has freed, and what is
     kept is kept once; of its own ones only the main arena keeps large blocks. For a process in which one thread
     computes: several would wait for each other."""
@@ -97,7 +98,7 @@ def share_memory():
             libc.mallopt(M_ARENA_MAX, 1)
 
 
-def import_paddle():
+def import_paddle() -> None:
     """Imports Paddle without its warnings about OMP_NUM_THREADS and ccache, which are no concern of who sees them."""
     with contextlib.redirect_stderr(io.StringIO()) as said, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No ccache found")

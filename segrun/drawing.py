@@ -1,34 +1,38 @@
 """Pictures of class ids. All pictures are RGB, uint8 [H, W, 3]; NumPy and OpenCV only."""
 
 import unicodedata
-from typing import Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 RIGHT, WRONG, UNLABELLED = (222, 228, 222), (200, 30, 30), (70, 70, 70)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def colorize(ids: np.ndarray, colors: np.ndarray) -> np.ndarray:
+def colorize(ids: NDArray[Any], colors: NDArray[Any]) -> NDArray[Any]:
     """Class ids [H, W] in their colours; `colors` is uint8 [N, 3], as color_table() gives it."""
-    return np.asarray(colors, np.uint8)[ids]
+    picture: NDArray[Any] = np.asarray(colors, np.uint8)[ids]
+    return picture
 
 
-def overlay(image: np.ndarray, ids: np.ndarray, colors: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+def overlay(image: NDArray[Any], ids: NDArray[Any], colors: NDArray[Any], alpha: float = 0.5) -> NDArray[Any]:
     """The image with the classes' colours laid over it: alpha 0 shows the image alone, 1 the colours alone."""
-    return cv2.addWeighted(image, 1 - alpha, colorize(ids, colors), alpha, 0)
+    picture: NDArray[Any] = cv2.addWeighted(image, 1 - alpha, colorize(ids, colors), alpha, 0)
+    return picture
 
 
-def error_map(label: np.ndarray, prediction: np.ndarray, ignore_index: int = 255) -> np.ndarray:
+def error_map(label: NDArray[Any], prediction: NDArray[Any], ignore_index: int = 255) -> NDArray[Any]:
     """Where two masks [H, W] differ: right is light grey, wrong is red, without a label is dark grey."""
     table = np.array([RIGHT, WRONG, UNLABELLED], np.uint8)
-    return table[np.where(label == ignore_index, 2, label != prediction)]
+    picture: NDArray[Any] = table[np.where(label == ignore_index, 2, label != prediction)]
+    return picture
 
 
-def legend(names: Sequence[str], colors: np.ndarray, ids_shown: Iterable[int], width: int = 480, scale: float = 1.0,
-           shares: Optional[Dict[int, float]] = None) -> np.ndarray:
+def legend(names: Sequence[str], colors: NDArray[Any], ids_shown: Iterable[int], width: int = 480, scale: float = 1.0,
+           shares: Optional[Dict[int, float]] = None) -> NDArray[Any]:
     """Swatch and name of each class shown, in lines that fit `width`.
 
     Args:
@@ -69,7 +73,7 @@ def percent(share: float) -> str:
     return "<1%" if share < 0.01 else f"{share:.0%}"
 
 
-def side_by_side(pictures: List[np.ndarray], titles: Optional[Sequence[str]] = None) -> np.ndarray:
+def side_by_side(pictures: List[NDArray[Any]], titles: Optional[Sequence[str]] = None) -> NDArray[Any]:
     """Pictures of one height next to each other, each under its title."""
     gap, scale = 6, text_scale(pictures[0].shape[0])
     band = round(26 * scale)
@@ -83,7 +87,7 @@ def side_by_side(pictures: List[np.ndarray], titles: Optional[Sequence[str]] = N
     return np.concatenate(columns[1:], axis=1)
 
 
-def stacked(pictures: List[np.ndarray]) -> np.ndarray:
+def stacked(pictures: List[NDArray[Any]]) -> NDArray[Any]:
     """Pictures below each other, filled up with paper to the width of the widest."""
     width = max(picture.shape[1] for picture in pictures)
     return np.concatenate([np.concatenate([picture, paper(picture.shape[0], width - picture.shape[1])], axis=1)
@@ -95,15 +99,15 @@ def text_scale(pixels: int) -> float:
     return max(1.0, pixels / 600)
 
 
-def paper(height: int, width: int) -> np.ndarray:
+def paper(height: int, width: int) -> NDArray[Any]:
     return np.full((height, width, 3), PAPER, np.uint8)
 
 
 def text_width(text: str, scale: float) -> int:
-    return cv2.getTextSize(text, FONT, 0.45 * scale, stroke(scale))[0][0]
+    return int(cv2.getTextSize(text, FONT, 0.45 * scale, stroke(scale))[0][0])
 
 
-def write(picture: np.ndarray, text: str, where, scale: float):
+def write(picture: NDArray[Any], text: str, where: Tuple[int, int], scale: float) -> None:
     """Writes into the picture; `where` is the left end of the line's middle."""
     x, y = where
     cv2.putText(picture, text, (x, y + round(4.5 * scale)), FONT, 0.45 * scale, INK, stroke(scale), cv2.LINE_AA)
@@ -113,11 +117,11 @@ def stroke(scale: float) -> int:
     return max(1, round(1.2 * scale))
 
 
-def encoded(picture: np.ndarray, ending: str = ".png") -> bytes:
+def encoded(picture: NDArray[Any], ending: str = ".png") -> bytes:
     """RGB [H, W, 3], or [H, W], as the bytes of an image file."""
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(ending, picture)
     if not done:
         raise OSError(f"OpenCV can't make a {ending} file of a picture of {picture.shape[1]} x {picture.shape[0]}")
-    return data.tobytes()
+    return bytes(data)

@@ -2,7 +2,9 @@
 
 import functools
 import re
-from typing import Callable
+from typing import Any, Callable, TypeVar
+
+Result = TypeVar("Result")
 
 
 class DataError(ValueError):
@@ -29,10 +31,10 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message} (--debug shows where)"
 
 
-def unwrapped(function: Callable) -> Callable:
+def unwrapped(function: Callable[..., Result]) -> Callable[..., Result]:
     """The function, raising what went wrong itself where PaddleSeg has wrapped it, as innermost() finds it."""
     @functools.wraps(function)
-    def call(*args, **kwargs):
+    def call(*args: Any, **kwargs: Any) -> Result:
         try:
             return function(*args, **kwargs)
         except RuntimeError as error:

@@ -1,9 +1,11 @@
 """What describes an export, deploy.yaml: its files, what is done to an image first, names and colours."""
 
 import os
+from typing import Any, Dict
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from segrun.classes import Classes
 from segrun.image import WrongChannels, read_file
@@ -42,7 +44,7 @@ class Export:
             raise FileNotFoundError(f"{self.path} names {self.content[key]}, but there is no {path}")
         return path
 
-    def prepare(self, pixels: np.ndarray, where: str) -> Prepared:
+    def prepare(self, pixels: NDArray[Any], where: str) -> Prepared:
         """As Network.prepare. ValueError: the image does not have the size that the network was exported for."""
         prepared = self.preprocess(pixels, where)
         found, wanted = prepared.image.shape, self.input_shape
@@ -52,11 +54,11 @@ class Export:
                              "Resize among the validation transforms")
         return prepared
 
-    def batch_of(self, path: str) -> np.ndarray:
+    def batch_of(self, path: str) -> NDArray[Any]:
         """An image file as a batch that the network takes, [B, channels, H, W]."""
         return self.filled(self.prepare(self.read(path), path).image[np.newaxis])
 
-    def read(self, path: str) -> np.ndarray:
+    def read(self, path: str) -> NDArray[Any]:
         """What `prepare` takes, from a file."""
         try:
             return read_file(path, self.channels)
@@ -64,13 +66,13 @@ class Export:
             raise ValueError(f"the image {path} has {error.found} channels, the network was exported for "
                              f"{self.channels}") from error
 
-    def filled(self, batch: np.ndarray) -> np.ndarray:
+    def filled(self, batch: NDArray[Any]) -> NDArray[Any]:
         """A batch [B, C, H, W], filled up with its last image where the network takes but one number of images."""
         missing = (self.batch_size or 0) - len(batch)
         return np.concatenate([batch, *[batch[-1:]] * missing]) if missing > 0 else batch
 
 
-def read_deploy(path: str) -> dict:
+def read_deploy(path: str) -> Dict[str, Any]:
     """What a deploy.yaml says."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no {path}; give the deploy.yaml of an export")
@@ -83,10 +85,11 @@ def read_deploy(path: str) -> dict:
             raise ValueError(f"{path} is no valid YAML: it is no text in UTF-8") from error
     if not isinstance(content, dict) or not isinstance(content.get("Deploy"), dict):
         raise ValueError(f"{path} has no section Deploy; give the deploy.yaml of an export")
-    return content["Deploy"]
+    said: Dict[str, Any] = content["Deploy"]
+    return said
 
 
-def write_deploy(path: str, content: dict) -> None:
+def write_deploy(path: str, content: Dict[str, Any]) -> None:
     """Writes a deploy.yaml that says this."""
     with open(path, "w", encoding="utf-8") as file:
         yaml.safe_dump({"Deploy": content}, file, sort_keys=False, default_flow_style=None, allow_unicode=True)

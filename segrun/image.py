@@ -7,10 +7,11 @@ tifffile where bands.py needs it.
 
 import io
 import os
-from typing import Iterator, Optional, Tuple, Union
+from typing import Any, Iterator, Optional, Tuple, Union
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from segrun import bands
@@ -42,7 +43,7 @@ class WrongChannels(PictureError):
         self.found = found
 
 
-def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
+def decode(data: bytes, path: str, channels: int = 3) -> NDArray[Any]:
     """The image as a network of so many channels takes it.
 
     One and three are as OpenCV reads them: uint8 [H, W], and uint8 [H, W, 3] in BGR. Any other number is what the file
@@ -64,7 +65,7 @@ def decode(data: bytes, path: str, channels: int = 3) -> np.ndarray:
     if channels not in (1, 3):
         return with_bands(data, path, channels)
     header = bands.tiff_header(data)
-    if header and header[2] not in (None, 1, 3):        # OpenCV leaves out some, or all
+    if header and header[2] is not None and header[2] not in (1, 3):        # OpenCV leaves out some, or all
         raise WrongChannels(path, header[2], channels)
     try:
         image = of_any_type(data, path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
@@ -85,7 +86,7 @@ def refused_by_opencv(error: cv2.error, path: str) -> PictureError:
                         "images that are too large")
 
 
-def with_bands(data: bytes, path: str, channels: int) -> np.ndarray:
+def with_bands(data: bytes, path: str, channels: int) -> NDArray[Any]:
     try:
         image = bands.decode(data)
     except ValueError as error:
@@ -97,7 +98,7 @@ def with_bands(data: bytes, path: str, channels: int) -> np.ndarray:
     return image
 
 
-def of_any_type(data: bytes, path: str, flag: int):
+def of_any_type(data: bytes, path: str, flag: int) -> Optional[NDArray[Any]]:
     """The image, or None where OpenCV can't decode it."""
     if not data:
         return None
@@ -113,8 +114,10 @@ def of_any_type(data: bytes, path: str, flag: int):
     if kind == "CIELAB":
         raise PictureError(f"cannot read the image {path}: its colours are CIELAB, which OpenCV does not read as they "
                            "are meant; save it as RGB")
+    image: Optional[NDArray[Any]]
     if kind == "unsigned" and bits <= 16:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+        return image
     if (kind, bits) != ("float", 32):
         raise PictureError(f"cannot read the image {path}: its pixels are {kind} numbers of {bits} bits; save it with "
                            "8 or 16 bits unsigned, or as float32 from 0 to 1")
@@ -151,6 +154,8 @@ def misread_tiff(data: bytes) -> Optional[str]:
     of 16 bits grey, where the image does not fill the last of a row; "planes" of floats, or of 16 bits with
     transparency. None: nothing, or tags that can't be read, which others refuse."""
     tags = bands.tiff_tags(data)
+    if tags is None:
+        return None
     try:
         bits, kind = (int(np.max(tags.get(tag, 1))) for tag in (bands.BITS, SAMPLE_FORMAT))
         colours = tags.get(bands.PHOTOMETRIC) == bands.RGB
@@ -162,20 +167,21 @@ def misread_tiff(data: bytes) -> Optional[str]:
             return "transparency"
         tiles = kind == 1 and bits == 16 and not colours and tags.get(TILE_WIDTH)
         return "tiles" if tiles and tags[bands.WIDTH] % tags[TILE_WIDTH] else None
-    except Exception:       # as in pixel_type(); there are no tags
+    except Exception:       # as in pixel_type()
         return None
 
 
-def from_fractions(image: np.ndarray, path: str) -> np.ndarray:
+def from_fractions(image: NDArray[Any], path: str) -> NDArray[Any]:
     """uint8 of floats from 0 to 1."""
     if not (image.min() >= -SLACK and image.max() <= 1 + SLACK):     # so that NaN is refused too
         raise PictureError(f"cannot read the image {path}: its pixels are float32 from {image.min():g} to "
                            f"{image.max():g}, and it does not say what is black and what is white; scale it to 0 to 1, "
                            "or save it with 8 bits")
-    return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    shades: NDArray[Any] = np.rint(255 * np.clip(image, 0, 1))
+    return shades.astype(np.uint8)
 
 
-def by_pillow(data: bytes, path: str) -> np.ndarray:
+def by_pillow(data: bytes, path: str) -> NDArray[Any]:
     """The first picture of a file, grey or BGR; what is transparent shows the colour below."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
@@ -188,13 +194,14 @@ def by_pillow(data: bytes, path: str) -> np.ndarray:
         raise PictureError(f"cannot read the image {path}: {reason}") from error
 
 
-def in_channels(image: np.ndarray, flag: int) -> np.ndarray:
+def in_channels(image: NDArray[Any], flag: int) -> NDArray[Any]:
     """Grey, BGR or BGRA in the channels that the flag asks for, without what is transparent."""
     if image.ndim == 3 and image.shape[2] > 3:
         image = image[..., :3]
     if (flag == cv2.IMREAD_GRAYSCALE) == (image.ndim == 2):
         return np.ascontiguousarray(image)
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_BGR2GRAY)
+    converted: NDArray[Any] = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_BGR2GRAY)
+    return converted
 
 
 def is_cut_jpeg(data: bytes) -> bool:
@@ -207,16 +214,16 @@ def is_cut_jpeg(data: bytes) -> bool:
 
 # --- other sources than files -----------------------------------------------------------------------------------------
 
-ImageLike = Union[str, "os.PathLike[str]", bytes, np.ndarray, Image.Image]
+ImageLike = Union[str, "os.PathLike[str]", bytes, NDArray[Any], Image.Image]
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 
 
-def read_file(path: str, channels: int = 3) -> np.ndarray:
+def read_file(path: str, channels: int = 3) -> NDArray[Any]:
     """decode() of a file. DataError: there is none, or it can't be read."""
     return decode(read_bytes(path), path, channels)
 
 
-def pixels_of(image: ImageLike, where: str, channels: int = 3) -> np.ndarray:
+def pixels_of(image: ImageLike, where: str, channels: int = 3) -> NDArray[Any]:
     """An image as decode() has it for a network of so many channels. `where` is what an error calls it.
 
     Raises:
@@ -240,10 +247,11 @@ def pixels_of(image: ImageLike, where: str, channels: int = 3) -> np.ndarray:
         check_bands(image, where, channels)
         return np.ascontiguousarray(image)
     check(image, where)
-    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    pixels: NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    return pixels
 
 
-def of_pil(image: Image.Image, where: str, channels: int) -> np.ndarray:
+def of_pil(image: Image.Image, where: str, channels: int) -> NDArray[Any]:
     """RGB, or grey for one channel, of a PIL image, which may be grey, of a palette, or transparent."""
     if channels not in (1, 3):
         raise ValueError(f"{where} is a PIL image, the network takes {channels} channels (in_channels): give a path or "
@@ -254,7 +262,7 @@ def of_pil(image: Image.Image, where: str, channels: int) -> np.ndarray:
     return np.asarray(image.convert("RGB" if channels == 3 else "L"))
 
 
-def check_bands(image: np.ndarray, where: str, channels: int):
+def check_bands(image: NDArray[Any], where: str, channels: int) -> None:
     """Raises TypeError or ValueError where an array is no image for a network of so many channels, not three."""
     if image.dtype.kind not in "uif" or (channels == 1 and image.dtype != np.uint8):
         raise TypeError(f"{where} is an array of {image.dtype}: it must be "
@@ -265,7 +273,7 @@ def check_bands(image: np.ndarray, where: str, channels: int):
                          f"{channels}")
 
 
-def check(image: np.ndarray, where: str):
+def check(image: NDArray[Any], where: str) -> None:
     """Raises TypeError or ValueError where an array is no image uint8 [H, W, 3]."""
     if image.dtype != np.uint8:
         advice = "; if its values go from 0 to 1, (255 * image).round().astype('uint8') is one" \
@@ -297,7 +305,7 @@ def is_video(path: str) -> bool:
     return os.path.isfile(path) and path.lower().endswith(VIDEOS)
 
 
-def frames_of(path: str) -> Iterator[np.ndarray]:
+def frames_of(path: str) -> Iterator[NDArray[Any]]:
     """The frames of a video, uint8 [H, W, 3], RGB. DataError: there is none."""
     video, read = cv2.VideoCapture(path), 0
     try:

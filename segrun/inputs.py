@@ -84,7 +84,7 @@ def output_names(images: List[str], root: Optional[str]) -> Dict[str, str]:
         if not shared:
             break
         stems.update((path, names[path]) for path in shared)
-    owners = {}
+    owners: Dict[str, str] = {}
     for path, stem in stems.items():
         owner = owners.setdefault(stem, path)
         if owner != path:

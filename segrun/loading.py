@@ -3,9 +3,10 @@
 import importlib.metadata
 import importlib.util
 import os
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun.backends import AUTO, FORMS, forms_of
 from segrun.backends.choosing import fastest
@@ -19,9 +20,9 @@ USUAL = (480, 640)          # of an image for a first run, height and width, whe
 
 
 def load(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None,
-         inference: Optional[dict] = None, opts: Optional[Sequence[str]] = None, device: Optional[str] = None,
-         backend: Optional[str] = None, precision: str = "fp32", threads: Optional[int] = None,
-         sample: Optional[np.ndarray] = None, **how: Any) -> Tuple[Network, Tiling]:
+         inference: Optional[Mapping[str, Any]] = None, opts: Optional[Sequence[str]] = None,
+         device: Optional[str] = None, backend: Optional[str] = None, precision: str = "fp32",
+         threads: Optional[int] = None, sample: Optional[NDArray[Any]] = None, **how: Any) -> Tuple[Network, Tiling]:
     """The network of these arguments of Segmenter, and how images go through it.
 
     Args:
@@ -61,7 +62,7 @@ def deploy_file(source: str) -> Optional[str]:
 
 
 def exported(export: Export, backend: Optional[str] = None, precision: str = "fp32", device: Optional[str] = None,
-             threads: Optional[int] = None, sample: Optional[np.ndarray] = None, **how: Any) -> Exported:
+             threads: Optional[int] = None, sample: Optional[NDArray[Any]] = None, **how: Any) -> Exported:
     """An export in a runtime.
 
     Args:
@@ -78,7 +79,7 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
     return Exported(export, backend, precision, device, threads, **how)
 
 
-def usual(export: Export) -> np.ndarray:
+def usual(export: Export) -> NDArray[Any]:
     """A grey image of a usual size as a batch, [B, channels, H, W].
 
     Raises:
@@ -89,7 +90,7 @@ def usual(export: Export) -> np.ndarray:
     return export.filled(export.prepare(pixels, "a grey image").image[np.newaxis])
 
 
-def grey(height: int, width: int, channels: int) -> np.ndarray:
+def grey(height: int, width: int, channels: int) -> NDArray[Any]:
     """An image as image.py has it."""
     return np.full([height, width] if channels == 1 else [height, width, channels], 128, np.uint8)
 
@@ -98,7 +99,7 @@ def live_loader() -> Optional[Callable[..., Tuple[Network, Tiling]]]:
     """What runs networks live: a package that says so of itself, and that has Paddle."""
     if importlib.util.find_spec("paddle") is None or importlib.util.find_spec("paddleseg") is None:
         return None
-    found = importlib.metadata.entry_points()
+    found: Any = importlib.metadata.entry_points()
     group: List[Any] = list(found.select(group=LIVE) if hasattr(found, "select") else found.get(LIVE, []))
     return group[0].load() if group else None
 

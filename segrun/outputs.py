@@ -2,10 +2,11 @@
 
 import io
 import os
-from typing import Callable, Dict, List, Optional, Protocol, Sequence
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from segrun import drawing
@@ -22,15 +23,21 @@ PANEL = 2048        # longest side of a legend's picture, in pixels; a compariso
 
 class Seen(Protocol):
     """What is drawn: a result.Segmentation."""
-    image: np.ndarray
-    ids: np.ndarray
+    image: NDArray[Any]
+    ids: NDArray[Any]
     classes: Classes
-    confidence: Optional[np.ndarray]
-    label: Optional[np.ndarray]
-    names: List[str]
-    colors: np.ndarray
+    confidence: Optional[NDArray[Any]]
+    label: Optional[NDArray[Any]]
 
-    def overlay(self, alpha: float) -> np.ndarray:
+    @property
+    def names(self) -> List[str]:
+        """Of class 0, of class 1, ..."""
+
+    @property
+    def colors(self) -> NDArray[Any]:
+        """uint8 [N, 3], RGB, of each id that the mask can hold."""
+
+    def overlay(self, alpha: float) -> NDArray[Any]:
         """The image under the colours of its classes."""
 
     def shrunk(self, side: int) -> "Seen":
@@ -124,7 +131,7 @@ ENCODERS: Dict[str, Callable[[Seen, float, str], bytes]] = {
     "comparison": comparison}
 
 
-def classes_seen(masks: List[np.ndarray], seen: Seen, height: int, width: int) -> np.ndarray:
+def classes_seen(masks: List[NDArray[Any]], seen: Seen, height: int, width: int) -> NDArray[Any]:
     """A legend for a picture of this size, the most frequent classes first; with shares if it is for one mask."""
     shares = seen.classes.shares(*masks)
     return drawing.legend(seen.names, seen.colors, shares, width, drawing.text_scale(height),
@@ -133,12 +140,12 @@ def classes_seen(masks: List[np.ndarray], seen: Seen, height: int, width: int) -
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-def write_bytes(path: str, data: bytes):
+def write_bytes(path: str, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
 
 
-def check_writable(save_dir: str, kinds: Sequence[str]):
+def check_writable(save_dir: str, kinds: Sequence[str]) -> None:
     """Raises OSError where pictures of these kinds could not be written, and changes nothing."""
     for kind in kinds:
         check_place(os.path.join(save_dir, FOLDERS[kind], "any.png"))

@@ -6,15 +6,17 @@ The HTML is put together by hand: as a jinja2 template, which gave the same elem
 import base64
 import html
 import os
-from typing import List, NamedTuple
+from typing import Any, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segrun.drawing import encoded
 
 WIDTH, MARGIN, GAP = 1200, 30, 14           # of the PNG, in pixels
+Color = Tuple[int, int, int]
 INK, GREY, PAPER = (25, 25, 25), (95, 95, 95), (255, 255, 255)
 
 # Phones, wide screens and paper alike: pictures stand side by side as far as there is room.
@@ -39,7 +41,7 @@ figcaption { font-size: 13px; line-height: 1.35; color: #5f5f5f; margin-top: 3px
 class Picture(NamedTuple):
     """pixels: uint8 [H, W, 3], RGB; shown `width` wide on a screen. `alt` says what is to be seen to those who can't.
     A photo is kept as JPEG, all else without loss."""
-    pixels: np.ndarray
+    pixels: NDArray[Any]
     width: int
     caption: str
     alt: str
@@ -88,7 +90,7 @@ def figure(picture: Picture) -> str:
 
 # --- PNG -------------------------------------------------------------------------------------------------------------
 
-def as_picture(page: Page) -> np.ndarray:
+def as_picture(page: Page) -> NDArray[Any]:
     """The same as pixels: uint8 [H, WIDTH, 3], RGB.
 
     Raises:
@@ -119,32 +121,32 @@ def fonts() -> str:
 class Canvas:
     """Paper that grows while it is written on from the top."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.fonts = fonts()
         self.paper = Image.new("RGB", (WIDTH, 1000), PAPER)
         self.bottom = MARGIN
 
-    def font(self, size: int, bold: bool = False):
+    def font(self, size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
         return ImageFont.truetype(os.path.join(self.fonts, f"DejaVuSans{'-Bold' if bold else ''}.ttf"), size)
 
-    def room_for(self, height: int):
+    def room_for(self, height: int) -> None:
         needed = self.bottom + height + MARGIN
         if needed > self.paper.height:
             paper = Image.new("RGB", (WIDTH, max(needed, 2 * self.paper.height)), PAPER)
             paper.paste(self.paper)
             self.paper = paper
 
-    def rule(self):
+    def rule(self) -> None:
         self.room_for(30)
         y = self.bottom + 12
         ImageDraw.Draw(self.paper).line([(MARGIN, y), (WIDTH - MARGIN, y)], (200, 200, 200))
         self.bottom += 24
 
-    def write(self, text: str, font, color):
+    def write(self, text: str, font: ImageFont.FreeTypeFont, color: Color) -> None:
         lines = wrapped(text, font, WIDTH - 2 * MARGIN)
         self.bottom += self.draw_lines(lines, font, color, MARGIN, self.bottom) + 8
 
-    def draw_lines(self, lines: List[str], font, color, x: int, y: int) -> int:
+    def draw_lines(self, lines: List[str], font: ImageFont.FreeTypeFont, color: Color, x: int, y: int) -> int:
         """Writes lines below each other and returns the height that they take."""
         step = round(font.size * 1.35)
         self.room_for(y - self.bottom + step * len(lines))
@@ -153,8 +155,9 @@ class Canvas:
             pen.text((x, y + i * step), line, fill=color, font=font)
         return step * len(lines)
 
-    def place(self, pictures: List[Picture]):
-        row, used = [], 0
+    def place(self, pictures: List[Picture]) -> None:
+        row: List[Picture] = []
+        used = 0
         for picture in pictures:
             if row and used + picture.width > WIDTH - 2 * MARGIN:
                 self.place_row(row)
@@ -164,7 +167,7 @@ class Canvas:
         if row:
             self.place_row(row)
 
-    def place_row(self, row: List[Picture]):
+    def place_row(self, row: List[Picture]) -> None:
         font, x, heights = self.font(12), MARGIN, [0]
         for picture in row:
             pixels = fitted(picture.pixels, picture.width)
@@ -175,13 +178,13 @@ class Canvas:
             x += picture.width + GAP
         self.bottom += max(heights) + GAP
 
-    def cut(self) -> np.ndarray:
+    def cut(self) -> NDArray[Any]:
         return np.asarray(self.paper)[:self.bottom + MARGIN // 2]
 
 
-def wrapped(text: str, font, width: int) -> List[str]:
+def wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> List[str]:
     """The text in lines that fit, a word that is too long on a line of its own."""
-    lines = []
+    lines: List[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(longer) <= width:
@@ -191,10 +194,12 @@ def wrapped(text: str, font, width: int) -> List[str]:
     return lines
 
 
-def fitted(pixels: np.ndarray, width: int) -> np.ndarray:
+def fitted(pixels: NDArray[Any], width: int) -> NDArray[Any]:
     """A picture, or a map [H, W], at this width."""
     if pixels.shape[1] == width:
         return pixels
     height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
     shrinks = width < pixels.shape[1]
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    scaled: NDArray[Any] = cv2.resize(pixels, (width, height),
+                                      interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return scaled

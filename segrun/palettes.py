@@ -5,14 +5,15 @@ each class's synonyms) and colours of the scene parsing benchmark, http://scenep
 list of colours but a rule, `bit_reversed`; PASCAL-Context, which has none, takes the same.
 """
 
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 Palette = Dict[str, Tuple[int, int, int]]
 
 
-def bit_reversed(numbers) -> np.ndarray:
+def bit_reversed(numbers: ArrayLike) -> NDArray[Any]:
     """PASCAL VOC's colours of numbers [N], uint8 [N, 3]: the bits of each, lowest first, become the highest bits of R,
     G, B, R, G, B, ..."""
     numbers = np.asarray(numbers)
@@ -104,7 +105,7 @@ PALETTES = {"Cityscapes": CITYSCAPES, "CamVid": CAMVID, "ADE20K": ADE20K, "Pasca
             "PascalContext": PASCAL_CONTEXT, "PascalContext59": PASCAL_CONTEXT_59}
 
 
-def color_table(palette: Optional[Palette], custom: Optional[List[int]] = None, size: int = 256) -> np.ndarray:
+def color_table(palette: Optional[Palette], custom: Optional[List[int]] = None, size: int = 256) -> NDArray[Any]:
     """uint8 [size, 3], RGB: the colour of each class id, as given, else as the palette has it, else PaddleSeg's.
 
     The last one, 255, is for pixels without a class: black, or VOC's cream where a class is black. PaddleSeg's colours
@@ -121,8 +122,8 @@ def color_table(palette: Optional[Palette], custom: Optional[List[int]] = None, 
         raise ValueError(f"--custom_color takes R G B from 0 to 255 for each class, got {len(custom)} numbers")
     table = bit_reversed(np.arange(1, size + 1))
     known = 0
-    for colors in (list((palette or {}).values()), custom or []):
-        colors = np.array(colors, np.uint8).reshape(-1, 3)[:size]
+    for given in (list((palette or {}).values()), custom or []):
+        colors = np.array(given, np.uint8).reshape(-1, 3)[:size]
         table[:len(colors)] = colors
         known = max(known, len(colors))
     if known < size:

@@ -4,10 +4,11 @@ PaddleSeg is not needed. Each step takes and returns an image [H, W, C] float32,
 """
 
 import os
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun.network import Array, Prepared, Size
 
@@ -20,12 +21,13 @@ def most_pixels() -> int:
     return int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 2 ** 30))
 
 
-def normalize(image: np.ndarray, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> np.ndarray:
-    return ((image / np.float32(255) - np.array(mean)) / np.array(std)).astype("float32")
+def normalize(image: NDArray[Any], mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.5,)) -> NDArray[Any]:
+    normalized: NDArray[Any] = ((image / np.float32(255) - np.array(mean)) / np.array(std)).astype("float32")
+    return normalized
 
 
-def resize(image: np.ndarray, target_size: Sequence[int] = (512, 512), keep_ratio: bool = False,
-           size_divisor: Optional[int] = None, interp: str = "LINEAR") -> np.ndarray:
+def resize(image: NDArray[Any], target_size: Sequence[int] = (512, 512), keep_ratio: bool = False,
+           size_divisor: Optional[int] = None, interp: str = "LINEAR") -> NDArray[Any]:
     """To target_size (width, height), or with keep_ratio to the largest size that fits into it either way round."""
     if interp not in INTERPOLATIONS:
         raise ValueError(f"Resize has no interpolation {interp}; there are {', '.join(INTERPOLATIONS)}")
@@ -39,49 +41,52 @@ def resize(image: np.ndarray, target_size: Sequence[int] = (512, 512), keep_rati
     return resized(image, (size[0], size[1]), INTERPOLATIONS[interp])
 
 
-def resized(image: np.ndarray, size: Tuple[int, int], interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+def resized(image: NDArray[Any], size: Tuple[int, int], interpolation: int = cv2.INTER_LINEAR) -> NDArray[Any]:
     """`size`: width, height. ValueError for more than most_pixels()."""
     if size[0] * size[1] > most_pixels():
         raise ValueError(f"an image of {image.shape[1]} x {image.shape[0]} would become {size[0]} x {size[1]}, more "
                          f"than {most_pixels()} pixels")
-    return cv2.resize(image, size, interpolation=interpolation)
+    changed: NDArray[Any] = cv2.resize(image, size, interpolation=interpolation)
+    return changed
 
 
-def scaled(image: np.ndarray, scale: float) -> np.ndarray:
+def scaled(image: NDArray[Any], scale: float) -> NDArray[Any]:
     height, width = (int(round(side * scale)) for side in image.shape[:2])
     return resized(image, (width, height))
 
 
-def resize_by_long(image: np.ndarray, long_size: int) -> np.ndarray:
+def resize_by_long(image: NDArray[Any], long_size: int) -> NDArray[Any]:
     return scaled(image, long_size / max(image.shape[:2]))
 
 
-def resize_by_short(image: np.ndarray, short_size: int, max_size: float = 1e10) -> np.ndarray:
+def resize_by_short(image: NDArray[Any], short_size: int, max_size: float = 1e10) -> NDArray[Any]:
     short, long = sorted(image.shape[:2])
     if short_size / short * long > max_size:
         short_size = int(max_size / long * short)
     return scaled(image, short_size / short)
 
 
-def limit_long(image: np.ndarray, max_long: Optional[int] = None, min_long: Optional[int] = None) -> np.ndarray:
+def limit_long(image: NDArray[Any], max_long: Optional[int] = None, min_long: Optional[int] = None) -> NDArray[Any]:
     long = max(image.shape[:2])
     target = min(long, max_long) if max_long else long
     target = max(target, min_long) if min_long else target
     return scaled(image, target / long) if target != long else image
 
 
-def padding(image: np.ndarray, target_size: Sequence[int], im_padding_value: float = 127.5,
-            label_padding_value: Optional[int] = None) -> np.ndarray:
+def padding(image: NDArray[Any], target_size: Sequence[int], im_padding_value: float = 127.5,
+            label_padding_value: Optional[int] = None) -> NDArray[Any]:
     """Below and on the right, to target_size (width, height)."""
     height, width = image.shape[:2]
     if height > target_size[1] or width > target_size[0]:
         raise ValueError(f"an image of {width} x {height} does not fit into Padding's {target_size[0]} x "
                          f"{target_size[1]}")
-    return cv2.copyMakeBorder(image, 0, target_size[1] - height, 0, target_size[0] - width, cv2.BORDER_CONSTANT,
-                              value=(im_padding_value,) * 4)        # of more channels too
+    padded: NDArray[Any] = cv2.copyMakeBorder(
+        image, 0, target_size[1] - height, 0, target_size[0] - width, cv2.BORDER_CONSTANT,
+        value=(im_padding_value,) * 4)      # of more channels too
+    return padded
 
 
-STEPS: Dict[str, Callable[..., np.ndarray]] = {
+STEPS: Dict[str, Callable[..., NDArray[Any]]] = {
     "Normalize": normalize, "Resize": resize, "ResizeByLong": resize_by_long, "ResizeByShort": resize_by_short,
     "LimitLong": limit_long, "Padding": padding,
 }
@@ -90,8 +95,8 @@ PIXELWISE = ("Normalize",)
 
 class Step(NamedTuple):
     name: str
-    function: Callable[..., np.ndarray]
-    options: dict
+    function: Callable[..., NDArray[Any]]
+    options: Dict[str, Any]
 
 
 class Preprocess:
@@ -106,18 +111,18 @@ class Preprocess:
         ValueError: there is no such step.
     """
 
-    def __init__(self, steps: List[dict], channels: int, where: str):
+    def __init__(self, steps: Sequence[Mapping[str, Any]], channels: int, where: str):
         self.channels = channels
         self.steps = []
-        for options in steps:
-            options = dict(options)
+        for step in steps:
+            options = dict(step)
             name = options.pop("type", None)
             if name not in STEPS:
                 raise ValueError(f"{where} has the transform {name}; here there are {', '.join(STEPS)}")
             self.steps.append(Step(name, STEPS[name], options))
-        self.pixelwise = all(step.name in PIXELWISE for step in self.steps)
+        self.pixelwise = all(each.name in PIXELWISE for each in self.steps)
 
-    def __call__(self, pixels: np.ndarray, where: str) -> Prepared:
+    def __call__(self, pixels: NDArray[Any], where: str) -> Prepared:
         """Prepares an image as image.py has it. `where` is what an error calls it.
 
         Raises:
@@ -126,9 +131,9 @@ class Preprocess:
         image = pixels.astype("float32")
         if self.channels == 3:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        undo = []
+        undo: List[Tuple[str, Size]] = []
         for name, function, options in self.steps:
-            before = image.shape[:2]
+            before = image.shape[0], image.shape[1]
             try:
                 image = function(image, **options)
             except cv2.error as error:
@@ -152,7 +157,7 @@ def restore(values: Array, undo: List[Tuple[str, Size]], resize_values: Callable
     return values
 
 
-def resize_arrays(values: np.ndarray, size: Size) -> np.ndarray:
+def resize_arrays(values: NDArray[Any], size: Size) -> NDArray[Any]:
     """Network.resize for NumPy arrays, by OpenCV."""
     height, width = size
     if values.shape[-2:] == tuple(size):

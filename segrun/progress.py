@@ -25,10 +25,10 @@ class Progress:
         self.start, self.shown = time.monotonic(), 0.0
         self.terminal = sys.stderr.isatty()
 
-    def advance(self):
+    def advance(self) -> None:
         self.reach(self.done + 1)
 
-    def reach(self, done: int):
+    def reach(self, done: int) -> None:
         """Says how much is done by now."""
         tenths, self.done = self.done * 10 // self.total, done
         now = time.monotonic()
@@ -43,6 +43,6 @@ class Progress:
             sys.stderr.write(f"\r{line} " if self.terminal else f"{line}\n")
             sys.stderr.flush()
 
-    def close(self):
+    def close(self) -> None:
         if self.visible and self.terminal and self.done > self.before:
             print(file=sys.stderr)

@@ -4,6 +4,8 @@ from typing import List
 
 from segrun.errors import DataError
 
+MISSING = "files that do not exist"
+
 
 def read_bytes(path: str) -> bytes:
     """Raises DataError where there is no such file, or it can't be opened."""
@@ -17,7 +19,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def missing(path: str) -> DataError:
-    return DataError(f"there is no file {path}, which the data set lists", "files that do not exist")
+    return DataError(f"there is no file {path}, which the data set lists", MISSING)
 
 
 def read_lines(path: str) -> List[str]:

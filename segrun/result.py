@@ -5,6 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun import drawing, outputs
 from segrun.classes import Classes
@@ -16,8 +17,8 @@ class Polygon(NamedTuple):
     """One connected area of a class. outline, holes: int32 [N, 2], x and y of its corners, which are pixels."""
     id: int
     name: str
-    outline: np.ndarray
-    holes: List[np.ndarray]
+    outline: NDArray[Any]
+    holes: List[NDArray[Any]]
 
 
 @dataclass(repr=False, eq=False)
@@ -35,12 +36,12 @@ class Segmentation:
     label: uint8 [H, W], 255 where it has no class; None without one.
     source: what the Segmenter was called with, a path for instance.
     """
-    image: np.ndarray
-    ids: np.ndarray
+    image: NDArray[Any]
+    ids: NDArray[Any]
     classes: Classes
-    confidence: Optional[np.ndarray] = None
-    presence: Optional[np.ndarray] = None
-    label: Optional[np.ndarray] = None
+    confidence: Optional[NDArray[Any]] = None
+    presence: Optional[NDArray[Any]] = None
+    label: Optional[NDArray[Any]] = None
     source: Any = None
 
     @property
@@ -49,7 +50,7 @@ class Segmentation:
         return self.classes.names
 
     @property
-    def colors(self) -> np.ndarray:
+    def colors(self) -> NDArray[Any]:
         """uint8 [N, 3], RGB, of each id that the mask can hold."""
         return self.classes.colors_of(self.ids.dtype)
 
@@ -57,7 +58,7 @@ class Segmentation:
         """The share of the pixels that each class has which is there, the largest first."""
         return self.classes.shares(self.ids)
 
-    def overlay(self, alpha: float = ALPHA) -> np.ndarray:
+    def overlay(self, alpha: float = ALPHA) -> NDArray[Any]:
         """The image under the colours of its classes, uint8 [H, W, 3], RGB; `alpha`, 0 to 1, is their weight."""
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is the weight of the classes' colours, from 0 to 1, got {alpha}")
@@ -72,7 +73,7 @@ class Segmentation:
         """
         outputs.save(kind, self, path, alpha)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Dict[str, Any]:
         """In plain numbers and words, for JSON: size, classes with their shares of the pixels, presence."""
         seen = [{"id": i, "name": self.classes.name(i), "share": round(float(share), 6),
                  "color": self.colors[i].tolist()} for i, share in self.shares().items()]
@@ -102,9 +103,12 @@ class Segmentation:
             return self
         size = max(1, width * side // longest), max(1, height * side // longest)
         image = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
-        ids, confidence, label = (mask if mask is None else cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
-                                  for mask in (self.ids, self.confidence, self.label))
-        return replace(self, image=image, ids=ids, confidence=confidence, label=label)
+
+        def nearest(mask: NDArray[Any]) -> NDArray[Any]:
+            smaller: NDArray[Any] = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+            return smaller
+        confidence, label = (mask if mask is None else nearest(mask) for mask in (self.confidence, self.label))
+        return replace(self, image=image, ids=nearest(self.ids), confidence=confidence, label=label)
 
     def _repr_png_(self) -> bytes:
         return outputs.legend(self, ALPHA, ".png")
@@ -114,26 +118,28 @@ class Segmentation:
         return f"<Segmentation of {self.ids.shape[1]} x {self.ids.shape[0]} pixels: {seen}>"
 
 
-def confidence_of(scores: np.ndarray, meaning: str) -> np.ndarray:
+def confidence_of(scores: NDArray[Any], meaning: str) -> NDArray[Any]:
     """The probability of the largest of logits or probabilities [C, H, W], float [H, W]; needs the memory of a few of
     these."""
-    largest = scores.max(axis=0)
+    largest: NDArray[Any] = scores.max(axis=0)
     if meaning != LOGITS:
         return largest
-    total = np.zeros_like(largest)
+    total: NDArray[Any] = np.zeros_like(largest)
     for score in scores:
         total += np.exp(score - largest)
-    return 1 / total
+    probability: NDArray[Any] = 1 / total
+    return probability
 
 
-def sigmoid(logits: Optional[np.ndarray]) -> Optional[np.ndarray]:
+def sigmoid(logits: Optional[NDArray[Any]]) -> Optional[NDArray[Any]]:
     """Of presence, float32."""
     if logits is None:
         return None
     return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
 
 
-def mask_of(ids: np.ndarray, sure: Optional[np.ndarray], min_conf: float) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+def mask_of(ids: NDArray[Any], sure: Optional[NDArray[Any]],
+            min_conf: float) -> Tuple[NDArray[Any], Optional[NDArray[Any]]]:
     """The mask and its confidence as uint8; what is less sure than `min_conf` becomes unknown, in place.
 
     Args:

@@ -7,12 +7,13 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun.segmenter import Segmenter
 
 
-def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int,
-                     ignore_index: int = 255) -> np.ndarray:
+def confusion_matrix(label: NDArray[Any], prediction: NDArray[Any], num_classes: int,
+                     ignore_index: int = 255) -> NDArray[Any]:
     """Counts label against prediction in one pass over the pixels: integer arrays of one size -> int64 [C, C].
 
     Pixels labelled `ignore_index` do not count.
@@ -32,7 +33,7 @@ def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int
     if not within(prediction, num_classes):
         prediction = np.where(label == rows - 1, 0, prediction)
     if not wrong and within(label, rows) and within(prediction, num_classes):
-        pairs = label.astype(np.uint16 if rows * num_classes <= 2 ** 16 else np.int64)
+        pairs: NDArray[Any] = label.astype(np.uint16 if rows * num_classes <= 2 ** 16 else np.int64)
         pairs *= num_classes
         pairs += prediction.astype(pairs.dtype)
         counts = histogram(pairs, rows * num_classes).reshape(rows, num_classes)
@@ -44,12 +45,12 @@ def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int
                      f"and ignore_index {ignore_index}")
 
 
-def within(values: np.ndarray, end: int) -> bool:
+def within(values: NDArray[Any], end: int) -> bool:
     """Are all of them in [0, end)?"""
     return values.size == 0 or 0 <= values.min() <= values.max() < end
 
 
-def histogram(values: np.ndarray, end: int) -> np.ndarray:
+def histogram(values: NDArray[Any], end: int) -> NDArray[Any]:
     """How often each value of [0, end) occurs in a flat array, int64."""
     if values.dtype != np.uint16:
         return np.bincount(values, minlength=end)
@@ -70,10 +71,10 @@ class PresenceScores(NamedTuple):
     mean_precision: float
     mean_recall: float
     mean_average_precision: float
-    class_precision: np.ndarray             # [C], right ones among the images that are predicted to hold the class
-    class_recall: np.ndarray                # [C], found ones among the images that hold the class
-    class_average_precision: np.ndarray     # [C], see average_precision()
-    class_images: np.ndarray                # [C], int64, the images that hold the class
+    class_precision: NDArray[Any]           # [C], right ones among the images that are predicted to hold the class
+    class_recall: NDArray[Any]              # [C], found ones among the images that hold the class
+    class_average_precision: NDArray[Any]   # [C], see average_precision()
+    class_images: NDArray[Any]              # [C], int64, the images that hold the class
 
 
 class Scores(NamedTuple):
@@ -90,19 +91,19 @@ class Scores(NamedTuple):
     frequency_weighted_iou: float   # sum_i t_i IoU_i / sum_i t_i
     kappa: float                    # (a - c) / (1 - c), a accuracy, c = sum_i t_i p_i / (sum_i t_i)^2 that by chance
     mean_dice: float                # mean of class_f1
-    class_iou: np.ndarray           # [C], n_ii / (t_i + p_i - n_ii)
-    class_accuracy: np.ndarray      # [C], n_ii / t_i; also called recall
-    class_precision: np.ndarray     # [C], n_ii / p_i
-    class_f1: np.ndarray            # [C], 2 n_ii / (t_i + p_i); also called Dice
-    class_share: np.ndarray         # [C], t_i / sum_i t_i
-    confusion: np.ndarray           # [C, C], n
+    class_iou: NDArray[Any]         # [C], n_ii / (t_i + p_i - n_ii)
+    class_accuracy: NDArray[Any]    # [C], n_ii / t_i; also called recall
+    class_precision: NDArray[Any]   # [C], n_ii / p_i
+    class_f1: NDArray[Any]          # [C], 2 n_ii / (t_i + p_i); also called Dice
+    class_share: NDArray[Any]       # [C], t_i / sum_i t_i
+    confusion: NDArray[Any]         # [C, C], n
     presence: Optional[PresenceScores]      # of the SE branch, where the network has one
     losses: Dict[str, float]        # weighted mean validation loss by name; empty unless asked for
     codebook: Optional[Any] = None  # how much of its codebook the network used, where it has one: codebook.Use
 
 
-def scores(confusion: np.ndarray, presence: PresenceScores = None, losses: Dict[str, float] = None,
-           codebook: Any = None) -> Scores:
+def scores(confusion: NDArray[Any], presence: Optional[PresenceScores] = None,
+           losses: Optional[Dict[str, float]] = None, codebook: Any = None) -> Scores:
     """All scores of a confusion matrix [C, C], together with those that it does not tell.
 
     Raises:
@@ -137,7 +138,7 @@ def scores(confusion: np.ndarray, presence: PresenceScores = None, losses: Dict[
         codebook=codebook)
 
 
-def presence_scores(present: np.ndarray, logits: np.ndarray) -> PresenceScores:
+def presence_scores(present: NDArray[Any], logits: NDArray[Any]) -> PresenceScores:
     """Scores of presence logits [N, C] against the classes that are present, 0 or 1 [N, C], for N images.
 
     Logits are as good as probabilities here: one is above 0 where the other is above 0.5, and both have one order.
@@ -149,7 +150,7 @@ def presence_scores(present: np.ndarray, logits: np.ndarray) -> PresenceScores:
     return PresenceScores(mean(precision), mean(recall), mean(average), precision, recall, average, present.sum(0))
 
 
-def average_precision(present: np.ndarray, score: np.ndarray) -> float:
+def average_precision(present: NDArray[Any], score: NDArray[Any]) -> float:
     """Mean, over the images that hold a class, of the precision when all images with at least that image's score are
     taken for it; nan where no image holds the class. present: bool [N]; score: [N], the higher the surer.
 
@@ -165,12 +166,12 @@ def average_precision(present: np.ndarray, score: np.ndarray) -> float:
     return float(np.mean(found[last] / (last + 1)))
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[Any]:
     """part / whole, float64, nan where whole is 0."""
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
 
 
-def mean(values: np.ndarray) -> float:
+def mean(values: NDArray[Any]) -> float:
     """Mean of those that are not nan; nan where all are."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
@@ -178,7 +179,7 @@ def mean(values: np.ndarray) -> float:
 
 # --- a segmenter against labels ---------------------------------------------------------------------------------------
 
-def score(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, int]], np.ndarray],
+def score(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, ...]], NDArray[Any]],
           advance: Callable[[], None] = lambda: None) -> Scores:
     """Scores on labelled images.
 

@@ -1,12 +1,27 @@
 """The one object that takes an image and says what is in it. All tools go through it."""
 
 import os
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+    overload,
+)
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun import bands
 from segrun.classes import id_type
+from segrun.errors import DataError
 from segrun.image import ImageLike, frames_of, is_video, pixels_of
 from segrun.loading import load
 from segrun.network import IDS, Array, Network, Output, Prepared, Size
@@ -14,16 +29,17 @@ from segrun.preprocess import restore
 from segrun.progress import Progress
 from segrun.result import Segmentation, confidence_of, mask_of, sigmoid
 from segrun.stages import Stages, Times, batches
-from segrun.tiling import Tiling, combined, infer, strips, windows
+from segrun.tiling import Tiling, combined, infer, run, strips, windows
 
 Result = TypeVar("Result")
+Picture = TypeVar("Picture", bound=ImageLike)
 
 
 class Task(NamedTuple):
     """An image on its way. prepared: None where it goes through in strips."""
     source: Any
     where: str
-    pixels: np.ndarray
+    pixels: NDArray[Any]
     prepared: Optional[Prepared]
 
 
@@ -97,7 +113,16 @@ class Segmenter:
         """Of class 0, of class 1, ..."""
         return self.network.classes.names
 
-    def __call__(self, image: Union[ImageLike, Sequence[ImageLike]]) -> Union[Segmentation, List[Segmentation]]:
+    @overload
+    def __call__(self, image: ImageLike) -> Segmentation:
+        ...
+
+    @overload
+    def __call__(self, image: Union[List[Picture], Tuple[Picture, ...]]) -> List[Segmentation]:
+        ...
+
+    def __call__(self, image: Union[ImageLike, List[Picture], Tuple[Picture, ...]],
+                 ) -> Union[Segmentation, List[Segmentation]]:
         if isinstance(image, (list, tuple)):
             return [self.segment(self.read(single, f"image {i} of the list"), f"image {i} of the list")
                     for i, single in enumerate(image)]
@@ -121,15 +146,15 @@ class Segmenter:
 
     # --- the way of one image: read, prepare, infer, restore, decide --------------------------------------------------
 
-    def read(self, image: ImageLike, where: str) -> np.ndarray:
+    def read(self, image: ImageLike, where: str) -> NDArray[Any]:
         """The pixels of an image as image.py has them for this network. `where` is what an error calls it."""
         return pixels_of(image, where, self.network.channels)
 
-    def segment(self, pixels: np.ndarray, where: str = "the image", show_rows: bool = False) -> Segmentation:
+    def segment(self, pixels: NDArray[Any], where: str = "the image", show_rows: bool = False) -> Segmentation:
         """Of an image as `read` returns it; `show_rows`: with a line on how far its windows have come."""
         return self.finish(*self.compute([self.prepare(pixels, where, pixels)], show_rows)[0])
 
-    def prepare(self, pixels: np.ndarray, where: str, source: Any) -> Task:
+    def prepare(self, pixels: NDArray[Any], where: str, source: Any) -> Task:
         return Task(source, where, pixels, None if self.in_strips else self.network.prepare(pixels, where))
 
     @property
@@ -162,7 +187,7 @@ class Segmenter:
         return Segmentation(bands.shown(task.pixels), ids, self.network.classes, confidence,
                             presence if presence is None else presence[0], source=task.source)
 
-    def decide(self, values: Array) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+    def decide(self, values: Array) -> Tuple[NDArray[Any], Optional[NDArray[Any]]]:
         """The mask and, where it is wanted, its confidence, uint8, both [H, W], of values [1, C, H, W] or [1, H, W]."""
         scores = self.network.meaning != IDS
         if self.min_conf > 0 and not scores:
@@ -176,14 +201,17 @@ class Segmenter:
 
     def by_strips(self, task: Task, show_rows: bool) -> Output:
         """An image's mask and confidence, strip by strip, as values."""
-        size, crop_size, stride = task.pixels.shape[:2], self.tiling.crop_size, self.tiling.stride
-        presences = []
+        size, tiling = (task.pixels.shape[0], task.pixels.shape[1]), self.tiling
+        crop_size, stride = tiling.crop_size, tiling.stride
+        assert crop_size and stride     # as in_strips says
+        presences: List[Optional[NDArray[Any]]] = []
 
-        def scores_of(top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        def scores_of(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
             prepared = self.network.prepare(task.pixels[top:bottom, left:right], task.where)
-            output = self.network.run(prepared.image[np.newaxis])
+            output = run(self.network, prepared.image[np.newaxis])
             presences.append(output.presence)
-            return np.asarray(output.values)[0]
+            scores: NDArray[Any] = np.asarray(output.values)[0]
+            return scores
 
         progress = Progress(len(windows(size[0], crop_size[1], stride[1])), "rows of windows", show_rows)
         parts = []
@@ -193,7 +221,7 @@ class Segmenter:
         progress.close()
         ids, confidences = zip(*parts)
         confidence = None if confidences[0] is None else np.concatenate(confidences)
-        return Output((np.concatenate(ids), confidence), combined(presences, self.tiling))
+        return Output((np.concatenate(ids), confidence), combined(presences, tiling))
 
     # --- many images --------------------------------------------------------------------------------------------------
 
@@ -215,13 +243,13 @@ class Segmenter:
         def read(image: ImageLike) -> Union[Task, Failed]:
             where = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
             with times.take("preprocess"):
-                return attempt(image, lambda: self.prepare(self.read(image, where), where, image))
+                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image))
 
-        def compute(group: List[Union[Task, Failed]]) -> List[Any]:
+        def compute(group: List[Any]) -> List[Any]:
             if isinstance(group[0], Failed):
                 return group
             with times.take("inference", len(group)):
-                found = attempt(group[0].source, lambda: self.compute(group, show_rows))
+                found = attempt(group[0].source, group[0].where, lambda: self.compute(group, show_rows))
             if isinstance(found, Failed) and len(group) > 1:        # one of them: which?
                 return [each for single in group for each in compute([single])]
             return [found] if isinstance(found, Failed) else found
@@ -247,12 +275,14 @@ class Segmenter:
                     failed(*item)
 
 
-def attempt(source: Any, function: Callable[[], Any]) -> Any:
-    """What the function returns, or Failed."""
+def attempt(source: Any, where: str, function: Callable[[], Result]) -> Union[Result, Failed]:
+    """What the function returns, or Failed, which says `where`."""
     try:
         return function()
-    except (ValueError, OSError, TypeError) as error:
+    except (OSError, TypeError) as error:
         return Failed(source, error)
+    except ValueError as error:
+        return Failed(source, error if where in str(error) else DataError(f"{where}: {error}"))
 
 
 def alike(item: Union[Task, Failed]) -> Any:

@@ -18,7 +18,7 @@ def find_ffmpeg() -> Optional[str]:
         return found
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
-        return get_ffmpeg_exe()
+        return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError):     # RuntimeError: the package has no program for this machine
         return None
 
@@ -36,7 +36,7 @@ def add_sound(video: str, source: str) -> str:
                        "install imageio-ffmpeg")
         return ""
 
-    def copy(target: str):
+    def copy(target: str) -> None:
         done = run([ffmpeg, "-v", "error", "-y", "-i", f"file:{video}", "-i", f"file:{source}", "-map", "0:v",
                     "-map", "1:a", "-c", "copy", f"file:{target}"])
         if done.returncode:
@@ -51,6 +51,6 @@ def add_sound(video: str, source: str) -> str:
         return ""
 
 
-def run(command: List[str]) -> subprocess.CompletedProcess:
+def run(command: List[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([command[0], "-hide_banner", "-nostdin", *command[1:]], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, errors="replace")

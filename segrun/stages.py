@@ -4,13 +4,17 @@ import collections
 import contextlib
 import itertools
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, Deque, Dict, Generator, Iterable, Iterator, List, Optional, TypeVar
 
 import numpy as np
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-def ahead(function: Callable, items: Iterable, threads: int = 1, in_flight: Optional[int] = None) -> Iterator:
+
+def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1,
+          in_flight: Optional[int] = None) -> Generator[Result, None, None]:
     """function(item) of each item, in their order, made by other threads while the caller works on those before.
 
     An error, of the function or of the items, comes in the place of its result: the results before it come first, and
@@ -28,9 +32,11 @@ def ahead(function: Callable, items: Iterable, threads: int = 1, in_flight: Opti
     if threads == 0:
         yield from map(function, items)
         return
-    failed, pending, source, error = [], collections.deque(), enumerate(items), None
+    failed: List[int] = []
+    pending: Deque[Future[Any]] = collections.deque()
+    source, error = enumerate(items), None
 
-    def work(number: int, item):
+    def work(number: int, item: Item) -> Optional[Result]:
         if failed and min(failed) < number:
             return None         # which nobody will see
         try:
@@ -50,7 +56,7 @@ def ahead(function: Callable, items: Iterable, threads: int = 1, in_flight: Opti
                 error = raised
                 break
             pending.append(pool.submit(work, number, item))
-            item = None         # its thread alone holds it now
+            del item            # its thread alone holds it now
             if len(pending) > (in_flight or threads):
                 yield pending.popleft().result()
         while pending:
@@ -66,11 +72,12 @@ class Stages(contextlib.ExitStack):
     """`ahead` several times over, each with the results of the one before; leaving the block closes all, the last one
     first."""
 
-    def ahead(self, *options, **more) -> Iterator:
-        return self.enter_context(contextlib.closing(ahead(*options, **more)))
+    def ahead(self, function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1,
+              in_flight: Optional[int] = None) -> Iterator[Result]:
+        return self.enter_context(contextlib.closing(ahead(function, items, threads, in_flight)))
 
 
-def batches(items: Iterable, size: int, kind: Callable[[Any], Any]) -> Iterator[List[Any]]:
+def batches(items: Iterable[Item], size: int, kind: Callable[[Item], object]) -> Iterator[List[Item]]:
     """Lists of up to `size` items, in order, of one kind."""
     for _, equal in itertools.groupby(items, key=kind):
         while group := list(itertools.islice(equal, size)):

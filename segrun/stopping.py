@@ -12,7 +12,8 @@ import socket
 import sys
 import threading
 import time
-from typing import Optional
+from types import FrameType
+from typing import Iterator, NoReturn, Optional
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1        # from linux/prctl.h
@@ -58,7 +59,7 @@ class Stop:
             self.thread.start()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.active:
             signal.set_wakeup_fd(self.old_wakeup)
             for signum, handler in self.old_handlers.items():
@@ -69,7 +70,7 @@ class Stop:
             self.reader.close()
 
     @contextlib.contextmanager
-    def at_once(self):
+    def at_once(self) -> Iterator[None]:
         """Within it everything is saved: the first signal already ends the run, with Stopped."""
         self.nothing_to_lose = True
         try:
@@ -79,17 +80,17 @@ class Stop:
         finally:
             self.nothing_to_lose = False
 
-    def end(self):
+    def end(self) -> NoReturn:
         """Raises Stopped, also on a rank where the signal itself has not come."""
         raise Stopped(self.signum or signal.SIGTERM, self.saved)
 
-    def _handle(self, signum, frame):
+    def _handle(self, signum: int, frame: Optional[FrameType]) -> None:
         """In the main thread, between two operations."""
         self.signum = self.signum or signum
         if self.nothing_to_lose:
             self.end()
 
-    def _watch(self):
+    def _watch(self) -> None:
         """In its own thread, as soon as a signal arrives."""
         first = None
         while True:
@@ -109,12 +110,12 @@ class Stop:
                 os._exit(128 + signum)
 
 
-def say(line: str):
+def say(line: str) -> None:
     """Writes to stderr past Python's buffers, which the main thread may be holding."""
     os.write(2, f"{line}\n".encode())
 
 
-def protect_reader(worker_id: int = 0):
+def protect_reader(worker_id: int = 0) -> None:
     """For a process that reads data: it takes no part in signals, and ends with the process that trains.
 
     Ctrl-C and launchers signal a whole process group, and the step that is to be finished may need its data. Paddle

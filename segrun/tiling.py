@@ -7,6 +7,7 @@ import inspect
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun.network import IDS, Array, Network, Output
 
@@ -31,8 +32,9 @@ class Tiling(NamedTuple):
 
     def options(self) -> Dict[str, Any]:
         """The flags of tools/val.py that ask for it, without those that have no effect."""
-        windows = {} if self.whole else {"is_slide": True, "crop_size": list(self.crop_size),
-                                         "stride": list(self.stride)}
+        windows: Dict[str, Any] = {}
+        if self.crop_size and self.stride:
+            windows = {"is_slide": True, "crop_size": list(self.crop_size), "stride": list(self.stride)}
         averaged = {} if self.once else {"aug_eval": True, "scales": list(self.scales),
                                          "flip_horizontal": self.flip_horizontal, "flip_vertical": self.flip_vertical}
         return {**windows, **averaged}
@@ -53,7 +55,7 @@ def tiling_of(is_slide: bool = False, crop_size: Optional[Sequence[int]] = None,
     Raises:
         ValueError: windows without a size or a step, or so far apart that pixels are left out.
     """
-    windows: Tuple = (None, None)
+    windows: Tuple[Optional[Tuple[int, int]], Optional[Tuple[int, int]]] = (None, None)
     if is_slide:
         if not (crop_size and stride):
             raise ValueError("sliding windows (--is_slide, or is_slide in test_config) need crop_size and stride, both "
@@ -63,9 +65,9 @@ def tiling_of(is_slide: bool = False, crop_size: Optional[Sequence[int]] = None,
                              f"crop_size {crop_size[0]} {crop_size[1]}, so that no pixel is left out")
         windows = (crop_size[0], crop_size[1]), (stride[0], stride[1])
     if not augments:
-        return Tiling(*windows)
+        return Tiling(windows[0], windows[1])
     several = tuple(scales) if isinstance(scales, Sequence) else (scales,)
-    return Tiling(*windows, several, flip_horizontal, flip_vertical)
+    return Tiling(windows[0], windows[1], several, flip_horizontal, flip_vertical)
 
 
 def asked_for(flags: Mapping[str, Any], config: Optional[Mapping[str, Any]] = None) -> Tiling:
@@ -104,12 +106,13 @@ def infer(network: Network, batch: Array, tiling: Tiling = Tiling()) -> Output:
         raise ValueError("windows, scales and flips need scores to average, and this export gives classes alone: "
                          "export it with --output_op softmax or none")
     height, width = batch.shape[-2:]
-    total, presences = None, []
+    total: Array = None
+    presences: List[Optional[NDArray[Any]]] = []
     for scale in tiling.scales:
         scaled = network.resize(batch, (int(height * scale + 0.5), int(width * scale + 0.5)))
         for flip in tiling.flips():
-            seen = network.run(flipped(scaled, flip)) if tiling.whole else in_windows(network, flipped(scaled, flip),
-                                                                                       tiling)
+            turned = flipped(scaled, flip)
+            seen = run(network, turned) if tiling.whole else in_windows(network, turned, tiling)
             values = seen.values if tiling.once else network.resize(flipped(seen.values, flip), (height, width))
             total = values if total is None else total + values
             presences.append(seen.presence)
@@ -117,12 +120,25 @@ def infer(network: Network, batch: Array, tiling: Tiling = Tiling()) -> Output:
     return Output(total if count == 1 else total / count, combined(presences, tiling))
 
 
-def combined(presences: Sequence[Optional[np.ndarray]], tiling: Tiling) -> Optional[np.ndarray]:
+def run(network: Network, batch: Array) -> Output:
+    """The network on images of any size. A side that is too small for it is padded, below or on the right, with the
+    last row or column, and what it says of those is cut off."""
+    height, width = batch.shape[-2:]
+    down, right = max(0, network.least_side - height), max(0, network.least_side - width)
+    if not down and not right:
+        return network.run(batch)
+    output = network.run(np.pad(np.asarray(batch), [(0, 0), (0, 0), (0, down), (0, right)], mode="edge"))
+    return output._replace(values=output.values[..., :height, :width])
+
+
+def combined(presences: Sequence[Optional[NDArray[Any]]], tiling: Tiling) -> Optional[NDArray[Any]]:
     """Presence logits of several passes over the same images, as one."""
-    if any(presence is None for presence in presences):
+    known = [presence for presence in presences if presence is not None]
+    if len(known) < len(presences):
         return None
-    passes = np.stack(presences).astype(np.float32)
-    return passes.mean(axis=0) if tiling.whole else passes.max(axis=0)
+    passes = np.stack(known).astype(np.float32)
+    joined: NDArray[Any] = passes.mean(axis=0) if tiling.whole else passes.max(axis=0)
+    return joined
 
 
 def flipped(values: Array, flip: Tuple[bool, bool]) -> Array:
@@ -144,12 +160,14 @@ def in_windows(network: Network, batch: Array, tiling: Tiling) -> Output:
 
 def one_in_windows(network: Network, image: Array, tiling: Tiling) -> Output:
     """Of [1, channels, H, W]."""
-    seen = []
+    assert tiling.crop_size and tiling.stride
+    seen: List[Optional[NDArray[Any]]] = []
 
-    def logits_of(top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        output = network.run(image[:, :, top:bottom, left:right])
+    def logits_of(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        output = run(network, image[:, :, top:bottom, left:right])
         seen.append(output.presence)
-        return np.asarray(output.values)[0]
+        logits: NDArray[Any] = np.asarray(output.values)[0]
+        return logits
     height, width = image.shape[-2:]
     parts = [strip.copy() for _, strip in strips(logits_of, (height, width), tiling.crop_size, tiling.stride)]
     return Output(np.concatenate(parts, axis=1)[np.newaxis], combined(seen, tiling))
@@ -160,8 +178,8 @@ def one_in_windows(network: Network, image: Array, tiling: Tiling) -> Output:
 # 19 classes of a 20000 x 10000 image are 30 GB a copy. Here the rows above the current windows are finished, handed
 # over and forgotten.
 
-def strips(logits_of: Callable[[int, int, int, int], np.ndarray], size: Tuple[int, int], crop_size: Tuple[int, int],
-           stride: Tuple[int, int]) -> Iterator[Tuple[int, np.ndarray]]:
+def strips(logits_of: Callable[[int, int, int, int], NDArray[Any]], size: Tuple[int, int], crop_size: Tuple[int, int],
+           stride: Tuple[int, int]) -> Iterator[Tuple[int, NDArray[Any]]]:
     """Yields (first row, logits float64 [C, rows, W]), from the top of the image to its bottom; each row stands in one
     strip, which is overwritten after it. The logits are the means of those of the windows that show a pixel.
 
@@ -177,11 +195,12 @@ def strips(logits_of: Callable[[int, int, int, int], np.ndarray], size: Tuple[in
     (height, width), (crop_width, crop_height) = size, crop_size
     rows, columns = windows(height, crop_height, stride[1]), windows(width, crop_width, stride[0])
     held = rows[0][1] - rows[0][0]                                      # every window is as high
-    sums, counts = None, np.zeros([held, width])
+    sums: NDArray[Any] = np.zeros([0, held, width])     # the first window tells how many classes there are
+    counts = np.zeros([held, width])
     for (top, bottom), (next_top, _) in zip(rows, rows[1:] + [(height, height)]):
         for left, right in columns:
             logits = logits_of(top, bottom, left, right)
-            if sums is None:
+            if not len(sums):
                 sums = np.zeros([len(logits), held, width])
             sums[:, :, left:right] += logits[:, :held, :right - left]
             counts[:, left:right] += 1

@@ -5,14 +5,15 @@ import logging
 import os
 import time
 from collections import Counter
-from typing import Iterable, Iterator, Optional, Tuple
+from typing import Any, Iterable, Iterator, Optional, Tuple
 
 import cv2
-import numpy as np
+from numpy.typing import NDArray
 
 from segrun.errors import DataError
 from segrun.outputs import ALPHA, FOLDERS
 from segrun.progress import Progress
+from segrun.result import Segmentation
 from segrun.segmenter import Segmenter
 from segrun.sound import add_sound
 from segrun.stages import Stages
@@ -44,7 +45,7 @@ def predict_video(segmenter: Segmenter, path: str, save_dir: str, alpha: float =
     video = cv2.VideoCapture(path)
     sound = ""
 
-    def make(temporary: str):
+    def make(temporary: str) -> None:
         nonlocal sound
         write_overlay(segmenter, video, path, temporary, alpha, min(threads, 1))
         sound = add_sound(temporary, path)
@@ -105,13 +106,14 @@ def write_overlay(segmenter: Segmenter, video: cv2.VideoCapture, path: str, targ
         promised = count_frames(path)
     progress = Progress(max(promised, 1), "frames", visible=promised > 0)
     writer = open_writer(target, rate, first[1])
-    tally, picture, requests = Counter(), None, segmenter.network.requests
+    tally: Counter[str] = Counter()
+    picture, requests = None, segmenter.network.requests
 
-    def see(item):
+    def see(item: Tuple[Optional[NDArray[Any]], int]) -> Tuple[Optional[Segmentation], int]:
         frame, read = item
         return None if frame is None else segmenter.segment(frame, f"a frame of {path}"), read
 
-    def put(item):
+    def put(item: Tuple[Optional[Segmentation], int]) -> None:
         nonlocal picture
         seen, read = item
         if seen is not None:
@@ -142,7 +144,7 @@ def write_overlay(segmenter: Segmenter, video: cv2.VideoCapture, path: str, targ
     log.info(f"{path}: {tally['read']} frames, written at {rate:g} a second{told(tally)}")
 
 
-def timed_frames(video: cv2.VideoCapture, live: bool) -> Iterator[Tuple[float, np.ndarray]]:
+def timed_frames(video: cv2.VideoCapture, live: bool) -> Iterator[Tuple[float, NDArray[Any]]]:
     """Each frame and its time in seconds, by the file's clock or, of a live one, by ours."""
     while True:
         read, frame = video.read()
@@ -151,7 +153,8 @@ def timed_frames(video: cv2.VideoCapture, live: bool) -> Iterator[Tuple[float, n
         yield time.monotonic() if live else video.get(cv2.CAP_PROP_POS_MSEC) / 1000, frame
 
 
-def evenly(frames: Iterable[Tuple[float, np.ndarray]], rate: float, tally: Counter) -> Iterator[Optional[np.ndarray]]:
+def evenly(frames: Iterable[Tuple[float, NDArray[Any]]], rate: float,
+           tally: Counter[str]) -> Iterator[Optional[NDArray[Any]]]:
     """What stands in each 1 / rate of a second: a frame, or None for the one before once more.
 
     Each frame comes at its time, however uneven the times are, so that the video is as long as its source and keeps
@@ -161,7 +164,7 @@ def evenly(frames: Iterable[Tuple[float, np.ndarray]], rate: float, tally: Count
         frames: each with its time in seconds.
         tally: counts what is "read", "repeated" and "left out".
     """
-    start = last = None
+    start, last = 0.0, None
     for moment, frame in frames:
         tally["read"] += 1
         now = tally["read"] + tally["repeated"] - tally["left out"] - 1
@@ -178,7 +181,7 @@ def evenly(frames: Iterable[Tuple[float, np.ndarray]], rate: float, tally: Count
         yield frame
 
 
-def told(tally: Counter) -> str:
+def told(tally: Counter[str]) -> str:
     """What was done where frames do not come evenly."""
     if not tally["repeated"] and not tally["left out"]:
         return ""
@@ -186,7 +189,7 @@ def told(tally: Counter) -> str:
            "left out, so that each stands at its time"
 
 
-def open_writer(target: str, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
+def open_writer(target: str, rate: float, frame: NDArray[Any]) -> cv2.VideoWriter:
     """A writer for frames like this one."""
     ending = os.path.splitext(target)[1].lower()
     size = frame.shape[1::-1]
@@ -199,15 +202,16 @@ def open_writer(target: str, rate: float, frame: np.ndarray) -> cv2.VideoWriter:
     return writer
 
 
-def first_frame(path: str) -> np.ndarray:
+def first_frame(path: str) -> NDArray[Any]:
     """uint8 [H, W, 3] in BGR. DataError: there is none."""
     video = cv2.VideoCapture(path)
     try:
-        read, frame = video.read()
+        read, found = video.read()
     finally:
         video.release()
     if not read:
         raise DataError(f"cannot read a frame of {path}: it is empty or damaged")
+    frame: NDArray[Any] = found
     return frame
 
 

@@ -5,7 +5,7 @@ import tempfile
 from typing import Callable
 
 
-def write(path: str, writer: Callable[[str], None]):
+def write(path: str, writer: Callable[[str], object]) -> None:
     """Calls writer(path of a temporary file), then gives that file its name; or leaves what was there before.
 
     Raises:
@@ -26,7 +26,7 @@ def write(path: str, writer: Callable[[str], None]):
             os.remove(temporary)
 
 
-def check_place(path: str):
+def check_place(path: str) -> None:
     """Nothing if `path` can be written, found out without making its folder; for work that takes long before it writes.
 
     Raises:

@@ -1,7 +1,6 @@
 """Images and labels as arrays, or an error that names the file."""
 
 import contextlib
-import os
 from typing import Callable, Optional, Tuple
 
 import numpy as np
@@ -53,11 +52,11 @@ def read_label(path: str) -> np.ndarray:
 
 def decode_label(path: str) -> np.ndarray:
     """read_label() from the file itself."""
-    if not os.path.exists(path):
-        raise missing(path)
     try:
         with Image.open(path) as image:
             label = np.array(image)
+    except FileNotFoundError:
+        raise missing(path) from None
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
         raise DataError(f"cannot read the label {path}: {error}", "labels that cannot be read") from error
     if label.dtype.kind == "f":

@@ -10,6 +10,7 @@ from paddleseg.utils import logger
 
 from segrun.errors import DataError
 from segrun.progress import duration
+from segrun.raw_files import MISSING
 
 LIMIT = 300         # seconds; a server that is started again takes some minutes
 PAUSE = 2           # between two looks
@@ -30,12 +31,17 @@ def for_the_disk(read: Callable, file_list: list):
         DataError: it is not the disk, or that did not come back.
     """
     began = None
+    there = False       # whether the disk was, before the last read()
     while True:
         try:
             sample = read()
         except DataError as error:
             if not is_gone(file_list, error):
-                raise
+                if there or not is_missing(error):
+                    raise
+                there = True        # it may have come back since the file was looked for
+                continue
+            there = False
             now = time.monotonic()
             if began is None:
                 began = now
@@ -48,6 +54,11 @@ def for_the_disk(read: Callable, file_list: list):
             if began is not None:
                 logger.warning(f"The disk with the data is there again after {duration(time.monotonic() - began)}")
             return sample
+
+
+def is_missing(error: DataError) -> bool:
+    """Whether a file was not found, rather than found to be wrong."""
+    return error.kind == MISSING or isinstance(error.__cause__, FileNotFoundError)
 
 
 def is_gone(file_list: list, error: DataError) -> bool:

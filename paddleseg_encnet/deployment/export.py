@@ -19,7 +19,7 @@ import paddle.nn.functional as F
 
 from paddleseg_encnet.deployment.half_weights import halve
 from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
-from paddleseg_encnet.models.presence import has_branch, with_presence
+from paddleseg_encnet.models.presence import has_branch, least_side, with_presence
 from segrun.backends import forms_of
 from segrun.backends.exported import Exported
 from segrun.exports import Export, read_deploy, write_deploy
@@ -69,6 +69,8 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
                 "output_dtype": "int32" if output_op == "argmax" else "float32"}
         if has_branch(network):
             info["presence"] = True
+        if least_side(network) > 1:
+            info["least_side"] = least_side(network)
         if onnx or calibration:
             with tempfile.TemporaryDirectory(dir=folder) as plain:
                 model = trace(network, os.path.join(plain, "model"), output_op, shape, interpolate)

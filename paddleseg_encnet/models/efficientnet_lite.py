@@ -125,11 +125,14 @@ class EfficientNetLite(nn.Layer):
             what PaddleSeg's Normalize does by itself.
 
     Returns from forward, for images [B, in_channels, H, W]: the last outputs of the stages at strides 4, 8, 16 and 32,
-    where `output_stride` allows; their widths are `feat_channels`. They are linear: no activation follows a block.
+    where `output_stride` allows; their widths are `feat_channels`. They are linear: no activation follows a block. Of a
+    smaller image than `least_side` nothing is left at stride 32, as the padding is that of large ones.
 
     Raises:
         ValueError: there is no such variant or output stride.
     """
+
+    least_side = 32
 
     def __init__(self, variant: int, output_stride: int = 16, in_channels: int = 3, pretrained: str = None):
         super().__init__()

@@ -1,4 +1,7 @@
-"""What the SE branch says of an image. A network returns it only while training; here it is read while it evaluates."""
+"""What a network says beside its logits: what its SE branch sees, and how small an image may be.
+
+A network returns presence only while training; here it is read while it evaluates.
+"""
 
 from typing import List, Optional, Tuple
 
@@ -24,3 +27,8 @@ def with_presence(model: paddle.nn.Layer, images: paddle.Tensor) -> Tuple[List[p
         return model(images), seen[0]
     finally:
         hook.remove()
+
+
+def least_side(model: paddle.nn.Layer) -> int:
+    """The smallest height and width of an image that the network can take, as its backbone says."""
+    return getattr(getattr(model, "backbone", None), "least_side", 1)

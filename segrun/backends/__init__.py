@@ -1,7 +1,7 @@
 """What computes an export: a module for each runtime, and the table of the forms that an export can have."""
 
 import importlib.util
-from typing import List, NamedTuple, Optional
+from typing import Any, List, Mapping, NamedTuple, Optional
 
 
 class Form(NamedTuple):
@@ -44,7 +44,7 @@ def form_of(backend: str, precision: str) -> Form:
     raise ValueError(f"the backend {backend} runs {' and '.join(known)}, not {precision}")
 
 
-def forms_of(content: dict, device: str = "cpu", precision: Optional[str] = None) -> List[Form]:
+def forms_of(content: Mapping[str, Any], device: str = "cpu", precision: Optional[str] = None) -> List[Form]:
     """The forms that an export has files for, that run on this kind of device and whose runtime is installed.
 
     Args:

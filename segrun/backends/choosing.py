@@ -4,7 +4,7 @@ import platform
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-import numpy as np
+from numpy.typing import NDArray
 
 from segrun import cpu
 from segrun.backends import BACKENDS, FORMS
@@ -15,7 +15,7 @@ from segrun.writing import write
 RUNS = 3
 
 
-def fastest(export: Export, batch: np.ndarray, precision: str = "fp32", device: Optional[str] = None,
+def fastest(export: Export, batch: NDArray[Any], precision: str = "fp32", device: Optional[str] = None,
             threads: Optional[int] = None, say: Callable[[str], None] = print, throughput: bool = False,
             **options: Any) -> Exported:
     """The export in the runtime that takes the least time for `batch`, of those that are installed and that the export
@@ -65,7 +65,7 @@ def fastest(export: Export, batch: np.ndarray, precision: str = "fp32", device: 
     return networks[ranking[0]]
 
 
-def best(run: Callable[[np.ndarray], Any], batch: np.ndarray) -> float:
+def best(run: Callable[[NDArray[Any]], Any], batch: NDArray[Any]) -> float:
     """Seconds of a run, the first apart, in which runtimes prepare for the size."""
     run(batch)
     times = []

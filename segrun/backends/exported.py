@@ -1,8 +1,9 @@
 """An export in a runtime, as a network for a Segmenter."""
 
-from typing import List, Optional, Protocol
+from typing import Any, List, Optional, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun import cpu
 from segrun.backends import form_of
@@ -18,7 +19,7 @@ class Runtime(Protocol):
     """`requests` is how many threads may compute at a time."""
     requests: int
 
-    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
         """The network's outputs for images [B, C, H, W] float32, in arrays of their own."""
 
 
@@ -62,14 +63,21 @@ class Exported:
         self.export, self.runtime, self.requests = export, runtime, runtime.requests
         self.channels, self.classes, self.meaning = export.channels, export.classes, export.meaning
         self.batch_size, self.pixelwise = export.batch_size, export.preprocess.pixelwise
+        self.least_side = export.content.get("least_side", 1)
 
-    def prepare(self, pixels: np.ndarray, where: str) -> Prepared:
+    def prepare(self, pixels: NDArray[Any], where: str) -> Prepared:
         return self.export.prepare(pixels, where)
 
-    def run(self, batch: np.ndarray) -> Output:
+    def run(self, batch: NDArray[Any]) -> Output:
         """As Network.run. ValueError: what comes out does not belong to this batch."""
         images = self.export.filled(np.ascontiguousarray(batch, np.float32))
-        values, *others = self.runtime(images)
+        try:
+            values, *others = self.runtime(images)
+        except MemoryError:
+            raise
+        except Exception as error:      # each runtime has its own, which are no ValueErrors
+            raise ValueError(f"the runtime can't run this network on images {list(images.shape)}: "
+                             f"{' '.join(str(error).split())}") from error
         # A runtime that can't take a size may hand on what it has from before: another image's.
         if values.shape[0] != len(images) or values.shape[-2:] != images.shape[-2:]:
             raise ValueError(f"the runtime gives {list(values.shape)} for images {list(images.shape)}: it can't run "
@@ -80,11 +88,11 @@ class Exported:
             values = values.astype(np.int32, copy=False)
         return Output(values[:len(batch)], None if presence is None else logits_of(presence[:len(batch)]))
 
-    def resize(self, values: np.ndarray, size: Size) -> np.ndarray:
+    def resize(self, values: NDArray[Any], size: Size) -> NDArray[Any]:
         return resize_arrays(values, size)
 
 
-def logits_of(probabilities: np.ndarray) -> np.ndarray:
+def logits_of(probabilities: NDArray[Any]) -> NDArray[Any]:
     """float32; those of 0 and 1 are as far away as float32 knows."""
     nearest = np.finfo(np.float32).eps / 2
     inside = np.clip(probabilities.astype(np.float64), nearest, 1 - nearest)

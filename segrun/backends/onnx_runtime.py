@@ -1,8 +1,8 @@
 """ONNX Runtime: an export's ONNX file."""
 
-from typing import List, Optional
+from typing import Any, List, Optional
 
-import numpy as np
+from numpy.typing import NDArray
 
 
 class OnnxRuntime:
@@ -41,6 +41,7 @@ class OnnxRuntime:
             model, options, providers=[provider], provider_options=[{"device_id": number}] if number else None)
         self.name = self.session.get_inputs()[0].name
 
-    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
         """The network's outputs for images [B, C, H, W] float32."""
-        return self.session.run(None, {self.name: batch})
+        outputs: List[NDArray[Any]] = self.session.run(None, {self.name: batch})
+        return outputs

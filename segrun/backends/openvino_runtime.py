@@ -1,9 +1,10 @@
 """OpenVINO: an export's ONNX file, on a CPU."""
 
 import queue
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class OpenVino:
@@ -34,11 +35,11 @@ class OpenVino:
                    "INFERENCE_PRECISION_HINT": "f32", "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
         network = Core().compile_model(model, "CPU", options)
         self.requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if throughput else 1
-        self.free: queue.SimpleQueue = queue.SimpleQueue()
+        self.free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self.requests):
             self.free.put(network.create_infer_request())
 
-    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
         """The network's outputs for images [B, C, H, W] float32."""
         request = self.free.get()
         try:

@@ -1,9 +1,9 @@
 """Paddle Inference: an export's model and parameters."""
 
 import threading
-from typing import List, Optional
+from typing import Any, List, Optional
 
-import numpy as np
+from numpy.typing import NDArray
 
 from segrun import cpu
 
@@ -63,7 +63,7 @@ class PaddleInference:
         self.images = self.predictor.get_input_handle(self.predictor.get_input_names()[0])
         self.lock = threading.Lock()
 
-    def __call__(self, batch: np.ndarray) -> List[np.ndarray]:
+    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
         """The network's outputs for images [B, C, H, W] float32."""
         with self.lock:
             self.images.reshape(batch.shape)

@@ -6,6 +6,7 @@ import json
 from typing import Dict
 
 from fastapi import Response
+from starlette.types import Receive, Scope, Send
 
 from segrun.service.limits import LINGER, Refused
 
@@ -39,7 +40,7 @@ class ErrorAnswer(Response):
             headers["Retry-After"] = str(refused.retry_after)
         super().__init__(error_bytes(str(refused)), refused.status, headers, JSON)
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         # Who waits to be told to send a body (100-continue) has not begun.
@@ -49,7 +50,7 @@ class ErrorAnswer(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-async def forget(receive):
+async def forget(receive: Receive) -> None:
     """Reads a body to its end, or the client's."""
     while (await receive()).get("more_body"):
         pass

@@ -2,13 +2,14 @@
 
 import functools
 import time
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from segrun.segmenter import Segmenter
 from segrun.service import network as networks
 from segrun.service.answers import ErrorAnswer, predicted
 from segrun.service.counters import KIND, Metrics
@@ -17,14 +18,14 @@ from segrun.service.start_page import HEADERS, HTML
 from segrun.service.worker import Worker
 
 
-def make(network, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
+def make(segmenter: Segmenter, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
     """The app around a network.
 
     Args:
-        network: networks.Export or Live.
+        segmenter: around the network.
         worker: of the thread that it was loaded in.
     """
-    predictions = Predictions(network, worker, limits, metrics)
+    predictions = Predictions(segmenter, worker, limits, metrics)
     # Its pages of documentation ask for files from elsewhere.
     app = FastAPI(title="paddleseg_encnet", docs_url=None, redoc_url=None)
 
@@ -33,7 +34,7 @@ def make(network, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
         return Response(HTML, media_type="text/html; charset=utf-8", headers=HEADERS)
 
     @app.get("/healthz")
-    async def healthz():
+    async def healthz() -> Any:
         if worker.stuck():
             return ErrorAnswer(Refused(503, "a prediction does not end"))
         return {"status": "ok"}
@@ -60,8 +61,8 @@ def make(network, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
 class Predictions:
     """What POST /predict does; the arguments are those of make()."""
 
-    def __init__(self, network, worker: Worker, limits: Limits, metrics: Metrics):
-        self.network, self.worker, self.limits, self.metrics = network, worker, limits, metrics
+    def __init__(self, segmenter: Segmenter, worker: Worker, limits: Limits, metrics: Metrics):
+        self.segmenter, self.worker, self.limits, self.metrics = segmenter, worker, limits, metrics
 
     async def counted(self, request: Request, as_json: bool, picture: bool) -> Response:
         start, status = time.perf_counter(), "500"
@@ -82,7 +83,7 @@ class Predictions:
             check_kind(request)
             with self.worker.place():
                 data = await body_of(request, self.limits)
-                work = functools.partial(networks.answer, self.network, data, self.limits, as_json, picture)
+                work = functools.partial(networks.answer, self.segmenter, data, self.limits, as_json, picture)
                 found = await self.worker.run(work, request.is_disconnected)
         except Refused as refused:
             return ErrorAnswer(refused)

@@ -14,10 +14,10 @@ KIND = "text/plain; version=0.0.4; charset=utf-8"
 class Histogram:
     """How many values lie at or below each of SECONDS."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts, self.sum = [0] * (len(SECONDS) + 1), 0.0
 
-    def add(self, seconds: float):
+    def add(self, seconds: float) -> None:
         self.counts[bisect_left(SECONDS, seconds)] += 1
         self.sum += seconds
 
@@ -35,10 +35,11 @@ class Metrics:
     """Used in the thread of the event loop alone."""
 
     def __init__(self, steps: List[str]):
-        self.statuses, self.latency = Counter(), Histogram()
+        self.statuses: Counter[str] = Counter()
+        self.latency = Histogram()
         self.steps = {step: Histogram() for step in steps}
 
-    def count(self, status: str, seconds: Optional[float] = None):
+    def count(self, status: str, seconds: Optional[float] = None) -> None:
         """A request, by the status of its answer; `seconds` from its head to its answer."""
         self.statuses[status] += 1
         if seconds is not None:

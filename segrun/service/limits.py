@@ -13,6 +13,7 @@ MOST_PIXELS = Image.MAX_IMAGE_PIXELS        # beyond, Pillow warns of headers, o
 MOST_CONNECTIONS = 900                      # systems commonly grant 1024 open files
 HEAD_TIME, SEND_TIME, LINGER = 10.0, 10.0, 2.0      # seconds for a request's head, for its answer, for a refused body
 LONGEST_MESSAGE = 300
+TURNS = 3       # of the event loop, in which a part of a body that the system has reaches who waits for it
 
 # What is predicted, of all that segrun/image.py reads: Pillow tells their sizes without decoding them.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
@@ -42,7 +43,7 @@ class Size(NamedTuple):
     width: int
 
 
-def check_kind(request: Request):
+def check_kind(request: Request) -> None:
     """Raises Refused where the head says that the body is no image."""
     kind = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
     if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -66,16 +67,30 @@ async def body_of(request: Request, limits: Limits) -> bytes:
         raise too_large
     body = bytearray()
 
-    async def receive():
+    async def receive() -> None:
         async for part in request.stream():
             if len(body) + len(part) > limits.max_bytes:
                 raise too_large
             body.extend(part)
 
+    async def nothing_more():
+        """Until its time is over and nothing more of it is here: a busy service reads late what came in time."""
+        await asyncio.sleep(limits.body_time)
+        seen = -1
+        while seen < len(body):
+            seen = len(body)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+
+    receiving, waiting = asyncio.ensure_future(receive()), asyncio.ensure_future(nothing_more())
     try:
-        await asyncio.wait_for(receive(), limits.body_time)
-    except asyncio.TimeoutError:
-        raise Refused(408, f"the body was not there after {limits.body_time:g} s") from None
+        await asyncio.wait([receiving, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if not receiving.done():
+            raise Refused(408, f"the body was not there after {limits.body_time:g} s")
+        receiving.result()
+    finally:
+        receiving.cancel()
+        waiting.cancel()
     if not body:
         raise Refused(400, "the body is empty: it must be the bytes of an image")
     return bytes(body)

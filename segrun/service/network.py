@@ -2,7 +2,7 @@
 
 import base64
 import time
-from typing import Dict, NamedTuple, Optional, Union
+from typing import Any, Dict, NamedTuple, Optional, Union
 
 from segrun import outputs
 from segrun.exports import Export
@@ -17,11 +17,11 @@ WHERE = "the image in the body"       # what errors call it
 
 class Answered(NamedTuple):
     """Of one image: the bytes of a PNG or what becomes JSON, and the seconds of each of STEPS."""
-    content: Union[bytes, dict]
+    content: Union[bytes, Dict[str, Any]]
     seconds: Dict[str, float]
 
 
-def load_export(config: str, sample: Optional[str] = None, **how) -> Segmenter:
+def load_export(config: str, sample: Optional[str] = None, **how: Any) -> Segmenter:
     """An export in a runtime, which has run once: later runs find its memory and its kernels there.
 
     Args:
@@ -74,7 +74,7 @@ def answer(segmenter: Segmenter, data: bytes, limits: Limits, as_json: bool, pic
         raise Refused(422, str(error)) from error
     seen = time.perf_counter()
     png = outputs.palette(found, outputs.ALPHA, ".png") if picture or not as_json else b""
-    content: Union[bytes, dict] = png
+    content: Union[bytes, Dict[str, Any]] = png
     if as_json:
         content = found.to_dict()
         if picture:

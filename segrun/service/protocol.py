@@ -2,7 +2,7 @@
 body that ends too early."""
 
 import asyncio
-from typing import Optional
+from typing import Optional, Sequence, Tuple
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,7 +16,7 @@ class Guarded(H11Protocol):
     """A connection. `metrics` belongs to the class, which uvicorn makes connections of."""
     metrics: Metrics
 
-    def connection_made(self, transport: asyncio.Transport):
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         transport.set_write_buffer_limits(0)        # so that it is told of any byte that is not taken
         self.head_timer: Optional[asyncio.TimerHandle] = None
@@ -27,7 +27,7 @@ class Guarded(H11Protocol):
         else:
             self.head_timer = self.loop.call_later(HEAD_TIME, self.slow_head)
 
-    def data_received(self, data: bytes):
+    def data_received(self, data: bytes) -> None:
         if self.refused:
             return
         super().data_received(data)
@@ -38,38 +38,38 @@ class Guarded(H11Protocol):
         if (self.conn.our_state, self.conn.their_state) == (h11.DONE, h11.SEND_BODY):
             self.transport.close()      # a body that nobody asked for, behind its answer
 
-    def on_response_complete(self):
+    def on_response_complete(self) -> None:
         super().on_response_complete()      # another request may have come in one piece with the last
         if self.conn.their_state is not h11.IDLE:
             self.head_timer = stopped(self.head_timer)
 
-    def eof_received(self):
+    def eof_received(self) -> None:
         if not self.refused and self.cycle is not None and self.cycle.more_body and not self.cycle.response_started:
             self.refuse(400, "the body ended before its end")
 
-    def connection_lost(self, error: Optional[Exception]):
+    def connection_lost(self, error: Optional[Exception]) -> None:
         self.head_timer, self.send_timer = stopped(self.head_timer), stopped(self.send_timer)
         super().connection_lost(error)
 
-    def pause_writing(self):
+    def pause_writing(self) -> None:
         super().pause_writing()
         self.send_timer = self.send_timer or self.loop.call_later(SEND_TIME, self.transport.abort)
 
-    def resume_writing(self):
+    def resume_writing(self) -> None:
         super().resume_writing()
         if not self.refused:
             self.send_timer = stopped(self.send_timer)
 
-    def slow_head(self):
+    def slow_head(self) -> None:
         self.head_timer = None
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             self.refuse(408, f"the request's head was not there after {HEAD_TIME:g} s")
 
-    def send_400_response(self, msg: str):
+    def send_400_response(self, msg: str) -> None:
         """In place of uvicorn's, which is no JSON."""
         self.refuse(400, "this is no HTTP request that can be read")
 
-    def refuse(self, status: int, message: str, headers: tuple = ()):
+    def refuse(self, status: int, message: str, headers: Sequence[Tuple[bytes, bytes]] = ()) -> None:
         """Answers and ends the connection, after LINGER seconds in which what still comes is forgotten, as ErrorAnswer
         does."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -90,6 +90,8 @@ class Guarded(H11Protocol):
             self.cycle.message_event.set()
 
 
-def stopped(timer: Optional[asyncio.TimerHandle]) -> None:
+def stopped(timer: Optional[asyncio.TimerHandle]) -> Optional[asyncio.TimerHandle]:
+    """What is left of it: None."""
     if timer is not None:
         timer.cancel()
+    return None

@@ -3,10 +3,11 @@
 import contextlib
 import logging
 import socket
-from typing import Callable
+from typing import Callable, Iterator, List, Optional
 
 import uvicorn
 
+from segrun.segmenter import Segmenter
 from segrun.service import app
 from segrun.service.counters import Metrics
 from segrun.service.limits import Limits
@@ -16,11 +17,12 @@ from segrun.service.worker import Worker
 from segrun.stopping import Stop
 
 
-def serve(load: Callable, host: str, port: int, limits: Limits, say: Callable[[str], None] = print):
+def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
+          say: Callable[[str], None] = print) -> None:
     """Serves until SIGTERM or SIGINT. Requests that are there then are still answered; a second signal ends at once.
 
     Args:
-        load: makes the network (network.Export or Live); it is called in the thread that will predict.
+        load: makes the Segmenter (network.load_export or load_live); it is called in the thread that will predict.
         port: 0 for any that is free.
         say: takes a line for the user.
 
@@ -30,9 +32,9 @@ def serve(load: Callable, host: str, port: int, limits: Limits, say: Callable[[s
     with contextlib.closing(bound(host, port)) as listener:
         worker, metrics = Worker(limits), Metrics(STEPS)
         try:
-            network = worker.thread.submit(load).result()
+            segmenter = worker.thread.submit(load).result()
             protocol = type("Connection", (Guarded,), {"metrics": metrics})
-            config = uvicorn.Config(app.make(network, worker, limits, metrics), http=protocol, ws="none",
+            config = uvicorn.Config(app.make(segmenter, worker, limits, metrics), http=protocol, ws="none",
                                     loop="asyncio", lifespan="off", log_level=logging.ERROR, access_log=False,
                                     server_header=False, proxy_headers=False, backlog=1024)
             # Not before: Paddle takes the signals when it is imported.
@@ -74,15 +76,15 @@ def url_of(listener: socket.socket) -> str:
 class Server(uvicorn.Server):
     """Leaves signals to `stop`: its own way of taking them ends the process by the signal, and not with 0."""
 
-    def __init__(self, config: uvicorn.Config, stop: Stop, ready: Callable):
+    def __init__(self, config: uvicorn.Config, stop: Stop, ready: Callable[[], None]):
         super().__init__(config)
         self.stop, self.ready = stop, ready
 
     @contextlib.contextmanager
-    def capture_signals(self):
+    def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def startup(self, sockets=None):
+    async def startup(self, sockets: Optional[List[socket.socket]] = None) -> None:
         await super().startup(sockets=sockets)
         self.ready()
 

@@ -9,10 +9,11 @@ import contextlib
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional
+from typing import Awaitable, Callable, Iterator, Optional, TypeVar
 
 from segrun.service.limits import Limits, Refused
 
+Result = TypeVar("Result")
 STUCK = 120.0       # seconds of one prediction after which the service calls itself ill
 
 
@@ -31,7 +32,7 @@ class Worker:
         self.last = 0.0     # seconds of the last prediction
 
     @contextlib.contextmanager
-    def place(self):
+    def place(self) -> Iterator[None]:
         """A request has a place within; Refused where all are taken."""
         if self.open >= self.limits.queue:
             raise self.busy(f"{self.open} requests are here already, and no more are taken")
@@ -41,7 +42,7 @@ class Worker:
         finally:
             self.open -= 1
 
-    async def run(self, work: Callable, gone: Callable):
+    async def run(self, work: Callable[[], Result], gone: Callable[[], Awaitable[bool]]) -> Optional[Result]:
         """What `work()` returns, in the thread.
 
         Args:

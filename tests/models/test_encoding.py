@@ -11,6 +11,7 @@ from conftest import relative_difference
 from paddleseg.models.encnet import Encoding as StockEncoding
 
 from paddleseg_encnet import Encoding
+from paddleseg_encnet.models.encoding import above_nothing
 
 
 def encode_slowly(x, codewords, scale, grad=None):
@@ -237,3 +238,32 @@ print((held("VmHWM") - before) / (4 * 512 * 128 * 256))
     inputs = float(done.stdout.split()[-1])
     print(f"{inputs - 1:.2f} inputs beside the gradient")
     assert 1 <= inputs <= 1 + 1.5
+
+
+def denormal(tensor: paddle.Tensor) -> int:
+    """How many numbers are so small that float32 has not all digits of them, which makes products slow on a CPU."""
+    values = np.abs(tensor.numpy())
+    return int(((values > 0) & (values < np.finfo(np.float32).tiny)).sum())
+
+
+@pytest.mark.parametrize("far", [1.0, 30.0], ids=["near", "collapsed"])
+def test_no_number_is_denormal_however_far_the_codewords(far):
+    paddle.seed(3)
+    layer = Encoding(64, 8)
+    x = far * paddle.randn([2, 64, 9, 11])
+    x.stop_gradient = False
+    assignment = layer.assign(x)
+    codes = layer(x)
+    (codes * paddle.randn(codes.shape)).sum().backward()
+    assert float(assignment.max()) == 1.0 or far == 1.0        # one codeword takes all
+    assert [denormal(each) for each in (assignment, codes, x.grad, layer.codewords.grad, layer.scale.grad)] == [0] * 5
+
+
+def test_what_is_left_out_of_an_assignment_is_below_what_float32_tells():
+    """Against float64 with every exponential: logits around e^-40, where the assignment is cut."""
+    logits = np.linspace(-60, 0, 601)
+    expected = np.exp(logits)
+    found = above_nothing(paddle.to_tensor(logits.astype(np.float32))).numpy()
+    # An argument of 40 is rounded by 2e-6; what is cut is below LEAST.
+    np.testing.assert_allclose(found, expected, rtol=4e-6, atol=4.3e-18)
+    assert (found[logits < -40.01] == 0).all() and (found[logits > -39.9] > 0).all()

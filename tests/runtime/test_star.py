@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from events import wait_for
 
 from paddleseg_encnet.runtime import sentinel, star
 from paddleseg_encnet.runtime.sentinel import Rank
@@ -68,8 +69,14 @@ class Ranks:
         self.ends.pop(rank).close()
 
     def leave(self):
+        """Returns when all know that all have said goodbye."""
         for rank in self.ends:
             self.tell(rank, "bye")
+        wait_for(lambda: all(one.done for one in self.sentinels.values()))
+
+    def await_connected(self, *ranks: int):
+        """Until these are connected with the centre."""
+        wait_for(lambda: set(ranks) <= set(self.sentinels[star.CENTRE].links))
 
     def told(self) -> dict:
         """{rank: the last line of each that was told one and could tell it}"""
@@ -157,9 +164,11 @@ def when_the_others_have_said_goodbye(ranks, victim):
     while_one_waits_for_a_gradient_and_is_aborted, when_the_others_have_said_goodbye], ids=lambda case: case.__name__)
 def test_a_rank_that_is_stopped_is_named_at_any_moment(moment):
     runs = [Ranks(3) for _ in range(3)]
-    for victim, ranks in enumerate(runs):
-        threading.Thread(target=moment, args=(ranks, victim)).start()
-    time.sleep(SILENCE / 2 + BEAT)
+    moments = [threading.Thread(target=moment, args=(ranks, victim)) for victim, ranks in enumerate(runs)]
+    for each in moments:
+        each.start()
+    for each in moments:
+        each.join()
     for victim, (ranks, told) in enumerate([(ranks, ranks.told()) for ranks in runs]):
         assert told and all(names(line, victim, "has not answered") for line in told.values()), told
         ranks.close()
@@ -171,7 +180,6 @@ def test_a_rank_that_is_stopped_when_all_have_said_goodbye_is_ended():
     ranks = Ranks(3)
     ranks.meet()
     ranks.leave()
-    time.sleep(2 * BEAT)
     ranks.stopped.add(2)
     for rank in (0, 1):
         ranks.kill(rank)
@@ -181,7 +189,7 @@ def test_a_rank_that_is_stopped_when_all_have_said_goodbye_is_ended():
 
 def test_a_rank_that_is_stopped_before_all_have_started():
     ranks = Ranks(3, start=[0, 1])
-    time.sleep(2 * BEAT)
+    ranks.await_connected(0, 1)
     ranks.stopped.add(0)
     assert names(ranks.told()[1], 0, "has not answered")
     ranks.close()
@@ -204,16 +212,21 @@ def test_a_run_that_was_stopped_as_a_whole_goes_on():
     """As a scheduler that makes room for another job does it: nobody can tell on nobody."""
     ranks = Ranks(3)
     ranks.meet()
+    stopped, go_on = threading.Semaphore(0), threading.Event()
+
+    def stand_still() -> bool:
+        stopped.release()
+        return not go_on.wait(60)
+
     for one in ranks.sentinels.values():
-        state = one.rank.stopped
-        one.rank = one.rank._replace(stopped=lambda state=state: time.sleep(1.5 * SILENCE) or state())
-    time.sleep(2 * BEAT)
+        one.rank = one.rank._replace(stopped=stand_still)
+    assert all(stopped.acquire(timeout=60) for _ in ranks.sentinels)
     for one in ranks.sentinels.values():
         one.rank = one.rank._replace(stopped=lambda: False)
-    time.sleep(1.5 * SILENCE)
+    time.sleep(1.5 * SILENCE)       # of the run
+    go_on.set()
     ranks.meet()
     ranks.leave()
-    time.sleep(2 * BEAT)
     for rank in range(3):
         ranks.kill(rank)
     ranks.close()
@@ -235,7 +248,7 @@ def test_an_error_is_told_as_soon_as_all_have_been_heard_after_it(rank):
     began = time.monotonic()
     ranks.tell(rank, "failed the label street.png has a pixel of 33")
     told = ranks.told()
-    assert time.monotonic() - began < QUIET
+    assert time.monotonic() - began < SILENCE      # nobody was waited for who is silent
     assert told.pop(rank) == "end the label street.png has a pixel of 33"
     assert all(names(line, rank, "ended: the label street.png has a pixel of 33. ") for line in told.values())
     ranks.close()
@@ -247,7 +260,7 @@ def test_what_takes_longer_than_its_limit_fails(rank):
     ranks.meet()
     ranks.tell(rank, "limit 0.5 not in time")
     ranks.tell(rank, "limit")
-    time.sleep(1.5)
+    time.sleep(1.5)     # in which a limit that still held would end the run
     ranks.tell(rank, "limit 0.5 did not connect")
     assert ranks.told()[rank] == "end did not connect"
     ranks.close()
@@ -256,7 +269,7 @@ def test_what_takes_longer_than_its_limit_fails(rank):
 def test_who_else_comes_to_the_port_disturbs_nothing():
     """Somebody who says nothing, who says something else, who says it without end; and a rank's double."""
     ranks = Ranks(3, start=[star.CENTRE, 0])
-    time.sleep(2 * BEAT)
+    ranks.await_connected(0)
     host, port = ranks.endpoints[star.CENTRE].split(":")
     callers = [socket.create_connection((host, int(port))) for _ in range(4)]
     callers[1].sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -270,7 +283,6 @@ def test_who_else_comes_to_the_port_disturbs_nothing():
     ranks.start(2)
     ranks.meet()
     ranks.leave()
-    time.sleep(2 * BEAT)
     for rank in range(3):
         ranks.kill(rank)
     ranks.close()

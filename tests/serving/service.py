@@ -9,8 +9,10 @@ import sys
 from typing import NamedTuple
 
 from conftest import ROOT
+from events import wait_for
 
-# A network without Paddle that takes half a second, and tells how large the image is.
+# A network without Paddle that takes half a second, or for an image of 5 x 5 until the test lets it go on; it says what
+# it begins with.
 SLOW = """
 import sys, time, types
 package = types.ModuleType("paddleseg_encnet")
@@ -20,7 +22,7 @@ import numpy as np
 from segrun.outputs import Style
 from segrun.service import limits, protocol, server
 
-protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = 1.0, 1.0, 520
+protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = {head_time}, 1.0, 520
 
 class Slow:
     channels, style = 3, Style(["one"], np.zeros([256, 3], np.uint8))
@@ -28,7 +30,11 @@ class Slow:
     def see(self, image):
         if image.shape[:2] == (3, 3):
             raise RuntimeError("a fault of ours in /some/folder")
-        time.sleep(0.5)
+        print("predicting", *image.shape[:2], flush=True)
+        if image.shape[:2] == (5, 5):
+            sys.stdin.readline()
+        else:
+            time.sleep(0.5)
         return np.zeros(image.shape[:2], np.uint8), None
 
 server.serve(Slow, "127.0.0.1", 0, limits.Limits({limits}), lambda line: print(line, flush=True))
@@ -53,8 +59,8 @@ class Service:
     """Started with `command`; ends within `with`, or before."""
 
     def __init__(self, *command):
-        self.process = subprocess.Popen([sys.executable, *map(str, command)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        self.process = subprocess.Popen([sys.executable, *map(str, command)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         line = ""
         while not line.startswith("serving at "):
             line = self.process.stdout.readline()
@@ -94,6 +100,28 @@ class Service:
         return next(int(float(line.split()[1])) for line in self.ask("GET", "/metrics").body.decode().splitlines()
                     if line.startswith("process_resident_memory_bytes"))
 
+    def predicting(self) -> str:
+        """Waits until the network of slow() begins with an image; its height and width."""
+        word, size = self.process.stdout.readline().split(maxsplit=1)
+        assert word == "predicting"
+        return size.strip()
+
+    def go_on(self):
+        """Ends a prediction of 5 x 5."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def await_queue(self, length: int):
+        """Until so many requests wait for their turn."""
+        wait_for(lambda: f"encnet_queue_length {length}\n" in self.ask("GET", "/metrics").body.decode())
+
+    def refuses_connections(self) -> bool:
+        try:
+            self.connect().close()
+        except ConnectionError:
+            return True
+        return False
+
 
 def received(client: socket.socket) -> Answer:
     response = http.client.HTTPResponse(client)
@@ -109,6 +137,7 @@ def head(*lines: str, path: str = "/predict", kind: str = "image/png") -> bytes:
     return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}", *lines, "", ""]).encode()
 
 
-def slow(**limits) -> Service:
+def slow(head_time: float = 1, **limits) -> Service:
     package = os.path.join(ROOT, "paddleseg_encnet")
-    return Service("-c", SLOW.format(package=package, limits=", ".join(f"{k}={v}" for k, v in limits.items())))
+    return Service("-c", SLOW.format(package=package, head_time=head_time,
+                                     limits=", ".join(f"{k}={v}" for k, v in limits.items())))

@@ -393,3 +393,30 @@ def test_the_limits_of_a_body_hold_to_the_byte():
     with pytest.raises(Refused) as refused:
         asyncio.run(body_of(Request([b"ab", b"cd", b"e"]), Limits(max_bytes=4)))
     assert refused.value.status == 413
+
+
+class Waiting:
+    """A request whose body has come, in five parts, to a service that takes 0.1 s to get to each."""
+    headers = {}
+
+    async def stream(self):
+        for _ in range(5):
+            time.sleep(0.1)             # all else that the service does meanwhile
+            for _ in range(2):          # the socket is read, then the app woken
+                await asyncio.sleep(0)
+            yield b"ab"
+
+
+class Trickling(Waiting):
+    async def stream(self):
+        while True:
+            yield b"a"
+            await asyncio.sleep(0.02)
+
+
+def test_a_body_that_is_here_is_not_too_late():
+    """The service is late with it, not the client."""
+    from paddleseg_encnet.serving.limits import body_of
+    assert asyncio.run(body_of(Waiting(), Limits(body_time=0.05))) == 5 * b"ab"
+    with pytest.raises(Refused, match="the body was not there after 0.1 s"):
+        asyncio.run(asyncio.wait_for(body_of(Trickling(), Limits(body_time=0.1)), 30))

@@ -7,7 +7,6 @@ import os
 import pathlib
 import resource
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from conftest import tool
 from PIL import Image
 
 from paddleseg_encnet.data import class_shares, waiting
+from paddleseg_encnet.data.reading import read_label
 from paddleseg_encnet.training import saving
 from segrun import outputs
 from segrun.errors import DataError
@@ -119,16 +119,20 @@ def mount(data: pathlib.Path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_disk_that_comes_back(workers, whole, data, tmp_path, said, monkeypatch):
     monkeypatch.setattr(waiting, "PAUSE", 0.05)
-    back = threading.Timer(1.5, mount, [data])
+    is_gone, looks = waiting.is_gone, []
 
-    def leave(step):
-        if step == 4:
-            unmount(data)
-            back.start()
+    def look(*arguments):
+        found = is_gone(*arguments)
+        looks.append(found)
+        if len(looks) == 3:     # in the process that reads, where `looks` is its own
+            mount(data)
+        return found
 
-    found = tiny_run.run(data, tmp_path / "run", STEPS, leave, num_workers=workers)
-    back.join()
+    monkeypatch.setattr(waiting, "is_gone", look)
+    found = tiny_run.run(data, tmp_path / "run", STEPS, lambda step: unmount(data) if step == 4 else None,
+                         num_workers=workers)
     same(found, whole)
+    assert data.is_dir()
     if not workers:     # else another process says it
         assert len(said) == 2 and "The disk with the data is gone; waiting for it, for up to 0:05:00" in said[0]
         assert "The disk with the data is there again after 0:00:0" in said[1]
@@ -167,6 +171,39 @@ def test_one_missing_file_is_not_waited_for(said, tmp_path):
         waiting.for_the_disk(lambda: read_bytes(str(tmp_path / "b.png")),
                              [[str(tmp_path / name), None] for name in ("a.png", "b.png")])
     assert not said
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["gone for a while", "gone for a moment"])
+def test_a_disk_that_comes_back_between_two_looks(before, said, tmp_path, monkeypatch):
+    """The file is looked for while the disk is gone, and the disk while it is there again."""
+    monkeypatch.setattr(waiting, "PAUSE", 0)
+    path, tries = tmp_path / "disk" / "a.png", []
+
+    def read():
+        tries.append(1)
+        if before and len(tries) == 1:
+            return read_bytes(str(path))
+        try:
+            return read_bytes(str(path))
+        finally:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"whole")
+
+    assert waiting.for_the_disk(read, [[str(path), None]]) == b"whole"
+    assert len(tries) == 2 + before and len(said) == 2 * before
+
+
+def test_what_is_wrong_with_a_file_is_read_once(said, tmp_path):
+    tries = []
+    (tmp_path / "a.png").write_bytes(b"no picture")
+
+    def read():
+        tries.append(1)
+        return read_label(str(tmp_path / "a.png"))
+
+    with pytest.raises(DataError, match="cannot read the label .*a.png"):
+        waiting.for_the_disk(read, [[str(tmp_path / "a.png"), None]])
+    assert len(tries) == 1 and not said
 
 
 # --- a disk that is full ---------------------------------------------------------------------------------------------
