@@ -14,8 +14,7 @@ import yaml
 from paddleseg.cvlibs import Config
 from paddleseg.transforms import Compose, Normalize
 
-from paddleseg_encnet import cli
-from paddleseg_encnet.data import channels
+from paddleseg_encnet.config import building
 from paddleseg_encnet.data.class_names import classes_of, fitting
 from paddleseg_encnet.data.transforms import prepared
 from paddleseg_encnet.models.presence import least_side, with_presence
@@ -26,7 +25,7 @@ from segrun.classes import Classes
 from segrun.errors import one_line, unwrapped
 from segrun.network import LOGITS, Output, Prepared, Size
 from segrun.palettes import PALETTES
-from segrun.tiling import Tiling, asked_for
+from segrun.tiling import Tiling
 
 Tensor = Union[np.ndarray, paddle.Tensor]
 # Paddle has one device for a process, and a network is in one mode: one thread computes at a time.
@@ -113,7 +112,7 @@ def classes_of_config(config: Config, palette: Optional[str] = None,
     Raises:
         ValueError: the palette is for another number of classes, or the colours are none.
     """
-    dataset, count = config.val_dataset_cfg, cli.num_classes(config)
+    dataset, count = config.val_dataset_cfg, building.num_classes(config)
     if palette and not fitting(PALETTES[palette], count):
         raise ValueError(f"--palette {palette} has {len(PALETTES[palette])} classes, the network {count}")
     return classes_of(palette or dataset.get("type"), count, dataset.get("dataset_root"),
@@ -133,33 +132,32 @@ def load(source: str, weights: Optional[str], inference: dict, opts: Optional[Se
         TypeError: `inference` has an argument that there is not.
     """
     described = description.read(source) if weights is None else None
-    builder = own_config(source, described, opts) if described else cli.build_config(source, opts)
-    cli.leave_out_pretrained(builder.config)
-    tiling = asked_for(inference, builder.config.test_config)
+    builder = own_config(source, described, opts) if described else building.read(source, opts, pretrained=False)
+    tiling = builder.tiling(inference)
     classes = described.classes if described else classes_of_config(builder.config)
     before = paddle.get_device()
     with computing:
         try:
             device = select_device(device)
             with blaming(source) if described else contextlib.nullcontext():
-                model, transforms = builder.model, builder.val_transforms
+                model, transforms = builder.model, builder.preprocessing
             checkpoint.load(model, weights or source)
         finally:
             paddle.set_device(before)
-    if described and len(classes.names) != cli.num_classes(builder.config):
+    count = building.num_classes(builder.config)
+    if described and len(classes.names) != count:
         raise CheckpointError(f"{source}: names {len(classes.names)} classes in its metadata, but is of a network of "
-                              f"{cli.num_classes(builder.config)}")
-    transforms = Compose(transforms, img_channels=channels.of(builder.config.dic))
+                              f"{count}")
     return LiveNetwork(model, transforms, classes, device), tiling
 
 
-def own_config(source: str, described: description.Description, opts: Optional[Sequence[str]]) -> Any:
+def own_config(source: str, described: description.Description, opts: Optional[Sequence[str]]) -> building.Builder:
     """The builder of the config that a file of weights holds, which PaddleSeg wants in a file of its own."""
     with tempfile.TemporaryDirectory() as folder, blaming(source):
         path = os.path.join(folder, "config.yml")
         with open(path, "w", encoding="utf-8") as file:
             yaml.dump(described.config, file, description.Plain, allow_unicode=True)
-        return cli.build_config(path, opts)
+        return building.read(path, opts, pretrained=False)
 
 
 @contextlib.contextmanager

@@ -15,16 +15,18 @@ import numpy as np
 import paddle
 from paddleseg.cvlibs.config import parse_from_yaml
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import building
+from paddleseg_encnet.config.reading_configs import reading
+from paddleseg_encnet.flags import bare_parser, run
 from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint, description
 from paddleseg_encnet.weights.halves import half
 
 
 def flags():
-    flags = cli.bare_parser("Write weights in half precision, for sharing",
-                            "output/best_model/model.pdparams --output model.safetensors\n"
-                            "--config encnet_quick_start")
+    flags = bare_parser("Write weights in half precision, for sharing",
+                        "output/best_model/model.pdparams --output model.safetensors\n"
+                        "--config encnet_quick_start")
     flags.add_argument("weights", help="weights file of Paddle, PyTorch or safetensors")
     flags.add_argument("--output", required=True, help="safetensors file to write")
     flags.add_argument("--config", help="of these weights; the file then holds it too, with names and colours of the "
@@ -36,10 +38,9 @@ def flags():
 def described(args, state: Dict[str, np.ndarray]) -> Dict[str, str]:
     """What the file says of its network, which the weights fill."""
     paddle.set_device("cpu")
-    builder = cli.build_config(args.config)
-    cli.leave_out_pretrained(builder.config)
+    builder = building.read(args.config, pretrained=False)
     checkpoint.load(builder.model, state, where=args.weights)
-    with cli.reading(args.config) as path:
+    with reading(args.config) as path:
         config = parse_from_yaml(path)
     card = ""
     if args.card:
@@ -65,4 +66,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

@@ -12,7 +12,7 @@ from typing import Iterator, List
 import numpy as np
 import paddle
 
-from paddleseg_encnet.data.datasets import Checked, Loader
+from paddleseg_encnet.data.samples import Checked, Loader
 
 
 def derived_seed(*key: int) -> int:

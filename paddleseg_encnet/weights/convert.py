@@ -137,7 +137,7 @@ def _backbone_layers(source: Source) -> Iterator[Tuple[str, str, str, Tuple[int,
     for s, (width, count) in enumerate(zip(WIDTHS, counts)):
         out = width * EXPANSION if bottleneck else width
         for block in range(count):
-            def both(pattern_of, **numbers):
+            def both(pattern_of, s=s, block=block, **numbers):
                 numbers.update(stage=s + 1, s=s, block=block)
                 return [(names.block + pattern_of(names)).format(**numbers) for names in (ours, theirs)]
 
