@@ -20,6 +20,8 @@ def flags():
     flags.add_argument("--input_shape", nargs="+", type=int, metavar="N",
                        help="batch, channels, height, width if they are fixed; -1 is any")
     flags.add_argument("--onnx", action="store_true", help="write an ONNX file too")
+    flags.add_argument("--half_weights", action="store_true", help="store the ONNX file's weights in half precision, "
+                       "half its size; numbers are computed in float32")
     flags.add_argument("--int8", metavar="IMAGES", help="write an ONNX file with 8-bit convolutions too; an image, a "
                        "folder or a list, to calibrate on")
     flags.add_argument("--max_drop", type=float, metavar="POINTS", help="of mIoU, that 8 bits may cost, measured on "

@@ -16,6 +16,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
+from paddleseg_encnet.deployment.half_weights import halve
 from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
 from paddleseg_encnet.models.presence import has_branch, least_side, with_presence
 from paddleseg_encnet.models.resizing import interpolate, resizing_by
@@ -35,7 +36,7 @@ class ExportError(ValueError):
 
 def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "argmax",
            input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None,
-           in_channels: int = 3, limit: Optional[Limit] = None):
+           in_channels: int = 3, limit: Optional[Limit] = None, half_weights: bool = False):
     """Writes the files above into `save_dir`, all of them or none; other files there are left alone.
 
     Args:
@@ -48,6 +49,7 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
         onnx: write `model.onnx`.
         calibration: images to measure the range of each tensor on; writes `model_int8.onnx`.
         limit: what accuracy that may cost; convolutions that cost more stay in float32.
+        half_weights: store the weights of `model.onnx` in half precision; it is computed in float32.
 
     Raises:
         ExportError: the network can't be converted, or a package for that is not installed.
@@ -84,7 +86,10 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
                 info["float32_convolutions"] = named(kept, network)
             if not onnx:
                 os.remove(os.path.join(folder, info.pop("onnx")))
-            write_deploy(config, info)
+        if half_weights and onnx:
+            halve(os.path.join(folder, info["onnx"]))
+            info["half_weights"] = True
+        write_deploy(config, info)
         move(folder, save_dir)
 
 
@@ -171,7 +176,7 @@ def to_onnx(model: str, path: str):
         import paddle2onnx
     except (ImportError, ValueError) as error:      # ValueError: it does not like this Paddle's version
         reason = str(error).split(". ")[0]
-        wanted = "paddleseg_encnet[onnx]" if model.endswith(".json") else "paddle2onnx<2"     # 2 asks for Paddle 3
+        wanted = "paddleseg_encnet[export]" if model.endswith(".json") else "paddle2onnx<2"     # 2 asks for Paddle 3
         raise ExportError(f"ONNX needs a paddle2onnx for this Paddle ({reason}); pip install \"{wanted}\"") from error
     try:
         # Without a file to save to: its optimiser comes with saving, and installs packages.
@@ -219,7 +224,7 @@ def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Di
             folder = save_dir
         else:
             export(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"], "onnx" in info,
-                   in_channels=export_.channels)
+                   in_channels=export_.channels, half_weights="half_weights" in info)
             if "int8" in info:
                 logits_of(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
                 described = read_deploy(os.path.join(folder, "deploy.yaml"))

@@ -24,7 +24,7 @@ MAX_DROP = 0.5      # points of mIoU
 @unwrapped
 def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_model", *, output_op: str = "argmax",
            input_shape: Optional[Sequence[int]] = None, onnx: bool = False, int8: Optional[Path] = None,
-           max_drop: Optional[float] = None, verify: Optional[Path] = None,
+           max_drop: Optional[float] = None, verify: Optional[Path] = None, half_weights: bool = False,
            opts: Optional[Sequence[str]] = None) -> Dict[str, forms.Agreement]:
     """Writes a trained network as files that run without its code, and logs what tools/export.py logs. Paddle's device
     is then the CPU; the files run on any.
@@ -39,6 +39,7 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
         max_drop: points of mIoU that 8 bits may cost, measured on those images of `int8` that are not calibrated on and
             have a label in the config's data sets; 0.5 if None, where there are such images.
         verify: an image to compare each exported form with the live network on.
+        half_weights: store the ONNX file's weights in half precision; it is computed in float32.
         opts: keys of the config to set, ["KEY=VALUE", ...].
 
     Returns:
@@ -49,6 +50,8 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
             be converted (ExportError).
     """
     paddle.set_device("cpu")        # so that no layer is made for several GPUs
+    if half_weights and not onnx:
+        raise ValueError("--half_weights is for the ONNX file: add --onnx")
     builder = building.read(config, opts, pretrained=False)
     model_path, save_dir = os.fspath(model_path), os.fspath(save_dir)
     int8, verify = int8 and os.fspath(int8), verify and os.fspath(verify)
@@ -62,7 +65,7 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     network = builder.model
     checkpoint.load(network, model_path)
     forms.export(network, save_dir, described(builder.config), output_op, input_shape and list(input_shape), onnx,
-                 calibration, builder.in_channels, limit)
+                 calibration, builder.in_channels, limit, half_weights)
     logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
     if not verify:
         return {}

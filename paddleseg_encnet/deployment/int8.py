@@ -51,7 +51,7 @@ def to_int8(model: str, path: str, export: Export, images: List[str], limit: Opt
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise Int8Error(f"--int8 needs onnxruntime's quantisation, which does not load ({error}); "
-                        "pip install \"paddleseg_encnet[onnx]\"") from error
+                        "pip install \"paddleseg_encnet[export]\"") from error
     onnxruntime.set_default_logger_severity(3)      # warnings of unused constants, a line each
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         folded = os.path.join(folder, "folded.onnx")

@@ -14,11 +14,12 @@ from typing import Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
 
+from paddleseg_encnet.weights import safetensors_file
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.files import PADDLE_NAMES, decode
 from paddleseg_encnet.weights.safetensors_file import write_safetensors
 
-__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "load", "read", "write_safetensors"]
+__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "load", "metadata", "read", "write_safetensors"]
 
 _SHOWN = 5  # names of a list in a message
 _BACKBONE = "backbone."
@@ -44,19 +45,36 @@ def read(path: Union[str, os.PathLike], keep_names: bool = False) -> Dict[str, A
     Raises:
         CheckpointError: One line: the file, what was seen, where, and what to do.
     """
+    return _named(path, decode, _content(path), keep_names)
+
+
+def metadata(path: Union[str, os.PathLike]) -> Dict[str, str]:
+    """The texts by name that a safetensors file holds beside its tensors; ``description`` knows what they mean.
+
+    Raises:
+        CheckpointError: As of ``read``; it is no safetensors file.
+    """
+    return _named(path, safetensors_file.metadata, memoryview(_content(path)))
+
+
+def _content(path):
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # a pipe or a device may never end
             raise CheckpointError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; "
                                   "give the path of a weights file")
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: does not exist; check the path") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _named(path, function, *arguments):
+    """What the function returns; its error names the file."""
     try:
-        return decode(data, keep_names)
+        return function(*arguments)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

@@ -12,7 +12,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Dict, Union
+from typing import Dict, Optional, Union
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from paddleseg_encnet.weights.arrays import Budget, CheckpointError, element_cou
 
 # The header of a network of 10,000 tensors has 1 MB. JSON grows by some 20 times when it is parsed.
 MAX_HEADER = 8 * 2**20
+
+METADATA = "__metadata__"   # the format's name for them
 
 _KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
           "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
@@ -45,12 +47,8 @@ def decode(data):
     Raises:
         CheckpointError: The header does not describe the file.
     """
-    size = struct.unpack("<Q", data[:8])[0]
-    if size > min(len(data) - 8, MAX_HEADER):
-        raise CheckpointError(f"is cut short or damaged: its header should have {size:,} bytes; download it again")
-    header = _parse(bytes(data[8:8 + size]))
-    header.pop("__metadata__", None)
-    body = data[8 + size:]
+    header, body = _header(data)
+    header.pop(METADATA, None)
     budget = Budget(len(data))
     spans, result = [], {}
     for name, entry in header.items():
@@ -72,6 +70,34 @@ def decode(data):
     if reached != len(body):
         raise CheckpointError(f"has {len(body) - reached:,} bytes of data that no tensor owns")
     return result
+
+
+def metadata(data):
+    """The texts by name that a safetensors file holds beside its tensors.
+
+    Args:
+        data (memoryview): The file.
+
+    Returns:
+        dict[str, str]: Empty if there are none.
+
+    Raises:
+        CheckpointError: It is no such file, or what stands there are no texts.
+    """
+    if len(data) < 9 or not looks_like(data):
+        raise CheckpointError("is no safetensors file, which alone holds a config beside its weights")
+    found = _header(data)[0].get(METADATA, {})
+    if type(found) is not dict or not all(type(value) is str for value in found.values()):
+        raise CheckpointError("has metadata that are not texts by name")
+    return found
+
+
+def _header(data):
+    """(header as JSON has it, the bytes behind it)"""
+    size = struct.unpack("<Q", data[:8])[0]
+    if size > min(len(data) - 8, MAX_HEADER):
+        raise CheckpointError(f"is cut short or damaged: its header should have {size:,} bytes; download it again")
+    return _parse(bytes(data[8:8 + size])), data[8 + size:]
 
 
 def _parse(text):
@@ -106,12 +132,14 @@ def _span(entry, available):
     return offsets
 
 
-def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike]) -> None:
+def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike],
+                      metadata: Optional[Dict[str, str]] = None) -> None:
     """Write arrays as a safetensors file, whole or not at all.
 
     Args:
         state: Tensors by name. float16/32/64, integers and bool.
         path: The file; replaced if it exists.
+        metadata: Texts by name to stand beside them.
 
     Raises:
         CheckpointError: A name or value that the format cannot hold. Nothing is written.
@@ -119,7 +147,7 @@ def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike
     """
     path = Path(path)
     for name, array in state.items():
-        if type(name) is not str or name == "__metadata__":
+        if type(name) is not str or name == METADATA:
             raise CheckpointError(f"{path}: {name!r} cannot be the name of a tensor in a safetensors file")
         if not isinstance(array, np.ndarray) or array.dtype.name not in _CODES:
             what = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
@@ -127,7 +155,7 @@ def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike
         element_count(array.shape)
     # Wide types first: then every tensor is aligned to its own element size.
     names = sorted(state, key=lambda name: (-state[name].dtype.itemsize, name))
-    header, end = {}, 0
+    header, end = {METADATA: metadata} if metadata else {}, 0
     for name in names:
         begin, end = end, end + state[name].nbytes
         header[name] = {"dtype": _CODES[state[name].dtype.name], "shape": list(state[name].shape),
@@ -135,7 +163,8 @@ def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike
     text = json.dumps(header, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
-        raise CheckpointError(f"{path}: {len(names):,} tensors are too many for one safetensors file")
+        raise CheckpointError(f"{path}: {len(names):,} tensors, or what is said of them, are too many for one "
+                              "safetensors file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
