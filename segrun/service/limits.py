@@ -73,7 +73,7 @@ async def body_of(request: Request, limits: Limits) -> bytes:
                 raise too_large
             body.extend(part)
 
-    async def nothing_more():
+    async def nothing_more() -> None:
         """Until its time is over and nothing more of it is here: a busy service reads late what came in time."""
         await asyncio.sleep(limits.body_time)
         seen = -1
