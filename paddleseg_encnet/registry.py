@@ -3,7 +3,7 @@
 from paddleseg.cvlibs import manager
 
 
-def register(kind: str, component, name: str = None, replaces: bool = False):
+def register(kind: str, component, name: str = None, replaces: bool = False) -> None:
     """Registers `component` under `name` (default: its own) in PaddleSeg's manager of that kind ("MODELS", ...).
 
     PaddleSeg replaces a name with a warning that reads like a mistake. Here taking over a name is said by

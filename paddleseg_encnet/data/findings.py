@@ -9,10 +9,10 @@ class Finding:
 
     EXAMPLES = 5
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.count, self.examples, self.hint = 0, [], ""
 
-    def add(self, example: str, hint: str):
+    def add(self, example: str, hint: str) -> None:
         self.count += 1
         self.hint = self.hint or hint
         if len(self.examples) < self.EXAMPLES:
@@ -31,7 +31,7 @@ class Split:
         self.digests: Dict[bytes, str] = {}                 # of the images' pixels
         self.passed_over: List[str] = []                    # pictures where images are looked for, with other endings
 
-    def add(self, kind: str, example: str, hint: str = ""):
+    def add(self, kind: str, example: str, hint: str = "") -> None:
         self.findings.setdefault(kind, Finding()).add(example, hint)
 
     def lines(self) -> List[str]:

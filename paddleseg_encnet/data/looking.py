@@ -86,7 +86,7 @@ def no_class(value: int, dataset) -> bool:
 _dataset = None     # of a worker process
 
 
-def start_worker(dataset: Checked):
+def start_worker(dataset: Checked) -> None:
     global _dataset
     _dataset = dataset
 
@@ -107,7 +107,7 @@ def look_at_all(dataset: Checked, indices, num_workers: int) -> Iterator[Look]:
         yield from pool.map(look_in_worker, indices, chunksize=4)
 
 
-def check_headers(image: str, label: Optional[str], image_channels: int = 3):
+def check_headers(image: str, label: Optional[str], image_channels: int = 3) -> None:
     """Raises DataError where the headers tell that the files don't fit. Files that are no pictures are not judged."""
     for path in (image, label):
         if isinstance(path, str) and not os.path.exists(path):

@@ -20,7 +20,7 @@ def derived_seed(*key: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "little")
 
 
-def seed_step(seed: int, step: int, rank: int):
+def seed_step(seed: int, step: int, rank: int) -> None:
     """Makes what the network draws in this step (dropout) depend on these three."""
     paddle.seed(derived_seed(seed, step, rank))
 

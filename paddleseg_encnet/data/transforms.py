@@ -93,7 +93,7 @@ class CropFirst:
         self.scale_and_crop(data)
         return self.rest(data)
 
-    def read(self, data: dict):
+    def read(self, data: dict) -> None:
         """Paths become arrays: the image as read_image has it, the label [H, W]."""
         image, label = data["img"], data.get("label")
         data["img"] = read_image(image, self.whole.img_channels)
@@ -104,7 +104,7 @@ class CropFirst:
             data["label"] = read_label(label) if isinstance(label, str) else label
             check_mask(data["label"], data["img"].shape[:2], label if isinstance(label, str) else f"of {image}")
 
-    def scale_and_crop(self, data: dict):
+    def scale_and_crop(self, data: dict) -> None:
         """What the two transforms do one after the other."""
         image, crop = data["img"], self.crop
         factor = random_scale(self.scaling)

@@ -94,7 +94,7 @@ def within(limit: Limit, folded: str, path: str, export: Export, chosen: List[st
     return [weight for _, weight in worst[:many]]
 
 
-def quantise(folded: str, path: str, export: Export, chosen: List[str], in_float: List[str]):
+def quantise(folded: str, path: str, export: Export, chosen: List[str], in_float: List[str]) -> None:
     """All convolutions but the nodes named."""
     from onnxruntime import quantization
     # Unsigned activations: ReLU is then part of the convolution, which with signed ones often stays in float32. Weights
@@ -113,7 +113,7 @@ def reader(export: Export, paths: List[str], advance: Callable[[], None] = lambd
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
-        def __init__(self):
+        def __init__(self) -> None:
             self.paths = iter(paths)
 
         def get_next(self):
@@ -153,7 +153,7 @@ def weight(initializer: str) -> str:
     return found[0] if found else initializer
 
 
-def logits_of(model: str, path: str):
+def logits_of(model: str, path: str) -> None:
     """Writes the ONNX file `model` to `path` without the operation that makes classes or probabilities of logits."""
     import onnx
     content = onnx.load(model)

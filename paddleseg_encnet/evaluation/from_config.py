@@ -68,7 +68,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     return scores
 
 
-def save(paths: dict, scores: Scores, names: list, about: dict):
+def save(paths: dict, scores: Scores, names: list, about: dict) -> None:
     """Writes the files: paths by "json", "csv", "confusion"."""
     writers = {"json": lambda path: report.write_json(path, scores, names, about),
                "csv": lambda path: report.write_csv(path, scores, names),

@@ -100,7 +100,7 @@ def plain(value):
     return int(value) if isinstance(value, np.integer) else float(value) if np.isfinite(value) else None
 
 
-def write_json(path: str, scores: Scores, names: List[str], about: dict):
+def write_json(path: str, scores: Scores, names: List[str], about: dict) -> None:
     """Writes as_dict() after the entries of `about`; a class, and a row of the confusion matrix, on a line each."""
     entries = {**about, **as_dict(scores, names)}
     with open(path, "w", encoding="utf-8") as file:
@@ -114,7 +114,7 @@ def dumps(value) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def write_csv(path: str, scores: Scores, names: List[str]):
+def write_csv(path: str, scores: Scores, names: List[str]) -> None:
     """Writes a line for each class, an empty field for nan."""
     rows = as_dict(scores, names)["classes"]
     with open(path, "w", encoding="utf-8", newline="") as file:

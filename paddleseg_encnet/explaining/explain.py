@@ -71,7 +71,7 @@ class Explanation(NamedTuple):
         return self.assignment.mean(axis=(1, 2))
 
 
-def check_explainable(model: paddle.nn.Layer, codewords: bool = False):
+def check_explainable(model: paddle.nn.Layer, codewords: bool = False) -> None:
     """Raises ValueError where there is nothing to explain: no context encoding, or no codewords where `codewords` asks
     for them."""
     kind = type(model).__name__
@@ -127,11 +127,11 @@ def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
     """Gives a dictionary that each forward pass of an ENCNet fills with what happens in its context encoding module."""
     seen, module = {}, model.enc_module
 
-    def keep_module(layer, inputs, outputs):
+    def keep_module(layer, inputs, outputs) -> None:
         seen.update(before=inputs[0], after=outputs[1])
 
     def keeper(name):
-        def keep(layer, inputs, outputs):
+        def keep(layer, inputs, outputs) -> None:
             seen[name] = outputs
         return keep
 
@@ -194,7 +194,7 @@ class Gathered:
         self.gammas: List[np.ndarray] = []
         self.gathering = codebook.Gathering(num_codes)
 
-    def add(self, path: str, explanation: Explanation):
+    def add(self, path: str, explanation: Explanation) -> None:
         ids, classes = explanation.ids.reshape(-1), len(self.pixels)
         self.paths.append(path)
         self.gammas.append(explanation.gamma)

@@ -54,7 +54,7 @@ def read(path: str, val_path: Optional[str], image_folder: Optional[str], names:
     return Project(*items(annotated, list(categories.values()), names, ignore, rules, tally))
 
 
-def check_list(content: dict, key: str, kind: type, path: str):
+def check_list(content: dict, key: str, kind: type, path: str) -> None:
     value = content.get(key)
     if not isinstance(value, list):
         raise DataError(f"{path} is no file of COCO's: it has no list `{key}`")
@@ -107,7 +107,7 @@ def images_of(content: dict, path: str, split: Optional[str], image_folder: Opti
     return found
 
 
-def count_crowds(annotations: List[dict], file_names: dict, rules: Rules, tally: Tally):
+def count_crowds(annotations: List[dict], file_names: dict, rules: Rules, tally: Tally) -> None:
     what = "the class of their category" if rules.crowd == "class" else "ignored (255)"
     for number, crowds in Counter(one["image_id"] for one in annotations if one.get("iscrowd")).items():
         tally.add(f"images with crowds: {what} (--crowd {rules.crowd})", f"{file_names[number]}: {crowds}")

@@ -197,7 +197,7 @@ class Lookup:
             distance.append(difference.max(2)[np.arange(len(part)), near[-1]])
         return np.concatenate(near), np.concatenate(distance)
 
-    def refuse(self, path, values, counts, near, distance, close, rules: Rules, tally: Tally):
+    def refuse(self, path, values, counts, near, distance, close, rules: Rules, tally: Tally) -> None:
         """Colours of no class: counted or, by the rule, raised as DataError."""
         most = np.flatnonzero(~close)[counts[~close].argmax()]
         color = (int(values[most] >> 16), int(values[most] >> 8 & 255), int(values[most] & 255))

@@ -68,7 +68,7 @@ def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tal
     return Converted(project.classes.names, pairs, pixels, beside, notes)
 
 
-def check(items: List[Item], tally: Tally):
+def check(items: List[Item], tally: Tally) -> None:
     """DataError where nothing is to be converted, or two masks would have one name."""
     if not items:
         found = "; ".join(f"{one.count} x {kind}, the first: {one.examples[0]}"

@@ -58,7 +58,7 @@ def look(path: str) -> Picture:
     return picture
 
 
-def check_size(size: Size, picture: Picture):
+def check_size(size: Size, picture: Picture) -> None:
     """Raises DataError where annotation of this size is of neither form of the image."""
     if size not in (picture.displayed, picture.stored):
         (height, width), (rows, columns) = picture.displayed, size
@@ -115,7 +115,7 @@ def by_stem(files: List[str], folder: str) -> dict:
     return found
 
 
-def absent(text: str, rules: Rules, tally: Tally, hint: str):
+def absent(text: str, rules: Rules, tally: Tally, hint: str) -> None:
     """An annotation without its image: counted or, by the rule, raised as DataError."""
     if rules.missing == "stop":
         raise DataError(f"{text}; {hint}, or add --missing leave_out")

@@ -54,7 +54,7 @@ def read_ade20k(root: str, rules: Rules, tally: Tally) -> Project:
     return Project(Classes(list(ADE20K), colors=ADE20K), found)
 
 
-def add(found: List[Item], name: str, image: str, mask: str, draw, split: str, rules: Rules, tally: Tally):
+def add(found: List[Item], name: str, image: str, mask: str, draw, split: str, rules: Rules, tally: Tally) -> None:
     """Another item, or what is missing of it."""
     if not os.path.isfile(image):
         images.absent(f"there is no image {image}", rules, tally, "unpack the archive again")

@@ -31,7 +31,7 @@ FOURIER = 11 * 11
 _pool: Optional[ThreadPoolExecutor] = None
 
 
-def each(work: Callable[[int], None], count: int):
+def each(work: Callable[[int], None], count: int) -> None:
     """work(i) for each i < count, on as many threads as Paddle has cores; both libraries release Python's lock."""
     global _pool
     if _pool is None:
@@ -120,7 +120,7 @@ class Depthwise(PyLayer):
         result = empty([batch, channels, -(-rows // stride), -(-columns // stride)])
         y = values(result)
 
-        def work(c):
+        def work(c) -> None:
             if batch == 1 and y.shape == x.shape and kernels[c].size < FOURIER:     # without a picture beside x
                 cv2.filter2D(x[0, c], -1, kernels[c], y[0, c], (padding[0], padding[0]), 0, cv2.BORDER_CONSTANT)
                 return
@@ -146,7 +146,7 @@ class Depthwise(PyLayer):
         turned = np.ascontiguousarray(kernels[:, ::-1, ::-1])
         further = size - 1
 
-        def work(c):
+        def work(c) -> None:
             gradient = tall(dy[:, c], further, height + further, width + further, stride)
             if not weight_is_fixed:
                 picture = tall(x[:, c], further + padding[0], height + further, width + further)

@@ -107,7 +107,7 @@ def with_finished(runs: List[Run], cells: List[Cell], study: str) -> List[Run]:
     return sorted(found.values(), key=lambda run: (order.index(run.cell.folder), run.seed))
 
 
-def prepare(run: Run):
+def prepare(run: Run) -> None:
     """Writes the run's config into its folder, or finds it there.
 
     Raises:

@@ -103,7 +103,7 @@ def mean_and_spread(numbers: List[float]) -> str:
     return f"{mean} ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else mean
 
 
-def draw(runs: List[Run], title: str, path: str):
+def draw(runs: List[Run], title: str, path: str) -> None:
     """Writes a PNG: mIoU and pixel accuracy of each cell, the mean with its standard deviation, and every seed."""
     from matplotlib.figure import Figure  # comes with PaddleSeg, through VisualDL; its import takes a second
     cells = {run.cell.folder: run.cell.name for run in runs if run.scores() is not None}
@@ -125,7 +125,7 @@ def draw(runs: List[Run], title: str, path: str):
     figure.savefig(path, dpi=110)
 
 
-def write_all(runs: List[Run], study: str, folder: str):
+def write_all(runs: List[Run], study: str, folder: str) -> None:
     """results.csv, results.md and the plot, of what is finished."""
     finished = sum(run.scores() is not None for run in runs)
     tables = "\n".join(filter(None, (as_table(runs), as_differences(runs))))

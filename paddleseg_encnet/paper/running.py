@@ -47,7 +47,7 @@ class Ablation:
         self.telling = Telling(finished)
         self.processes: List[subprocess.Popen] = []
 
-    def run(self):
+    def run(self) -> None:
         """Does what is not finished.
 
         Raises:
@@ -79,13 +79,13 @@ class Ablation:
             logger.warning(f"{run}: not run, as cell {run.cell.weights_of} has failed")
         return run.weights_folder not in self.telling.failures
 
-    def _run(self, runs: List[Run], stop: Stop):
+    def _run(self, runs: List[Run], stop: Stop) -> None:
         """Shares the runs among the devices."""
         if not runs:
             return
         waiting = collections.deque(runs)
 
-        def work(device: str):
+        def work(device: str) -> None:
             while stop.signum is None:
                 try:
                     run = waiting.popleft()
@@ -114,7 +114,7 @@ class Ablation:
         if stop.signum:
             raise Interrupted(stop.signum)
 
-    def _do(self, run: Run, device: str, stop: Stop):
+    def _do(self, run: Run, device: str, stop: Stop) -> None:
         """One run, in a thread of its device."""
         with open(os.path.join(run.folder, "lock"), "w") as lock, open(run.log_file, "ab") as log:
             if not locked(lock, run, stop) or run.scores() is not None:

@@ -88,7 +88,7 @@ class Ranks(NamedTuple):
         average the sum over the ranks."""
         return network.no_sync() if self.count > 1 else contextlib.nullcontext()
 
-    def share(self, model: paddle.nn.Layer):
+    def share(self, model: paddle.nn.Layer) -> None:
         """Gives every rank the weights and statistics of the first one, which are those that are saved. Without
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
         if self.count > 1:
@@ -96,7 +96,7 @@ class Ranks(NamedTuple):
             for tensor in model.state_dict().values():
                 paddle.distributed.broadcast(tensor, src=0)
 
-    def meet(self):
+    def meet(self) -> None:
         """Waits for the other ranks, however long they take; gloo's own operations give up after 30 seconds."""
         if self.count > 1:
             watch.meet()
@@ -150,11 +150,11 @@ class Precision:
         """Runs the forward pass inside it."""
         return paddle.amp.auto_cast(level=self.level, **AMP_LISTS) if self.half else contextlib.nullcontext()
 
-    def backward(self, loss: paddle.Tensor):
+    def backward(self, loss: paddle.Tensor) -> None:
         """Backward pass; adds to the gradients that are there."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
-    def update(self, optimizer):
+    def update(self, optimizer) -> None:
         """The parameters, from the gradients."""
         if self.scaler is None:
             optimizer.step()

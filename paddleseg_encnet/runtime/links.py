@@ -17,13 +17,13 @@ class Link:
         self.connection, self.unread, self.open = connection, b"", True
         self.inbox, self.heard = deque(), time.monotonic()
 
-    def tell(self, line: str):
+    def tell(self, line: str) -> None:
         try:
             self.connection.sendall(" ".join(line.split()).encode()[:LONGEST_LINE - 1] + b"\n")
         except OSError:     # who can't be told is noticed by what is read, or not read, from it
             return
 
-    def read(self):
+    def read(self) -> None:
         """Puts the lines that have come into the inbox."""
         try:
             received = self.connection.recv(1 << 16)
@@ -36,7 +36,7 @@ class Link:
         self.inbox.extend(line.decode(errors="replace") for line in lines)
         self.open = bool(received) and len(self.unread) < LONGEST_LINE
 
-    def finish(self):
+    def finish(self) -> None:
         """Says no more. Closed only when the other side has read: closing earlier takes with it what was said last."""
         try:
             self.connection.shutdown(socket.SHUT_WR)

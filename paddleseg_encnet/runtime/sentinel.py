@@ -56,7 +56,7 @@ class Sentinel:
         self.limit: Optional[tuple] = None
         self.own = self.add(rank.connection)
 
-    def run(self):
+    def run(self) -> None:
         """Until all have said goodbye or one is gone; then the rank ends, if it still goes on."""
         beaten = time.monotonic()
         while not self.done and self.verdict is None:
@@ -84,7 +84,7 @@ class Sentinel:
         self.poll.register(connection, select.POLLIN)
         return link
 
-    def drop(self, link: Link):
+    def drop(self, link: Link) -> None:
         del self.by_fd[link.connection.fileno()]
         self.poll.unregister(link.connection)
         link.connection.close()
@@ -104,7 +104,7 @@ class Sentinel:
             came.append(link)
         return came
 
-    def heard(self, link: Link):
+    def heard(self, link: Link) -> None:
         """Acts on what is in the inbox, and on the end of the connection."""
         while link.inbox:
             word, _, text = link.inbox.popleft().partition(" ")
@@ -127,7 +127,7 @@ class Sentinel:
 
     # --- what people read
 
-    def gone(self, ranks: List[int], how: str):
+    def gone(self, ranks: List[int], how: str) -> None:
         more = len(ranks) - NAMED
         listed = ", ".join(self.names[rank] for rank in sorted(ranks)[:NAMED]) + (f" and {more} more" * (more > 0))
         self.verdict = "gone " + {
@@ -152,7 +152,7 @@ class Sentinel:
             text = f"{self.names[int(who)]} ended: {text}"
         return text if self.bye or not self.own.open else f"{text}. Rank {self.rank.number} ends too"
 
-    def end(self):
+    def end(self) -> None:
         """Tells the others and the rank, and sees to it that the rank ends."""
         text = self.verdict and self.told()
         waited_for = [link for link in self.by_fd.values() if link is not self.own]
@@ -175,7 +175,7 @@ class Sentinel:
         elif not text:
             self.see_off()
 
-    def see_off(self):
+    def see_off(self) -> None:
         """All is done; the rank has only to end, and a launcher waits for that."""
         going = seen = time.monotonic()
         while self.own.open:

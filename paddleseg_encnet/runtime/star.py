@@ -18,7 +18,7 @@ CENTRE = 1
 class Member(Sentinel):
     """The sentinel that is connected with the centre."""
 
-    def run(self):
+    def run(self) -> None:
         self.centre = self.call()
         if self.centre is not None:
             self.heard(self.own)        # what it said meanwhile
@@ -47,24 +47,24 @@ class Member(Sentinel):
                 self.drop(link)
         return None
 
-    def beat(self, now: float):
+    def beat(self, now: float) -> None:
         self.centre.tell("beat")
 
-    def from_own(self, word: str, text: str):
+    def from_own(self, word: str, text: str) -> None:
         self.centre.tell(f"{word} {text}")
 
-    def from_other(self, link: Link, word: str, text: str):
+    def from_other(self, link: Link, word: str, text: str) -> None:
         if word == "met":
             self.own.tell(word)
         elif word in ("gone", "ended"):
             self.verdict = f"{word} {text}"
         self.done = self.done or word == "done"
 
-    def closed(self, link: Link):
+    def closed(self, link: Link) -> None:
         if not self.done and self.verdict is None:
             self.gone([CENTRE], "lost")
 
-    def judge(self, now: float):
+    def judge(self, now: float) -> None:
         if now - self.centre.heard > SILENCE:
             self.gone([CENTRE], "silent")
 
@@ -91,10 +91,10 @@ class Centre(Sentinel):
         self.server.listen(len(endpoints))
         self.poll.register(self.server, select.POLLIN)
 
-    def accept(self):
+    def accept(self) -> None:
         self.add(self.server.accept()[0])
 
-    def greeted(self, link: Link, said: str):
+    def greeted(self, link: Link, said: str) -> None:
         """A caller has said its first line."""
         number = next((other for other in range(len(self.endpoints))
                        if other not in self.links and said == self.greeting(other)), None)
@@ -107,24 +107,24 @@ class Centre(Sentinel):
         if len(self.links) == len(self.endpoints):
             self.stop_listening()       # Paddle may want the port
 
-    def stop_listening(self):
+    def stop_listening(self) -> None:
         self.poll.unregister(self.server)
         self.server.close()
         self.server = None
 
-    def tell_others(self, line: str):
+    def tell_others(self, line: str) -> None:
         for link in self.links.values():
             if link is not self.own:
                 link.tell(line)
 
-    def beat(self, now: float):
+    def beat(self, now: float) -> None:
         self.own.heard = now
         self.tell_others("beat")
 
-    def from_own(self, word: str, text: str):
+    def from_own(self, word: str, text: str) -> None:
         self.from_rank(self.rank.number, word, text)
 
-    def from_other(self, link: Link, word: str, text: str):
+    def from_other(self, link: Link, word: str, text: str) -> None:
         if link not in self.numbers:
             self.greeted(link, f"{word} {text}")
         elif word in ("gone", "ended"):
@@ -132,11 +132,11 @@ class Centre(Sentinel):
         elif word != "beat":
             self.from_rank(self.numbers[link], word, text)
 
-    def closed(self, link: Link):
+    def closed(self, link: Link) -> None:
         if link in self.numbers and self.numbers[link] not in self.left:
             self.from_rank(self.numbers[link], "lost", "")
 
-    def from_rank(self, rank: int, word: str, text: str):
+    def from_rank(self, rank: int, word: str, text: str) -> None:
         now = time.monotonic()
         if word == "here":
             self.arrived[rank] += 1
@@ -148,7 +148,7 @@ class Centre(Sentinel):
             self.dead.add(rank)
         self.judge(now)
 
-    def judge(self, now: float):
+    def judge(self, now: float) -> None:
         """What has happened, once that is clear."""
         if self.verdict is not None:
             return
@@ -179,7 +179,7 @@ class Centre(Sentinel):
             self.done = True
 
 
-def main():
+def main() -> None:
     """Beside the process that has started this one: RANK ENDPOINTS TIMEOUT, and stdin is the connection with it."""
     number, endpoints, timeout = int(sys.argv[1]), sys.argv[2].split(","), float(sys.argv[3])
     parent = os.getppid()
@@ -192,7 +192,7 @@ def main():
         except OSError:
             return False
 
-    def kill():
+    def kill() -> None:
         if os.getppid() == parent:
             os.kill(parent, signal.SIGKILL)
 

@@ -119,7 +119,7 @@ def scene_names(split, count):
     return names
 
 
-def _write_scene(root, size, seed, scene):
+def _write_scene(root, size, seed, scene) -> None:
     split, kind, index, image_path, label_path = scene
     image, label = render(kind, index, split, size, seed)
     for path, pixels in ((image_path, image[..., ::-1]), (label_path, label)):

@@ -14,7 +14,7 @@ CROWNS = {
 }
 
 
-def draw_leaves(canvas, centres, radii, colour, bright):
+def draw_leaves(canvas, centres, radii, colour, bright) -> None:
     """Draws tufts of leaves at (n, 3) centres, dark ones first; `bright` in
     0..1 says how much sky and sun each gets."""
     rng = canvas.rng
@@ -35,7 +35,7 @@ def draw_leaves(canvas, centres, radii, colour, bright):
             canvas.fill([shape], seen, VEGETATION)
 
 
-def draw_tree(canvas, x, z, height=8., crown='round'):
+def draw_tree(canvas, x, z, height=8., crown='round') -> None:
     """Draws a tree (its trunk too is vegetation, as in Cityscapes) or a bush
     `height` metres tall."""
     rng = canvas.rng
@@ -65,7 +65,7 @@ def draw_tree(canvas, x, z, height=8., crown='round'):
                 bright)
 
 
-def draw_windows(canvas, face, floors, columns, low=0.):
+def draw_windows(canvas, face, floors, columns, low=0.) -> None:
     """Draws a grid of framed windows on a face above the share `low`."""
     rng = canvas.rng
     rows, gaps = (1 - low) / floors, 1. / columns
@@ -87,7 +87,7 @@ def draw_windows(canvas, face, floors, columns, low=0.):
     canvas.polygons(panes(1., lit), np.array((440, 350, 200.)))
 
 
-def draw_block(canvas, x, z, size):
+def draw_block(canvas, x, z, size) -> None:
     """Draws a town building: shops below, floors of windows, a cornice.
     `size` is (width across the street, height, length along it)."""
     rng = canvas.rng
@@ -109,7 +109,7 @@ def draw_block(canvas, x, z, size):
                         colour * .78)
 
 
-def draw_shops(canvas, face, count, low):
+def draw_shops(canvas, face, count, low) -> None:
     """Draws shop windows, doors and signs in the lowest share of a face."""
     rng = canvas.rng
     start = np.arange(count) / count
@@ -127,7 +127,7 @@ def draw_shops(canvas, face, count, low):
     canvas.polygons(rects(.06, .7, .94, .88), vary(rng, pick(rng, PAINTS)))
 
 
-def draw_house(canvas, x, z, size):
+def draw_house(canvas, x, z, size) -> None:
     """Draws a house with a gabled roof and a chimney; `size` as for
     :func:`draw_block`, without the roof."""
     rng = canvas.rng

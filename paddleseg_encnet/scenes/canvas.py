@@ -93,7 +93,7 @@ class Canvas:
             for c, ambient, sun, haze in zip(colour, light.ambient, light.sun,
                                              light.haze)]
 
-    def fill(self, contours, seen, label=None):
+    def fill(self, contours, seen, label=None) -> None:
         """Fills pixel contours: an (m, n, 2) array or a list of (n, 2) ones.
 
         `seen` is the RGB in the image (None: leave the image alone), `label`
@@ -107,13 +107,13 @@ class Canvas:
                      for c in contours]
         self._paint(fixed, seen, label)
 
-    def _paint(self, fixed, seen, label):
+    def _paint(self, fixed, seen, label) -> None:
         if seen is not None:
             cv2.fillPoly(self.image, fixed, seen, cv2.LINE_AA, SHIFT)
         if label is not None:
             cv2.fillPoly(self.label, fixed, label, cv2.LINE_8, SHIFT)
 
-    def polygon(self, points, colour, label=None):
+    def polygon(self, points, colour, label=None) -> None:
         """Draws one flat polygon of (n, 3) points in metres, lit and hazed."""
         # As `polygons` does, but in plain numbers: most have four corners,
         # and arrays of four cost more than they save.
@@ -131,7 +131,7 @@ class Canvas:
                             round((camera.horizon + (eye - y) * scale) * fine)))
         self._paint([np.array(contour, np.int32)], tone, label)
 
-    def polygons(self, points, colour, label=None):
+    def polygons(self, points, colour, label=None) -> None:
         """Draws (m, n, 3) polygons of one plane and colour in one go; they
         must not overlap each other."""
         points = np.asarray(points, float)
@@ -144,7 +144,7 @@ class Canvas:
         tone = self.tone(colour, normal, depths.sum() / depths.size)
         self.fill(self.camera.pixels(points), tone, label)
 
-    def ground(self, x0, x1, z0, z1, colour, label=None, y=0.):
+    def ground(self, x0, x1, z0, z1, colour, label=None, y=0.) -> None:
         """Draws a rectangle that lies flat at height `y`."""
         self.polygon(((x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)),
                      colour, label)
@@ -218,7 +218,7 @@ class Solid:
                     z * (middle[2] - a[2]) < 0:
                 yield name, self.corners[list(index)]
 
-    def draw(self, canvas, colour, label, details=None):
+    def draw(self, canvas, colour, label, details=None) -> None:
         """Draws the faces in sight; `details` maps a face's name to
         ((trim or colour, s0, t0, s1, t1), ...) drawn on it."""
         camera, nearest = canvas.camera, max(self.corners[:, 2].min(), NEAR)

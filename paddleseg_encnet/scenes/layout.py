@@ -107,7 +107,7 @@ class Layout:
             start = rng.uniform(14., 20.)
             self.junction = (start, start + rng.uniform(9., 13.))
 
-    def add(self, depth, draw, *args, box=None):
+    def add(self, depth, draw, *args, box=None) -> None:
         """Adds a thing: whatever has the largest `depth` is drawn first.
         `box` (x0, x1, z0, z1, low, high) is what throws its shadow."""
         self.things.append((depth, len(self.things), draw, args, box))
@@ -128,7 +128,7 @@ class Layout:
             z += self.rng.uniform(*spacing)
 
 
-def add_houses(layout):
+def add_houses(layout) -> None:
     """Lines both sides of the street with buildings."""
     kind, rng = layout.kind, layout.rng
     if kind.houses is None:
@@ -160,7 +160,7 @@ def add_houses(layout):
                            rng.uniform(3., 7.))
 
 
-def add_barriers(layout):
+def add_barriers(layout) -> None:
     """Puts fences, walls, hedges and guard rails along the street."""
     kind, rng = layout.kind, layout.rng
     rows = [(layout.walks[side] + side * rng.uniform(*kind.verge),
@@ -183,7 +183,7 @@ def add_barriers(layout):
                 name = pick(rng, kind.barriers)
 
 
-def add_trees(layout):
+def add_trees(layout) -> None:
     """Plants trees: on the sidewalk in town, in the gardens, on the banks."""
     kind, rng = layout.kind, layout.rng
     for side in (-1, 1):
@@ -207,7 +207,7 @@ def add_trees(layout):
                             height * .3, height * .9))
 
 
-def add_furniture(layout):
+def add_furniture(layout) -> None:
     """Puts up lamps, signs, traffic lights, gantries and bins."""
     kind, rng = layout.kind, layout.rng
     outer = .5 if kind.sidewalk[1] else 1.6

@@ -34,14 +34,14 @@ class Cutout:
         return np.stack(self.canvas.camera.project(
             self.x + shape[:, 0], shape[:, 1], self.z), -1)
 
-    def polygon(self, shape, colour):
+    def polygon(self, shape, colour) -> None:
         self.canvas.fill([self.pixels(shape)],
                          self.canvas.tone(colour, FACING, self.z), self.label)
 
-    def disc(self, centre, radius, colour, flat=1.):
+    def disc(self, centre, radius, colour, flat=1.) -> None:
         self.polygon(circle(centre, radius, flat=flat), colour)
 
-    def limb(self, start, end, width, colour):
+    def limb(self, start, end, width, colour) -> None:
         """A bar with blunt ends, `width` metres wide."""
         start, end = np.asarray(start, float), np.asarray(end, float)
         along = (end - start) / max(np.hypot(*(end - start)), 1e-6) * width / 2
@@ -50,7 +50,7 @@ class Cutout:
         self.polygon((start + across, start - tip, start - across,
                       end - across, end + tip, end + across), colour)
 
-    def wheel(self, centre, radius, width, colour):
+    def wheel(self, centre, radius, width, colour) -> None:
         """A spoked wheel from the side: a ring one can look through, which
         the label covers whole as Cityscapes' annotators do."""
         rim, hole = circle(centre, radius), circle(centre, radius - width)
@@ -59,7 +59,7 @@ class Cutout:
                          self.canvas.tone(colour, FACING, self.z))
 
 
-def _head(figure, centre, rng, helmet=None):
+def _head(figure, centre, rng, helmet=None) -> None:
     skin, hair = pick(rng, SKINS), helmet or pick(rng, HAIRS)
     x, y = centre
     figure.disc((x, y), .115, skin, flat=.85)
@@ -67,7 +67,7 @@ def _head(figure, centre, rng, helmet=None):
     figure.polygon(arc[arc[:, 1] >= y + .015], hair)
 
 
-def draw_person(canvas, x, z, stride=.1, scale=1., flip=1):
+def draw_person(canvas, x, z, stride=.1, scale=1., flip=1) -> None:
     """Draws somebody of 1.75 m times `scale` on foot; a large `stride`
     (metres) shows them from the side, walking across."""
     rng = canvas.rng
@@ -96,7 +96,7 @@ def draw_person(canvas, x, z, stride=.1, scale=1., flip=1):
     _head(figure, (0, 1.62), rng)
 
 
-def draw_cycle(canvas, x, z, kind=BICYCLE, aside=True, ridden=True, flip=1):
+def draw_cycle(canvas, x, z, kind=BICYCLE, aside=True, ridden=True, flip=1) -> None:
     """Draws a bicycle or motorcycle, `aside` or seen end on, and whoever
     rides it."""
     figure = Cutout(canvas, x, z, kind, 1., flip)
@@ -115,7 +115,7 @@ def draw_cycle(canvas, x, z, kind=BICYCLE, aside=True, ridden=True, flip=1):
         _draw_rider(Cutout(canvas, x, z, RIDER, 1., flip), motor)
 
 
-def _draw_bicycle(figure, paint):
+def _draw_bicycle(figure, paint) -> None:
     for hub in (-.52, .52):
         figure.wheel((hub, .34), .34, .055, TRIM['dark'])
     rear, crank, seat, head = (-.52, .34), (-.06, .3), (-.2, .85), (.38, .84)
@@ -127,7 +127,7 @@ def _draw_bicycle(figure, paint):
     figure.limb((.38, .84), (.38, 1.02), .05, paint)
 
 
-def _draw_motorcycle(figure, paint):
+def _draw_motorcycle(figure, paint) -> None:
     for hub in (-.66, .68):
         figure.disc((hub, .31), .31, TRIM['dark'])
         figure.disc((hub, .31), .17, TRIM['grey'])
@@ -142,7 +142,7 @@ def _draw_motorcycle(figure, paint):
     figure.disc((.58, .86), .1, TRIM['lamp'])
 
 
-def _draw_machine_end(figure, paint, motor):
+def _draw_machine_end(figure, paint, motor) -> None:
     wheel, bar = (.075, .38) if motor else (.03, .3)
     figure.polygon(((-wheel, 0), (wheel, 0), (wheel, .66), (-wheel, .66)),
                    TRIM['dark'])
@@ -155,7 +155,7 @@ def _draw_machine_end(figure, paint, motor):
     figure.limb((-bar, 1.02), (bar, 1.02), .06, TRIM['dark'])
 
 
-def _draw_rider(figure, motor):
+def _draw_rider(figure, motor) -> None:
     """The rider of a machine that crosses from left to right."""
     rng = figure.canvas.rng
     top, legs = (vary(rng, pick(rng, CLOTHES)) for _ in range(2))
@@ -168,7 +168,7 @@ def _draw_rider(figure, motor):
     _head(figure, (.22, 1.7), rng, pick(rng, PAINTS) if motor else None)
 
 
-def _draw_rider_end(figure, motor):
+def _draw_rider_end(figure, motor) -> None:
     rng = figure.canvas.rng
     top, legs = (vary(rng, pick(rng, CLOTHES)) for _ in range(2))
     out = .24 if motor else .14

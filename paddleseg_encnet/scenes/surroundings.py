@@ -7,7 +7,7 @@ from paddleseg_encnet.scenes.layout import FAR
 from paddleseg_encnet.scenes.materials import BUILDING, ROAD, SIDEWALK, SKY, TERRAIN, VEGETATION, pick, vary
 
 
-def draw_sky(canvas):
+def draw_sky(canvas) -> None:
     """Paints the whole image with sky: a gradient to the haze, clouds."""
     camera, light, rng = canvas.camera, canvas.light, canvas.rng
     up = np.clip(1 - np.arange(camera.height) / camera.horizon, 0, 1)
@@ -26,7 +26,7 @@ def draw_sky(canvas):
     canvas.label[:] = SKY
 
 
-def draw_backdrop(canvas, style):
+def draw_backdrop(canvas, style) -> None:
     """Closes the view at the horizon with hills, trees or far buildings."""
     camera, rng = canvas.camera, canvas.rng
     styles = {  # layers of (class, colour, height share, points, depth, steps)
@@ -48,7 +48,7 @@ def draw_backdrop(canvas, style):
                                         depth), label)
 
 
-def draw_ground(canvas, layout):
+def draw_ground(canvas, layout) -> None:
     """Draws the road with its markings, the sidewalks and what is beside."""
     rng, kind, edges = canvas.rng, layout.kind, layout.edges
     meadow = vary(rng, pick(rng, ((96, 112, 56), (120, 118, 70),
@@ -94,7 +94,7 @@ def draw_ground(canvas, layout):
     draw_markings(canvas, layout)
 
 
-def draw_markings(canvas, layout):
+def draw_markings(canvas, layout) -> None:
     """Paints the lines between lanes, at the edges and the zebra."""
     rng, paint = canvas.rng, vary(canvas.rng, (214, 214, 208), 8)
     start, stop = layout.junction
@@ -128,7 +128,7 @@ def draw_markings(canvas, layout):
                       start - 6., paint)
 
 
-def draw_shadows(canvas, layout):
+def draw_shadows(canvas, layout) -> None:
     """Darkens the ground where things keep the sun or the sky off it."""
     camera, sun = canvas.camera, np.asarray(canvas.sun)
     mask = np.zeros(canvas.label.shape, np.uint8)

@@ -8,7 +8,7 @@ from paddleseg_encnet.scenes.people import draw_cycle, draw_person
 from paddleseg_encnet.scenes.vehicles import VEHICLES, draw_vehicle
 
 
-def add_vehicle(layout, name, x, z, yaw=0.):
+def add_vehicle(layout, name, x, z, yaw=0.) -> None:
     """Adds a vehicle whose near end is at z, with its shadow."""
     width, height, length = VEHICLES[name].size
     aside = abs(np.sin(yaw)) > .5
@@ -26,7 +26,7 @@ def pick_vehicle(layout):
                                        weights.sum()))]
 
 
-def add_traffic(layout):
+def add_traffic(layout) -> None:
     """Fills the lanes, the parking strips and the crossing street."""
     kind, rng = layout.kind, layout.rng
     cars = [name for name in kind.traffic if VEHICLES[name].size[2] < 5]
@@ -62,14 +62,14 @@ def add_traffic(layout):
                 x += length + rng.uniform(3., 14.)
 
 
-def add_people(layout):
+def add_people(layout) -> None:
     """Puts people on the sidewalks and the zebra, riders on the road."""
     kind, rng = layout.kind, layout.rng
 
     def some(bounds):
         return range(int(rng.integers(bounds[0], bounds[1] + 1)))
 
-    def add(draw, x, z, *args, wide=.25, high=1.7):
+    def add(draw, x, z, *args, wide=.25, high=1.7) -> None:
         layout.add(z, draw, x, z, *args, box=(x - wide, x + wide, z - .15,
                                               z + .15, 0., high))
 

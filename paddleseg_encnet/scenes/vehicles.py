@@ -94,7 +94,7 @@ VEHICLES = {
 }
 
 
-def draw_vehicle(canvas, kind, x, z, yaw=0.):
+def draw_vehicle(canvas, kind, x, z, yaw=0.) -> None:
     """Draws a vehicle of `VEHICLES` whose middle stands at (x, z)."""
     rng, eye = canvas.rng, canvas.camera.position
     vehicle, place = VEHICLES[kind], (x, z, yaw)
@@ -115,7 +115,7 @@ def draw_vehicle(canvas, kind, x, z, yaw=0.):
     draw_wheels(canvas, vehicle, place)
 
 
-def draw_wheels(canvas, vehicle, place):
+def draw_wheels(canvas, vehicle, place) -> None:
     """Draws the wheels on the side of a vehicle that is in sight."""
     side = locate((0., 0., place[2]), (1., 0., 0.))
     to_eye = np.subtract(canvas.camera.position, (place[0], 0., place[1]))

@@ -55,7 +55,7 @@ def weights_among(names: List[str]) -> List[str]:
     chosen += [[name for name in names if name.endswith(kind)] for kind in WEIGHTS]
     return next((found for found in chosen if found), [])
 
-def verify(path: str, name: str, prefix: Optional[str], advice: str, algorithms: Sequence[str] = ("sha256",)):
+def verify(path: str, name: str, prefix: Optional[str], advice: str, algorithms: Sequence[str] = ("sha256",)) -> None:
     """Raises DownloadError unless the file's digest by one of the algorithms begins with `prefix`, if there is one."""
     if prefix is None:
         return

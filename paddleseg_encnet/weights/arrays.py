@@ -52,7 +52,7 @@ class Budget:
     def __init__(self, file_size):
         self._left = 4 * file_size + 2**24
 
-    def take(self, count):
+    def take(self, count) -> None:
         """Reserve ``count`` bytes. Raises CheckpointError if the file has asked for too much."""
         if count > self._left:
             raise CheckpointError(

@@ -140,7 +140,7 @@ def _paddle(data, budget, keep_names):
     return value
 
 
-def _join_pieces(state):
+def _join_pieces(state) -> None:
     """Put large parameters together again; each piece can be used once, so this copies the file at most once."""
     cut = state.pop(_PADDLE_PIECES, {})
     expect(type(cut) is dict, f"has a malformed {_PADDLE_PIECES}")

@@ -42,7 +42,7 @@ class Name:
 class OrderedDict(dict):
     """What ``collections.OrderedDict`` becomes. Its attributes (torch's ``_metadata``) are dropped."""
 
-    def set_state(self, state, budget):
+    def set_state(self, state, budget) -> None:
         expect(type(state) is dict, "gives an OrderedDict a state that is not a dict")
 
 
@@ -52,7 +52,7 @@ class DType:
 
     kind: str
 
-    def set_state(self, state, budget):
+    def set_state(self, state, budget) -> None:
         # (version, byte order, sub-array, names, fields, item size, alignment, flags)
         expect(type(state) is tuple and len(state) >= 5 and state[1] in ("<", "|")
                and state[2:5] == (None, None, None),
@@ -68,7 +68,7 @@ class Array:
     fortran: bool = False
     data: object = None
 
-    def set_state(self, state, budget):
+    def set_state(self, state, budget) -> None:
         expect(self.data is None and type(state) is tuple and len(state) == 5
                and type(state[2]) is DType and type(state[3]) is bool,
                "has a NumPy array with a malformed state")
@@ -86,7 +86,7 @@ class Tensor:
     strides: tuple
 
 
-def expect(condition, complaint):
+def expect(condition, complaint) -> None:
     if not condition:
         raise CheckpointError(complaint)
 
@@ -116,7 +116,7 @@ def _ordered_dict(args, budget):
     return result
 
 
-def set_item(target, key, value):
+def set_item(target, key, value) -> None:
     # Larger integers hash alike by the thousand, which makes a dict of them take quadratic time.
     expect(type(key) is str or type(key) is int and abs(key) < 2**60,
            f"has a dict key that is neither text nor a short integer but {type(key).__name__}")

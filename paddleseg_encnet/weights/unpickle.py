@@ -135,11 +135,11 @@ class _Machine:
         expect(call and type(args) is tuple, "calls something that is not a known function")
         return call(args, self.budget)
 
-    def build(self, target, state):
+    def build(self, target, state) -> None:
         expect(isinstance(target, (OrderedDict, DType, Array)), f"sets attributes of a {type(target).__name__}")
         target.set_state(state, self.budget)
 
-    def step(self, code):
+    def step(self, code) -> None:
         """Does what one opcode says."""
         push = self.stack.append
         if code in _STRINGS:
