@@ -2,7 +2,7 @@
 
 import csv
 import json
-from typing import Dict, List
+from typing import Any, Dict, List, Union
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def table(scores: Scores, names: List[str]) -> str:
     return "\n".join(lines + rules(scores))
 
 
-def cell(value) -> str:
+def cell(value: float) -> str:
     """A number of the table."""
     return str(value) if isinstance(value, np.integer) else "-" if np.isnan(value) else f"{value:.4f}"
 
@@ -95,7 +95,7 @@ def key(column: str) -> str:
     return column.lower().replace(" ", "_")
 
 
-def plain(value):
+def plain(value: Any) -> Union[int, float, None]:
     """A number that JSON knows: int, float, or None for one that is none."""
     return int(value) if isinstance(value, np.integer) else float(value) if np.isfinite(value) else None
 
@@ -107,7 +107,7 @@ def write_json(path: str, scores: Scores, names: List[str], about: dict) -> None
         file.write("{\n" + ",\n".join(f"  {dumps(name)}: {dumps(value)}" for name, value in entries.items()) + "\n}\n")
 
 
-def dumps(value) -> str:
+def dumps(value: Any) -> str:
     """JSON, a list of lists or dicts with one of them on a line."""
     if isinstance(value, list) and value and isinstance(value[0], (list, dict)):
         return "[\n    " + ",\n    ".join(map(dumps, value)) + "\n  ]"

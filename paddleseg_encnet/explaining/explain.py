@@ -7,7 +7,7 @@ Shape letters: K codewords, C channels, h x w the feature map at the output stri
 """
 
 import contextlib
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -127,11 +127,11 @@ def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
     """Gives a dictionary that each forward pass of an ENCNet fills with what happens in its context encoding module."""
     seen, module = {}, model.enc_module
 
-    def keep_module(layer, inputs, outputs) -> None:
+    def keep_module(layer: paddle.nn.Layer, inputs: Any, outputs: Any) -> None:
         seen.update(before=inputs[0], after=outputs[1])
 
-    def keeper(name):
-        def keep(layer, inputs, outputs) -> None:
+    def keeper(name: str) -> Callable[..., None]:
+        def keep(layer: paddle.nn.Layer, inputs: Any, outputs: Any) -> None:
             seen[name] = outputs
         return keep
 
@@ -234,7 +234,7 @@ def table(gathered: Gathered, scale: np.ndarray, names: List[str]) -> List[list]
     """Rows below TABLE_HEADER: one for each codeword and class; None where no pixel was predicted as the class."""
     shares, lift, of_all = gathered.shares(), gathered.lift(), gathered.pixels / gathered.pixels.sum()
 
-    def number(value):
+    def number(value: float) -> Optional[float]:
         return float(f"{value:.6g}") if np.isfinite(value) else None
 
     return [[k, number(scale[k]), number(shares[k]), name, number(of_all[c]), number(lift[k, c] * shares[k]),

@@ -1,6 +1,6 @@
 """The pages of tools/explain.py: what context encoding did with an image, and what each codeword gathers over a set."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -240,7 +240,7 @@ def attention_over_set(gathered: Gathered) -> Section:
     return Section(title, text, pictures)
 
 
-def thumbnail(path: str, channels: int, size) -> np.ndarray:
+def thumbnail(path: str, channels: int, size: Tuple[int, int]) -> np.ndarray:
     return cv2.resize(rgb(path, channels), size[::-1], interpolation=cv2.INTER_AREA)
 
 

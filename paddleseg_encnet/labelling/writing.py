@@ -5,7 +5,7 @@ import os
 import random
 import shutil
 import tempfile
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Dict, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,7 @@ def staged(folder: str) -> Iterator[str]:
         shutil.rmtree(made or stage)
 
 
-def first_missing(folder: str):
+def first_missing(folder: str) -> Optional[str]:
     """The highest folder of this path that is not there, which making it would make; None if it is there."""
     folder, missing = os.path.abspath(folder), None
     while not os.path.lexists(folder):

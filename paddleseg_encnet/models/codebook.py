@@ -10,7 +10,7 @@ Shape letters: K codewords, C channels, N positions, M positions of a sample.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -49,7 +49,7 @@ class Gathering:
     def __init__(self, num_codes: int):
         self.sums = np.zeros(num_codes + 3)
 
-    def add(self, assignment: np.ndarray, of_one_vector: np.ndarray = None) -> None:
+    def add(self, assignment: np.ndarray, of_one_vector: Optional[np.ndarray] = None) -> None:
         """Takes a_ik, of shape [..., K], summing to 1 over K, and what they were if all codewords were their mean."""
         rows = assignment.reshape(-1, assignment.shape[-1]).astype(np.float64)
         moved = math.nan if of_one_vector is None else np.abs(assignment - of_one_vector).sum() / 2
@@ -81,7 +81,7 @@ def place_at_first_step(layer: Encoding) -> None:
     """
     start = layer.codewords.numpy()
 
-    def before(layer, inputs) -> None:
+    def before(layer: paddle.nn.Layer, inputs: Tuple[paddle.Tensor, ...]) -> None:
         if not (layer.training and paddle.in_dynamic_mode()):
             return
         hook.remove()

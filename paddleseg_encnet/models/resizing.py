@@ -5,9 +5,11 @@ X is R' dY C: two products, which a CPU's libraries do at full speed. Everywhere
 float32, in a static graph or an export) it is Paddle's. Ratios: benchmarks/resizing.py.
 """
 
+from typing import Sequence
+
 import paddle
 import paddle.nn.functional as F
-from paddle.autograd import PyLayer
+from paddle.autograd import PyLayer, PyLayerContext
 from paddle.jit.sot.psdb import in_sot
 
 
@@ -29,12 +31,12 @@ class Bilinear(PyLayer):
     """x [B, C, h, w] -> [B, C, H, W] for size = [H, W]. Nothing of x is kept."""
 
     @staticmethod
-    def forward(ctx, x, size, align_corners):
+    def forward(ctx: PyLayerContext, x: paddle.Tensor, size: Sequence[int], align_corners: bool) -> paddle.Tensor:
         ctx.matrices = [weights(before, after, align_corners) for before, after in zip(x.shape[2:], size)]
         return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> paddle.Tensor:
         rows, columns = ctx.matrices
         return paddle.matmul(rows, paddle.matmul(dy, columns, transpose_y=True))
 

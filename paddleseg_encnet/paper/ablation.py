@@ -28,7 +28,7 @@ class Run(NamedTuple):
     folder: str
     weights_folder: str     # of the run that trains its weights: its own, or that of another cell with the same seed
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.cell.name}, seed {self.seed}"
 
     @property

@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import statistics
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from paddleseg_encnet.paper.ablation import Run
 from segrun.writing import write
@@ -23,7 +23,7 @@ NOT_PERCENT = ("codebook_information", "codewords_used")
 
 def score_of(run: Run, score: str) -> Optional[float]:
     """A score of a finished run, "presence.x" being x in "presence"; None where it has none."""
-    found = run.scores()
+    found: Any = run.scores()
     for key in score.split("."):
         found = (found or {}).get(key)
     return found
@@ -71,8 +71,8 @@ def as_differences(runs: List[Run]) -> str:
 
 def differences_of(runs: List[Run], score: str) -> str:
     """The table of one score."""
-    found = {folder: {run.seed: 100 * score_of(run, score) for run in runs
-                      if run.cell.folder == folder and score_of(run, score) is not None} for folder in cells_of(runs)}
+    found = {folder: {run.seed: 100 * value for run in runs if run.cell.folder == folder
+                      for value in [score_of(run, score)] if value is not None} for folder in cells_of(runs)}
     names = {folder: name for folder, name in cells_of(runs).items()
              if any(len(found[folder].keys() & found[other].keys()) > 1 for other in found if other != folder)}
     if not names:

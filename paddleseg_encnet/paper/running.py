@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Iterator, List
+from typing import IO, Callable, Iterator, List, Sequence, Set
 
 from paddleseg.utils import logger
 
@@ -21,7 +21,7 @@ from segrun.stopping import Stop, Stopped
 try:
     import fcntl
 except ImportError:     # Windows: nothing keeps two ablations from training in one folder
-    fcntl = None
+    fcntl = None    # type: ignore[assignment]
 
 
 class RunsFailed(AblationError):
@@ -40,7 +40,7 @@ class Ablation:
         finished: called after each run that has been finished, by one thread at a time.
     """
 
-    def __init__(self, runs: List[Run], tools: str, devices: List[str], train_flags: List[str] = (),
+    def __init__(self, runs: List[Run], tools: str, devices: List[str], train_flags: Sequence[str] = (),
                  num_workers: int = 0, finished: Callable[[], None] = lambda: None):
         self.runs, self.tools, self.devices = runs, tools, devices
         self.train_flags, self.num_workers = list(train_flags), num_workers
@@ -101,7 +101,7 @@ class Ablation:
         threads = [threading.Thread(target=work, args=[device]) for device in self.devices]
         for thread in threads:
             thread.start()
-        told = set()
+        told: Set[subprocess.Popen] = set()
         while any(thread.is_alive() for thread in threads):
             time.sleep(0.5)
             progress.reach(steps.count())
@@ -158,7 +158,7 @@ class Interrupted(Stopped):
         self.signum = signum
 
 
-def locked(file, run: Run, stop: Stop) -> bool:
+def locked(file: IO, run: Run, stop: Stop) -> bool:
     """Locks the run's file, after waiting for a process that holds it; False if a signal came first."""
     if fcntl is None:
         return True

@@ -27,7 +27,7 @@ class Telling:
         """Its score, and the report of what is finished so far. Without the report the runs are no worse, and there
         will be another."""
         with self.lock:
-            logger.info(f"{run}: mIoU {run.scores()['mean_iou']:.4f}")
+            logger.info(f"{run}: mIoU {(run.scores() or {})['mean_iou']:.4f}")
             try:
                 self.report()
             except Exception as error:

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections import deque
+from typing import Deque
 
 LONGEST_LINE = 4096
 
@@ -15,7 +16,8 @@ class Link:
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection, self.unread, self.open = connection, b"", True
-        self.inbox, self.heard = deque(), time.monotonic()
+        self.inbox: Deque[str] = deque()
+        self.heard = time.monotonic()
 
     def tell(self, line: str) -> None:
         try:

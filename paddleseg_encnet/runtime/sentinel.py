@@ -21,7 +21,7 @@ import hashlib
 import select
 import socket
 import time
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from .links import Link  # not through the package, which brings Paddle
 
@@ -45,11 +45,19 @@ class Rank(NamedTuple):
 class Sentinel:
     """What the centre and the members have in common. `endpoints` is "host:port" of each rank; `timeout` is in seconds,
     to wait for ranks that have not started."""
+    # What the two do each in its own way; the centre alone is called, and accepts.
+    beat: Callable[[float], None]
+    judge: Callable[[float], None]
+    accept: Callable[[], None]
+    from_own: Callable[[str, str], None]
+    from_other: Callable[[Link, str, str], None]
+    closed: Callable[[Link], None]
 
     def __init__(self, rank: Rank, endpoints: List[str], timeout: float):
         self.rank, self.endpoints, self.timeout = rank, endpoints, timeout
         self.names = [f"rank {other} ({endpoint})" for other, endpoint in enumerate(endpoints)]
-        self.poll, self.by_fd = select.poll(), {}
+        self.poll = select.poll()
+        self.by_fd: Dict[int, Link] = {}
         self.deadline = time.monotonic() + timeout
         self.verdict: Optional[str] = None      # "gone TEXT" or "ended R TEXT"
         self.done = self.bye = False            # of all; of the own rank
@@ -144,7 +152,7 @@ class Sentinel:
 
     def told(self) -> str:
         """The verdict as this rank tells it."""
-        word, _, text = self.verdict.partition(" ")
+        word, _, text = (self.verdict or "").partition(" ")
         if word == "ended":
             who, _, text = text.partition(" ")
             if int(who) == self.rank.number:

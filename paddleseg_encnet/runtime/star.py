@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
 from .links import Link
 from .sentinel import QUIET, SILENCE, Rank, Sentinel
@@ -18,11 +18,14 @@ CENTRE = 1
 class Member(Sentinel):
     """The sentinel that is connected with the centre."""
 
+    centre: Link
+
     def run(self) -> None:
-        self.centre = self.call()
-        if self.centre is not None:
+        centre = self.call()
+        if centre is not None:
+            self.centre = centre
             self.heard(self.own)        # what it said meanwhile
-            self.heard(self.centre)
+            self.heard(centre)
         elif self.own.open:
             self.gone([CENTRE], "missing")
         else:
@@ -78,7 +81,8 @@ class Centre(Sentinel):
         self.numbers = {self.own: rank.number}
         self.arrived = [0] * len(endpoints)     # meetings that each rank has come to
         self.met = 0                            # meetings that took place
-        self.left, self.dead = set(), set()
+        self.left: Set[int] = set()
+        self.dead: Set[int] = set()
         self.failed: Optional[tuple] = None     # rank, text, when
         self.server = socket.socket()
         self.server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -110,7 +114,6 @@ class Centre(Sentinel):
     def stop_listening(self) -> None:
         self.poll.unregister(self.server)
         self.server.close()
-        self.server = None
 
     def tell_others(self, line: str) -> None:
         for link in self.links.values():
@@ -162,7 +165,7 @@ class Centre(Sentinel):
             alone = len(silent) > 1 and set(silent) == set(range(len(self.endpoints))) - {self.rank.number}
             self.gone(silent, "alone" if alone else "silent")
         elif dead and not quiet:
-            self.gone(dead, "lost")
+            self.gone(sorted(dead), "lost")
         elif early:
             self.gone(early, "early")
         elif missing and now > self.deadline:
@@ -192,9 +195,12 @@ def main() -> None:
         except OSError:
             return False
 
+    def say(line: str) -> None:
+        os.write(2, f"{line}\n".encode())
+
     def kill() -> None:
         if os.getppid() == parent:
             os.kill(parent, signal.SIGKILL)
 
-    rank = Rank(number, socket.socket(fileno=0), stopped, lambda line: os.write(2, f"{line}\n".encode()), kill)
+    rank = Rank(number, socket.socket(fileno=0), stopped, say, kill)
     (Centre if number == CENTRE else Member)(rank, endpoints, timeout).run()

@@ -44,8 +44,8 @@ class Watch:
         self.left = False
         # In a session of its own it gets none of the signals that end a group of processes, and can tell of them.
         self.sentinel = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", SENTINEL, str(rank), ",".join(endpoints), str(timeout)], stdin=theirs,
-            stdout=subprocess.DEVNULL, start_new_session=True)
+            [sys.executable, "-I", "-S", "-c", SENTINEL, str(rank), ",".join(endpoints), str(timeout)],
+            stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True)
         theirs.close()
         os.register_at_fork(after_in_child=self.close)
         threading.Thread(target=self.listen, daemon=True, name="watch").start()
@@ -142,7 +142,7 @@ def start(rank: int, endpoints: List[str], timeout: float) -> None:
 
 def at_exit() -> None:
     # An error that nobody caught is no goodbye: the end of this process tells the others.
-    if getattr(sys, "last_value", None) is None:
+    if _watch is not None and getattr(sys, "last_value", None) is None:
         _watch.leave()
 
 
@@ -153,8 +153,9 @@ def meet() -> None:
 
 
 @contextlib.contextmanager
-def limit(seconds: float, reason: str):
+def limit(seconds: float, reason: str) -> Iterator[None]:
     """What is done within it fails with the reason after so many seconds, even where it lets no other thread run."""
+    assert _watch is not None, "start() comes first"
     _watch.tell(f"limit {seconds} {reason}")
     try:
         yield

@@ -12,7 +12,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Dict, Union
+from typing import Any, Dict, List, Tuple, Union
 
 import numpy as np
 
@@ -27,12 +27,12 @@ _KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 _CODES = {kind: code for code, kind in _KINDS.items() if kind != "bfloat16"}
 
 
-def looks_like(data):
+def looks_like(data: bytes) -> bool:
     """Whether ``data`` (bytes) begins as a safetensors file does."""
     return data[8:9] == b"{" and struct.unpack("<Q", data[:8])[0] <= max(len(data), MAX_HEADER)
 
 
-def decode(data):
+def decode(data: memoryview) -> Dict[str, np.ndarray]:
     """Read a safetensors file.
 
     Args:
@@ -74,13 +74,13 @@ def decode(data):
     return result
 
 
-def _parse(text):
-    def short_int(digits):
+def _parse(text: Any) -> Dict[str, Any]:
+    def short_int(digits: str) -> int:
         if len(digits) > 20:  # int() of a long string takes quadratic time
             raise CheckpointError(f"has a number of {len(digits):,} digits in its header")
         return int(digits)
 
-    def unique(pairs):
+    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
         if len(dict(pairs)) != len(pairs):
             raise CheckpointError("has the same name twice in its header")
         return dict(pairs)
@@ -94,7 +94,7 @@ def _parse(text):
     return header
 
 
-def _span(entry, available):
+def _span(entry: Any, available: int) -> Tuple[int, int]:
     fields = ("dtype", "shape", "data_offsets")
     if type(entry) is not dict or sorted(entry) != sorted(fields) or type(entry["dtype"]) is not str:
         raise CheckpointError(f"is not described by {', '.join(fields)}")
