@@ -73,7 +73,7 @@ def rules(scores: Scores) -> List[str]:
 
 def as_dict(scores: Scores, names: List[str]) -> dict:
     """All scores in plain numbers, None for nan; "classes" has a dict for each class."""
-    found = {**{field: plain(getattr(scores, field)) for field in MEANS}}
+    found: Dict[str, Any] = {field: plain(getattr(scores, field)) for field in MEANS}
     if scores.presence is not None:
         found["presence"] = {field: plain(getattr(scores.presence, field)) for field in PRESENCE_MEANS}
     if scores.codebook is not None:

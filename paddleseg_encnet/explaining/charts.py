@@ -1,6 +1,6 @@
 """The maps and charts on the pages of tools/explain.py, as pictures."""
 
-from typing import TYPE_CHECKING, Collection, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, List, Optional
 
 import cv2
 import numpy as np
@@ -29,6 +29,7 @@ def map_picture(explanation: Explanation, values: np.ndarray, most: float, width
 
 def mixture_picture(explanation: Explanation, width: int) -> np.ndarray:
     """All codewords in one picture: each has a colour, and a position the mixture of the colours by its shares."""
+    assert explanation.assignment is not None
     colors = codeword_colors(len(explanation.assignment))
     mixed = np.tensordot(explanation.assignment, colors, axes=(0, 0))       # [h, w, 3]
     channels = [fitted(explanation.on_image(mixed[..., c]), width) for c in range(3)]
@@ -76,8 +77,8 @@ def pixels_of(figure: "Figure") -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def presence_chart(probabilities: Sequence[float], shares: Mapping[int, float], names: List[str],
-                   labelled: Optional[Collection[int]]) -> np.ndarray:
+def presence_chart(probabilities: np.ndarray, shares: np.ndarray, names: List[str],
+                   labelled: Optional[np.ndarray]) -> np.ndarray:
     places = range(len(names))
     figure = new_figure(CHART, 70 + 24 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)

@@ -68,6 +68,7 @@ class Explanation(NamedTuple):
 
     def shares(self) -> np.ndarray:
         """What share of the feature map each codeword takes: [K], sums to 1."""
+        assert self.assignment is not None
         return self.assignment.mean(axis=(1, 2))
 
 
@@ -119,13 +120,15 @@ def explain(network: LiveNetwork, path: str) -> Explanation:
     return Explanation(
         bands.shown(pixels), ids.astype(np.int32), seen["features"].numpy()[0], assignment, codes, scale, moved,
         seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0],
-        presence if presence is None else presence[0], network, batch.shape[2:], prepared.undo)
+        presence if presence is None else presence[0], network, (batch.shape[2], batch.shape[3]),
+        prepared.undo)
 
 
 @contextlib.contextmanager
 def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
     """Gives a dictionary that each forward pass of an ENCNet fills with what happens in its context encoding module."""
-    seen, module = {}, model.enc_module
+    seen: Dict[str, paddle.Tensor] = {}
+    module = model.enc_module
 
     def keep_module(layer: paddle.nn.Layer, inputs: Any, outputs: Any) -> None:
         seen.update(before=inputs[0], after=outputs[1])
@@ -149,6 +152,7 @@ def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
 
 def use_of_codewords(explanation: Explanation) -> codebook.Use:
     """How much of the codebook the image uses."""
+    assert explanation.assignment is not None
     gathering = codebook.Gathering(len(explanation.assignment))
     gathering.add(explanation.assignment.reshape(len(explanation.assignment), -1).T)
     return gathering.use()
@@ -157,6 +161,7 @@ def use_of_codewords(explanation: Explanation) -> codebook.Use:
 def common_pattern(explanation: Explanation) -> float:
     """How much of what the K maps say is one picture that they share, 0 to 1: the first principal component's part of
     their variance over the positions, each map divided by its own deviation. 1 / K would be K unlike maps."""
+    assert explanation.assignment is not None
     maps = explanation.assignment.reshape(len(explanation.assignment), -1).astype("float64")
     maps = maps - maps.mean(axis=1, keepdims=True)
     deviations = maps.std(axis=1)
@@ -195,6 +200,7 @@ class Gathered:
         self.gathering = codebook.Gathering(num_codes)
 
     def add(self, path: str, explanation: Explanation) -> None:
+        assert explanation.assignment is not None
         ids, classes = explanation.ids.reshape(-1), len(self.pixels)
         self.paths.append(path)
         self.gammas.append(explanation.gamma)

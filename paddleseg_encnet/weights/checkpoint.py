@@ -192,7 +192,7 @@ def _cast(array: np.ndarray, tensor: "paddle.Tensor") -> Any:
     return None
 
 
-def _listed(names: List[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     text = ", ".join(str(name)[:120] for name in list(names)[:_SHOWN])
     return text if len(names) <= _SHOWN else f"{text}, … and {len(names) - _SHOWN:,} more"
 

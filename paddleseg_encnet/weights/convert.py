@@ -38,7 +38,8 @@ class Tensor(NamedTuple):
     zero_if_missing: bool
 
 
-def convert(checkpoint: Dict[str, Any], source: Union[Source, LiteSource, None] = None) -> Tuple[Dict[str, np.ndarray], dict]:
+def convert(checkpoint: Dict[str, Any],
+            source: Union[Source, LiteSource, None] = None) -> Tuple[Dict[str, np.ndarray], dict]:
     """The tensors of a file as ours, and the `model` section (or `model.backbone`) of the config that they belong to.
 
     Args:
@@ -141,9 +142,10 @@ def _backbone_layers(source: Source) -> Iterator[Tuple[str, str, str, Tuple[int,
     for s, (width, count) in enumerate(zip(WIDTHS, counts)):
         out = width * EXPANSION if bottleneck else width
         for block in range(count):
-            def both(pattern_of: Callable[[Names], str], **numbers: int) -> List[str]:
+            def both(pattern_of: Callable[[Names], str], **numbers: int) -> Tuple[str, str]:
                 numbers.update(stage=s + 1, s=s, block=block)
-                return [(names.block + pattern_of(names)).format(**numbers) for names in (ours, theirs)]
+                return (f"{ours.block}{pattern_of(ours)}".format(**numbers),
+                        f"{theirs.block}{pattern_of(theirs)}".format(**numbers))
 
             convs = [(width, channels, 1, 1), (width, width, 3, 3), (out, width, 1, 1)] if bottleneck else \
                 [(width, channels, 3, 3), (width, width, 3, 3)]
@@ -165,14 +167,15 @@ def _tensors(source: Source, kind: str, ours: str, theirs: str, shape: Tuple[int
                      zero_if_missing=kind == "conv, bias" and our_name == "bias" and not source.in_paddle)
 
 
-def _sizes(source: Source) -> Dict[str, int]:
+def _sizes(source: Source) -> Dict[str, Any]:
+    """Of a network: a backbone alone has no head."""
     expansion = EXPANSION if source.depth >= 50 else 1
-    width = source.mid_channels
+    width: Any = source.mid_channels
     return {"C": width, "3C": 3 * width, "4C": 4 * width, "K": source.num_codes, "N": source.num_classes,
             "A": source.aux_channels, "1": 1, "3": 3, **{f"C{i + 1}": w * expansion for i, w in enumerate(WIDTHS)}}
 
 
-def _shape(words: str, sizes: Dict[str, int]) -> Tuple[int, ...]:
+def _shape(words: str, sizes: Dict[str, Any]) -> Tuple[int, ...]:
     """"C C4 3" -> (512, 2048, 3, 3): a third word is the size of a square kernel."""
     numbers = tuple(sizes[word] for word in words.split())
     return numbers if len(numbers) < 3 else (*numbers, numbers[2])

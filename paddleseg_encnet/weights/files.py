@@ -123,7 +123,8 @@ class _Walk:
             raise CheckpointError(f"[{str(key)[:200]}] {error}") from None
 
     def array(self, item: Array) -> np.ndarray:
-        expect(item.data is not None, "has a NumPy array without data")
+        if item.data is None:
+            raise CheckpointError("has a NumPy array without data")
         # Paddle has no uint16 tensors: it hands its bfloat16 ones to NumPy under that type.
         kind = "bfloat16" if self.paddle and item.kind == "uint16" else item.kind
         element_count(item.shape)
@@ -135,7 +136,8 @@ class _Walk:
 
     def tensor(self, item: Tensor) -> np.ndarray:
         storage = item.storage
-        expect(type(storage) is _Storage, "has a tensor without a storage")
+        if type(storage) is not _Storage or self.storage_bytes is None:
+            raise CheckpointError("has a tensor without a storage")
         return to_array(self.storage_bytes(storage), storage.kind, item.shape, self.budget, item.strides, item.offset)
 
 

@@ -67,7 +67,7 @@ class Array:
     kind: str = ""
     shape: tuple = ()
     fortran: bool = False
-    data: object = None
+    data: Optional[memoryview] = None
 
     def set_state(self, state: Any, budget: Budget) -> None:
         expect(self.data is None and type(state) is tuple and len(state) == 5
@@ -81,7 +81,7 @@ class Array:
 class Tensor:
     """A torch tensor: a view of ``storage``, which is what ``persistent`` made of its id."""
 
-    storage: object
+    storage: Any
     offset: int
     shape: tuple
     strides: tuple

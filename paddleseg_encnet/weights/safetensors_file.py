@@ -103,7 +103,7 @@ def _span(entry: Any, available: int) -> Tuple[int, int]:
             or not 0 <= offsets[0] <= offsets[1] <= available:
         raise CheckpointError(f"lies outside of the {available:,} bytes of data; if the file is cut short, "
                               "download it again")
-    return offsets
+    return offsets[0], offsets[1]
 
 
 def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike]) -> None:

@@ -182,7 +182,7 @@ def _backbone_names(state: Dict[str, np.ndarray]) -> Tuple[Names, str, str]:
                           f"PyTorch-Encoding and PaddleSeg; its first tensors are {', '.join(list(state)[:5])}")
 
 
-def _blocks(state: Dict[str, np.ndarray], names: Names, prefix: str) -> Tuple[Tuple[int, ...], bool]:
+def _blocks(state: Dict[str, np.ndarray], names: Names, prefix: str) -> Tuple[Tuple[int, int, int, int], bool]:
     """Number of blocks of each stage, and whether they are bottleneck blocks."""
     def has(stage: int, block: int, conv: int) -> bool:
         name = names.block + names.conv
@@ -193,7 +193,7 @@ def _blocks(state: Dict[str, np.ndarray], names: Names, prefix: str) -> Tuple[Tu
         counts.append(0)
         while has(stage, counts[-1], 1):
             counts[-1] += 1
-    return tuple(counts), has(1, 0, 3)
+    return (counts[0], counts[1], counts[2], counts[3]), has(1, 0, 3)
 
 
 def _settings(family: str, checkpoint: Dict[str, Any]) -> Tuple[Dict[str, Any], Tuple[str, ...]]:

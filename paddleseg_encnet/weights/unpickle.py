@@ -62,7 +62,9 @@ class _Machine:
     def __init__(self, data: memoryview, start: int, budget: Budget, persistent: Optional[Callable[[Any], Any]]):
         self.data, self.position = data, start
         self.budget, self.persistent = budget, persistent
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack: List[Any] = []
+        self.marks: List[int] = []
+        self.memo: Dict[int, Any] = {}
 
     def run(self) -> Any:
         for _ in range(MAX_STEPS):
@@ -134,7 +136,8 @@ class _Machine:
 
     def call(self, target: Any, args: Any) -> Any:
         call = CALLS.get((target.module, target.name)) if type(target) is Name else None
-        expect(call and type(args) is tuple, "calls something that is not a known function")
+        if call is None or type(args) is not tuple:
+            raise CheckpointError("calls something that is not a known function")
         return call(args, self.budget)
 
     def build(self, target: Any, state: Any) -> None:
@@ -190,7 +193,8 @@ class _Machine:
             state, target = self.pop(), self.top(object)
             self.build(target, state)
         elif code == b"Q":  # BINPERSID
-            expect(self.persistent, "refers to data outside of the file")
+            if self.persistent is None:
+                raise CheckpointError("refers to data outside of the file")
             push(self.persistent(self.pop()))
         elif code == b"\x80":
             version = self.number("<B")
