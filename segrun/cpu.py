@@ -7,10 +7,11 @@ A variable that the user has set is left alone.
 import contextlib
 import ctypes
 import io
+import math
 import os
 import sys
 import warnings
-from typing import Dict, Iterator, Mapping
+from typing import Dict, Iterator, List, Mapping, Optional
 
 # mallopt's parameter numbers, from malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
@@ -60,10 +61,52 @@ def kept_threads() -> Iterator[None]:
 
 
 def cpu_count() -> int:
-    """Cores that this process may use (a container or taskset may give it fewer than there are)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: taskset may give it fewer than there are, and a container, by a quota of time,
+    fewer than it sees. A part of a core counts as one."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = quota()
+    return there if granted is None else max(1, min(there, math.ceil(granted)))
+
+
+def quota(mount: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> Optional[float]:
+    """How many cores' time Linux grants this process's control group, and those around it; None without a limit.
+
+    Args:
+        mount: where control groups are mounted.
+        own: the file that names this process's.
+    """
+    if not os.path.isfile(own):
+        return None
+    with open(own, encoding="utf-8") as file:
+        entries = [line.strip().split(":", 2) for line in file if line.count(":") >= 2]
+    granted = []
+    for _, controllers, path in entries:
+        if controllers == "":                               # version 2; "max 100000", or microseconds of 100000
+            found = [read_numbers(os.path.join(folder, "cpu.max")) for folder in around(mount, path)]
+            granted += [time / period for time, period in (each for each in found if len(each) == 2)]
+        elif "cpu" in controllers.split(","):
+            for folder in around(os.path.join(mount, controllers), path):
+                time = read_numbers(os.path.join(folder, "cpu.cfs_quota_us"))           # -1 without a limit
+                period = read_numbers(os.path.join(folder, "cpu.cfs_period_us"))
+                if time and period and time[0] > 0:
+                    granted.append(time[0] / period[0])
+    return min(granted, default=None)
+
+
+def around(mount: str, path: str) -> List[str]:
+    """The folders of a control group and of those around it. In a container its path may be that of the host, and the
+    mount its own."""
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return [os.path.join(mount, *parts[:count]) for count in range(len(parts) + 1)]
+
+
+def read_numbers(path: str) -> List[int]:
+    """The numbers in a file; none where it can't be read, or says "max"."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [int(word) for word in file.read().split()]
+    except (OSError, ValueError):
+        return []
 
 
 def read_cpuinfo() -> str:

@@ -26,6 +26,7 @@ FORMS = [
     Form("ONNX Runtime", "onnx", "fp32", "onnx", "--onnx", "onnxruntime"),
     Form("ONNX Runtime, int8", "onnx", "int8", "int8", "--int8 IMAGES", "onnxruntime"),
     Form("OpenVINO", "openvino", "fp32", "onnx", "--onnx", "openvino", "cpu"),
+    Form("OpenVINO, bf16", "openvino", "bf16", "onnx", "--onnx", "openvino", "cpu"),
     Form("OpenVINO, int8", "openvino", "int8", "int8", "--int8 IMAGES", "openvino", "cpu"),
 ]
 AUTO = "auto"
@@ -52,4 +53,11 @@ def forms_of(content: Mapping[str, Any], device: str = "cpu", precision: Optiona
         precision: of these alone.
     """
     return [form for form in FORMS if form.key in content and form.device in ("", device)
-            and precision in (None, form.precision) and importlib.util.find_spec(form.package) is not None]
+            and precision in (None, form.precision) and importlib.util.find_spec(form.package) is not None
+            and (form.precision != "bf16" or has_bfloat16())]
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16 (AVX512-BF16, AMX), rather than in float32 with rounding."""
+    from openvino import Core
+    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

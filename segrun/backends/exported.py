@@ -29,7 +29,8 @@ class Exported:
     Args:
         export: what its deploy.yaml says.
         backend: "paddle" (Paddle Inference), "onnx" (ONNX Runtime) or "openvino" (OpenVINO, on the same ONNX files).
-        precision: "fp32"; "int8", of ONNX Runtime and OpenVINO; "fp16", of Paddle Inference on a GPU.
+        precision: "fp32"; "int8", of ONNX Runtime and OpenVINO; "bf16", of OpenVINO on a processor that has it; "fp16",
+            of Paddle Inference on a GPU.
         device: "cpu", "gpu", "gpu:1"; None is the GPU if the runtime has one.
         threads: of the CPU; all of this process if None.
         onednn: let Paddle Inference use oneDNN on the CPU.
@@ -50,7 +51,7 @@ class Exported:
         elif backend == "onnx":
             self.take(export, OnnxRuntime(file, device, threads, verbose))
         else:
-            self.take(export, OpenVino(file, device, threads, verbose, throughput))
+            self.take(export, OpenVino(file, device, threads, precision, verbose, throughput))
 
     @classmethod
     def of(cls, export: Export, runtime: Runtime) -> "Exported":

@@ -6,6 +6,8 @@ from typing import Any, List, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from segrun.backends import has_bfloat16
+
 
 class OpenVino:
     """So many threads as it has infer requests compute at a time, each has its own; others wait.
@@ -13,16 +15,17 @@ class OpenVino:
     Args:
         model: the file.
         device: "cpu", or None for the same.
+        precision: "bf16" computes in bfloat16, which is 16 bits with the range of float32; else float32 is not rounded.
         threads: of the CPU.
         verbose: let it print what it does.
         throughput: compute several batches at a time, each on a part of the threads.
 
     Raises:
-        ValueError: it is not installed, or another device is asked for.
+        ValueError: it is not installed, another device is asked for, or the processor has no bfloat16.
     """
 
-    def __init__(self, model: str, device: Optional[str], threads: int, verbose: bool = False,
-                 throughput: bool = False):
+    def __init__(self, model: str, device: Optional[str], threads: int, precision: str = "fp32",
+                 verbose: bool = False, throughput: bool = False):
         try:
             from openvino import Core
         except ImportError as error:
@@ -30,9 +33,13 @@ class OpenVino:
                              "\"paddleseg_encnet[openvino]\"") from error
         if device not in (None, "cpu"):
             raise ValueError("--backend openvino runs on the CPU; for --device gpu there are paddle and onnx")
+        if precision == "bf16" and not has_bfloat16():
+            raise ValueError("--precision bf16 needs a processor that computes in it (AVX512-BF16 or AMX): this one "
+                             "would be slower than in fp32")
         # Where the processor has bfloat16, that would be its default.
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY", "INFERENCE_NUM_THREADS": threads,
-                   "INFERENCE_PRECISION_HINT": "f32", "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
+                   "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+                   "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
         network = Core().compile_model(model, "CPU", options)
         self.requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if throughput else 1
         self.free: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -42,3 +42,29 @@ def test_set_in_a_fresh_process_without_paddles_warning():
                           env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == str(cpu.cpu_count())
     assert "OMP_NUM_THREADS" not in done.stderr and "ccache" not in done.stderr
+
+
+@pytest.mark.parametrize("entries, files, cores", [
+    ("0::/", {"cpu.max": "200000 100000"}, 2.0),                                    # version 2, in a container
+    ("0::/", {"cpu.max": "max 100000"}, None),
+    ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "400000 100000"}, 1.5),      # the tightest counts
+    ("0::/a", {}, None),
+    ("3:memory:/x\n1:cpu,cpuacct:/docker/12", {"cpu,cpuacct/cpu.cfs_quota_us": "200000",
+                                              "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 2.0),     # version 1
+    ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    ("nonsense", {"cpu.max": "100000 100000"}, None),
+])
+def test_quota_of_a_control_group(entries, files, cores, tmp_path):
+    (tmp_path / "own").write_text(entries + "\n")
+    for name, content in files.items():
+        path = tmp_path / "mount" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content + "\n")
+    assert cpu.quota(str(tmp_path / "mount"), str(tmp_path / "own")) == cores
+
+
+@pytest.mark.parametrize("granted, count", [(None, 64), (2.0, 2), (1.5, 2), (0.3, 1), (100.0, 64)])
+def test_cores_within_a_quota(granted, count, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.setattr(cpu, "quota", lambda: granted)
+    assert cpu.cpu_count() == count
