@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ def class_ids(label_map: np.ndarray) -> np.ndarray:
     return ids[label_map]
 
 
-def convert(label_folder: str, dataset_root: str, progress: Callable[[int], None] = None) -> None:
+def convert(label_folder: str, dataset_root: str, progress: Optional[Callable[[int], None]] = None) -> None:
     """Writes Context/*.png, and the lists {train,val,trainval}_context.txt into ImageSets/Segmentation, when all masks
     are there.
 

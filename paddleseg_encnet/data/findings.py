@@ -1,7 +1,7 @@
 """What was found in a data set, and the report of it."""
 
 from collections import Counter
-from typing import Dict, List
+from typing import Any, Dict, List
 
 
 class Finding:
@@ -10,7 +10,8 @@ class Finding:
     EXAMPLES = 5
 
     def __init__(self) -> None:
-        self.count, self.examples, self.hint = 0, [], ""
+        self.count, self.hint = 0, ""
+        self.examples: List[str] = []
 
     def add(self, example: str, hint: str) -> None:
         self.count += 1
@@ -23,9 +24,11 @@ class Split:
     """One data set of the config, what was found in it, and how many pixels each value has."""
 
     def __init__(self, name: str):
-        self.name, self.dataset = name, None
+        self.name = name
+        self.dataset: Any = None                            # PaddleSeg's; None where it can't be built
         self.findings: Dict[str, Finding] = {}
-        self.pixels, self.beside = Counter(), Counter()     # of each value; of all labels that have it
+        self.pixels: Counter[int] = Counter()               # of each value
+        self.beside: Counter[int] = Counter()               # of all labels that have it
         self.no_class_in: List[str] = []                    # labels with values that are no class
         self.looked_at = "not looked at"
         self.digests: Dict[bytes, str] = {}                 # of the images' pixels

@@ -37,7 +37,7 @@ class PascalContext59(PascalContext):
             data["label"] = np.where(label == 0, self.IGNORE_INDEX, label.astype("int16") - 1).astype(label.dtype)
         return data
 
-    background_to_ignored.only_changes_ids = True
+    setattr(background_to_ignored, "only_changes_ids", True)
 
 
 def need_lists_of_voc(dataset_root: str, mode: str) -> None:
