@@ -7,7 +7,7 @@ does not read the images it has already seen. The order of the images is PaddleS
 
 import hashlib
 import random
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List
 
 import numpy as np
 import paddle
