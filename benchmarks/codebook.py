@@ -40,9 +40,9 @@ def features_of(config: str, image_path: str, opts) -> paddle.Tensor:
     """What the Encoding layer of the config's network is given for the image, before training."""
     from paddleseg.transforms import Compose
 
-    from paddleseg_encnet import cli
+    from paddleseg_encnet.config import building
     from paddleseg_encnet.data.reading import read_image
-    builder = cli.build(argparse.Namespace(config=config, opts=opts))
+    builder = building.read(config, opts)
     network, seen = builder.model, []
     layer = network.enc_module.encoding[0]
     layer.register_forward_pre_hook(lambda layer, inputs: seen.append(layer.flatten(inputs[0])))
@@ -57,12 +57,12 @@ def train(args, rate: str):
     """Trains some steps and prints a line for each of some of them."""
     from paddleseg.utils import utils
 
-    from paddleseg_encnet import cli
+    from paddleseg_encnet.config import building
     from paddleseg_encnet.data.order import Batches, seed_step
     from paddleseg_encnet.models.losses import compute_losses
     utils.set_seed(0)
     opts = [*(args.opts or ()), "model.codebook_start=features"]
-    builder = cli.build(argparse.Namespace(config=args.config, opts=opts))
+    builder = building.read(args.config, opts)
     model, losses, optimizer = builder.model, builder.loss, builder.optimizer
     layer, seen = model.enc_module.encoding[0], {}
     layer.register_forward_post_hook(lambda layer, inputs, output: seen.update(features=inputs[0].detach()))

@@ -23,9 +23,9 @@ def measure(_: str) -> dict:
 
     # isort: split
     import paddle
-    from paddleseg.cvlibs import Config, SegBuilder
 
     from paddleseg_encnet import scenes
+    from paddleseg_encnet.config import building
     from paddleseg_encnet.evaluation.loop import evaluate
     from paddleseg_encnet.training import loop as training
     from paddleseg_encnet.training.dashboard import Dashboard
@@ -48,12 +48,13 @@ def measure(_: str) -> dict:
         timed(place, name)
     with tempfile.TemporaryDirectory() as folder:
         scenes.generate(folder, train=16, val=IMAGES, size=(512, 256))
-        builder = SegBuilder(Config(CONFIG, opts=[f"train_dataset.dataset_root={folder}",
-                                                  f"val_dataset.dataset_root={folder}"]))
+        builder = building.read(CONFIG, [f"train_dataset.dataset_root={folder}",
+                                         f"val_dataset.dataset_root={folder}"])
         start = time.perf_counter()
-        training.train(builder.model, builder.train_dataset, builder.optimizer, builder.loss,
-                       training.Schedule(STEPS, STEPS, log_iters=1), os.path.join(folder, "run"),
-                       builder.config.batch_size, builder.val_dataset, use_vdl=True)
+        parts = training.Parts(builder.model, builder.optimizer, builder.loss, builder.train_dataset,
+                               builder.val_dataset)
+        training.train(parts, training.Schedule(STEPS, STEPS, log_iters=1, batch_size=builder.config.batch_size),
+                       os.path.join(folder, "run"), use_vdl=True)
         total = time.perf_counter() - start
         losses = measuring.interleaved({
             "with": lambda: evaluate(builder.model, builder.val_dataset, losses=builder.loss),

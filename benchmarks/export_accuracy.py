@@ -12,8 +12,9 @@ import paddleseg_encnet  # noqa: F401
 import numpy as np
 import paddle
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import building
 from paddleseg_encnet.deployment.export import forms
+from paddleseg_encnet.flags import run
 from paddleseg_encnet.weights import checkpoint
 from segrun import cpu
 from segrun.preprocess import Deployed, Images
@@ -23,8 +24,7 @@ from segrun.scoring import confusion_matrix, scores
 
 def main(args):
     paddle.set_device("cpu")
-    builder = cli.build(args)
-    cli.leave_out_pretrained(builder.config)
+    builder = building.read(args.config, args.opts, pretrained=False)
     dataset, network = builder.val_dataset, builder.model
     checkpoint.load(network, args.model_path)
     network.eval()
@@ -65,4 +65,4 @@ if __name__ == "__main__":
     flags.add_argument("--every", type=int, default=1, help="take every n-th validation image")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE")
     flags.add_argument("--debug", action="store_true")
-    cli.run(main, flags)
+    run(main, flags)

@@ -198,7 +198,7 @@ def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None
         if set(wanted) & set(FORMS):
             write_export(folder, size, onnx=bool(set(wanted) & (set(FORMS) - {"paddle"})))
         processes, rate = [Piece(name, size, threads, folder, cpu_time) for name in wanted], matmul_rate(clock)
-        for number in range(repeats + 1):           # the first round warms up
+        for _ in range(repeats + 1):           # the first round warms up
             for process in processes:
                 process.run()
             rate = max(rate, matmul_rate(clock))

@@ -17,9 +17,9 @@ import paddleseg_encnet  # noqa: F401
 
 import paddle
 from paddle.nn.layer.norm import _BatchNormBase
-from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet import Encoding, cli
+from paddleseg_encnet import Encoding
+from paddleseg_encnet.config import building
 from paddleseg_encnet.models.losses import compute_losses
 
 BACKBONES = ["configs/encnet_resnet50_cityscapes_1024x512_80k.yml", "configs/encnet_cityscapes_1024x512_80k.yml"]
@@ -83,11 +83,10 @@ def count(model: paddle.nn.Layer, losses: dict, height: int, width: int, classes
 
 
 def count_config(path: str) -> Step:
-    config = Config(path)
-    cli.leave_out_pretrained(config)
+    builder = building.read(path, pretrained=False)
+    config = builder.config
     width, height = next(transform["crop_size"] for transform in config.train_dataset_cfg["transforms"]
                          if "crop_size" in transform)
-    builder = SegBuilder(config)
     losses = {"coef": config.loss_cfg["coef"],
               "types": [builder.build_component(loss) for loss in config.loss_cfg["types"]]}
     model = builder.build_component(config.model_cfg)

@@ -6,7 +6,6 @@ Forms whose packages are not installed are left out. The peer, in the column "st
 Paddle's own kernel for depthwise convolutions.
 """
 
-import argparse
 import os
 import pathlib
 import tempfile
@@ -28,12 +27,11 @@ def exported(folder: str):
     # isort: split
     import paddle
 
-    from paddleseg_encnet import cli
+    from paddleseg_encnet.config import building
     from paddleseg_encnet.deployment.export import export
     from paddleseg_encnet.weights import checkpoint
     paddle.set_device("cpu")
-    builder = cli.build(argparse.Namespace(config=str(CONFIG), opts=None))
-    cli.leave_out_pretrained(builder.config)
+    builder = building.read(CONFIG, pretrained=False)
     network = builder.model
     checkpoint.load(network, str(WEIGHTS))
     network.eval()

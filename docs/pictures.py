@@ -18,7 +18,8 @@ import paddle
 from paddleseg.core import infer
 from PIL import Image
 
-from paddleseg_encnet import cli, scenes
+from paddleseg_encnet import scenes
+from paddleseg_encnet.config import building
 from paddleseg_encnet.weights import checkpoint
 from segrun import drawing
 from segrun.palettes import CITYSCAPES, PALETTES, color_table
@@ -53,7 +54,7 @@ def draw_scenes(args) -> np.ndarray:
 
 def draw_predictions(args) -> np.ndarray:
     """Image, label and prediction of some validation samples, side by side."""
-    builder = cli.build(args)
+    builder = building.read(args.config, args.opts)
     paddle.set_device("cpu")
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, args.model_path)

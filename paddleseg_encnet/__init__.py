@@ -5,7 +5,8 @@ losses     SELoss, also as SECrossEntropyLoss
 backbones  ResNet18_v1b ... ResNet152_v1c, which the PyTorch implementations stand on; EfficientNetLite0 to 2
 datasets   CamVid, PascalContext59
 
-That is all it does. Segmenter, train and score, for scripts and notebooks, are imported when they are first asked for.
+That is all it does. What the tools do, for scripts and notebooks (Segmenter, train, score, export, explain, and a
+training's settings and events), is imported when it is first asked for.
 
 Import it before paddle: threads, MKL's code path and malloc can be set only then.
 """
@@ -34,11 +35,21 @@ from paddleseg_encnet.runtime import paddleseg_log  # noqa: E402
 paddleseg_log.join()
 
 # Where they stand. Most who import the package only want it registered.
-LATER = {"Segmenter": "segrun.segmenter", "train": "paddleseg_encnet.training.from_config",
-         "score": "paddleseg_encnet.evaluation.from_config"}
+LATER = {
+    "Segmenter": "segrun.segmenter",
+    "train": "paddleseg_encnet.training.training_of_config",
+    "Optimising": "paddleseg_encnet.training.settings",
+    "Saving": "paddleseg_encnet.training.settings",
+    "Machine": "paddleseg_encnet.training.settings",
+    "Stepped": "paddleseg_encnet.training.events",
+    "Evaluated": "paddleseg_encnet.training.events",
+    "score": "paddleseg_encnet.evaluation.scores_of_config",
+    "export": "paddleseg_encnet.deployment.export_of_config",
+    "explain": "paddleseg_encnet.explaining.explaining_of_config",
+}
 
-__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "PascalContext59", "SELoss", "Segmenter", "__version__",
-           "score", "train"]
+__all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "Evaluated", "Machine", "Optimising", "PascalContext59",
+           "SELoss", "Saving", "Segmenter", "Stepped", "__version__", "explain", "export", "score", "train"]
 
 
 def __getattr__(name: str):

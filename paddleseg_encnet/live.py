@@ -11,8 +11,7 @@ import paddle.nn.functional as F
 from paddleseg.cvlibs import Config
 from paddleseg.transforms import Compose, Normalize
 
-from paddleseg_encnet import cli
-from paddleseg_encnet.data import channels
+from paddleseg_encnet.config import building
 from paddleseg_encnet.data.class_names import classes_of, fitting
 from paddleseg_encnet.data.transforms import prepared
 from paddleseg_encnet.models.presence import least_side, with_presence
@@ -22,7 +21,7 @@ from segrun.classes import Classes
 from segrun.errors import unwrapped
 from segrun.network import LOGITS, Output, Prepared, Size
 from segrun.palettes import PALETTES
-from segrun.tiling import Tiling, asked_for
+from segrun.tiling import Tiling
 
 Tensor = Union[np.ndarray, paddle.Tensor]
 # Paddle has one device for a process, and a network is in one mode: one thread computes at a time.
@@ -111,7 +110,7 @@ def classes_of_config(config: Config, palette: Optional[str] = None,
     Raises:
         ValueError: the palette is for another number of classes, or the colours are none.
     """
-    dataset, count = config.val_dataset_cfg, cli.num_classes(config)
+    dataset, count = config.val_dataset_cfg, building.num_classes(config)
     if palette and not fitting(PALETTES[palette], count):
         raise ValueError(f"--palette {palette} has {len(PALETTES[palette])} classes, the network {count}")
     return classes_of(palette or dataset.get("type"), count, dataset.get("dataset_root"),
@@ -127,9 +126,8 @@ def load(source: str, weights: Optional[str], inference: dict, opts: Optional[Se
         ValueError, OSError: config or weights are missing or wrong (CheckpointError, ...).
         TypeError: `inference` has an argument that there is not.
     """
-    builder = cli.build_config(source, opts)
-    cli.leave_out_pretrained(builder.config)
-    tiling = asked_for(inference, builder.config.test_config)
+    builder = building.read(source, opts, pretrained=False)
+    tiling = builder.tiling(inference)
     classes, before = classes_of_config(builder.config), paddle.get_device()
     with computing:
         try:
@@ -138,5 +136,4 @@ def load(source: str, weights: Optional[str], inference: dict, opts: Optional[Se
             checkpoint.load(model, weights)
         finally:
             paddle.set_device(before)
-    transforms = Compose(builder.val_transforms, img_channels=channels.of(builder.config.dic))
-    return LiveNetwork(model, transforms, classes, device), tiling
+    return LiveNetwork(model, builder.preprocessing, classes, device), tiling

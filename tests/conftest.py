@@ -59,7 +59,7 @@ def tool(name: str):
 @pytest.fixture
 def run_tool():
     """run_tool("val", "--config", ...) runs a tool in this process, on the CPU, as its command line would."""
-    from paddleseg_encnet import cli
+    from paddleseg_encnet.flags import run as run_with
 
     def run(name: str, *arguments):
         module = tool(name)
@@ -68,7 +68,7 @@ def run_tool():
         with paddle.utils.unique_name.guard(), cpu.kept_threads(), mock.patch.dict(os.environ):
             flags = module.flags()
             on_the_cpu = ["--device", "cpu"] if "--device" in flags.format_help() else []
-            cli.run(module.main, flags, on_the_cpu + [str(argument) for argument in arguments])
+            run_with(module.main, flags, on_the_cpu + [str(argument) for argument in arguments])
     return run
 
 

@@ -28,7 +28,7 @@ from paddleseg.transforms import Compose, Normalize
 from paddleseg_encnet import predictor
 from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.runtime.devices import Ranks
-from paddleseg_encnet.training.loop import Schedule, train
+from paddleseg_encnet.training.loop import Parts, Schedule, train
 from segrun import outputs
 from segrun.palettes import CITYSCAPES, class_names, color_table
 
@@ -71,8 +71,9 @@ def train_steps(config, folder, steps, batch_size="2"):
     if ranks.rank == 1:     # ranks start from the first one's weights, whatever their own
         for parameter in model.parameters():
             parameter.set_value(parameter + 1)
-    train(model, recorded, optimizer, losses, Schedule(int(steps), save_interval=int(steps)), str(folder / "run"),
-          int(batch_size), accum_steps=2 // int(batch_size))
+    schedule = Schedule(int(steps), save_interval=int(steps), batch_size=int(batch_size),
+                        accum_steps=2 // int(batch_size))
+    train(Parts(model, optimizer, losses, recorded), schedule, str(folder / "run"))
     np.savez(folder / f"rank{ranks.rank}.npz", asked=recorded.asked,
              **{name: parameter.numpy() for name, parameter in model.named_parameters()})
 

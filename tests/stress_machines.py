@@ -61,7 +61,7 @@ class Run:
         import paddle
         import tiny_run
 
-        from paddleseg_encnet import cli
+        from paddleseg_encnet import flags
 
         def work(args):
             paddle.set_device("cpu")
@@ -70,7 +70,7 @@ class Run:
 
         code = 1
         try:
-            cli.run(work, cli.bare_parser(""), [])
+            flags.run(work, flags.bare_parser(""), [])
             code = 0
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else print(ended.code, file=sys.stderr) or 1

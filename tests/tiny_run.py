@@ -73,7 +73,8 @@ def parts(scenes, width: int = 8, iters: int = 40):
 
 
 def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = None, loss=None, evaluate: bool = True,
-        width: int = 8, save_interval: int = 10, keep: int = 5, log_iters: int = 1000, **options) -> Run:
+        width: int = 8, save_interval: int = 10, keep: int = 5, log_iters: int = 1000, accum_steps: int = 1,
+        early_stop_intervals: int = None, test_config: dict = None, **options) -> Run:
     """Trains; `before_step(n)` is called in the n-th step that this call takes, after its batch was read."""
     model, data, val, optimizer = parts(scenes, width)
     images = []
@@ -85,10 +86,11 @@ def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = 
                 before_step(len(images))
 
     model.register_forward_pre_hook(see)
+    losses = {"types": [loss or CrossEntropyLoss(ignore_index=255)], "coef": [1]}
     best = training.train(
-        model, data, optimizer, {"types": [loss or CrossEntropyLoss(ignore_index=255)], "coef": [1]},
-        training.Schedule(iters, save_interval, log_iters, keep_checkpoint_max=keep), str(save_dir), batch_size=2,
-        val_dataset=val if evaluate else None, **options)
+        training.Parts(model, optimizer, losses, data, val if evaluate else None, test_config),
+        training.Schedule(iters, save_interval, log_iters, keep, early_stop_intervals, batch_size=2,
+                          accum_steps=accum_steps), str(save_dir), **options)
     return Run(model, optimizer, images, best)
 
 

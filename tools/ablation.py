@@ -8,13 +8,14 @@ import os
 
 from paddleseg.utils import logger
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import batch_recipe, building
+from paddleseg_encnet.flags import bare_parser, run
 from paddleseg_encnet.paper import ablation, report, running, studies
-from paddleseg_encnet.training import dashboard, recipe
+from paddleseg_encnet.training import dashboard
 
 
 def flags():
-    flags = cli.bare_parser("Trains a grid of EncNets, each with several seeds, and ends with a table and a plot.\n"
+    flags = bare_parser("Trains a grid of EncNets, each with several seeds, and ends with a table and a plot.\n"
                             "Started again it goes on where it was.",
                             "--config encnet_camvid_240x180 --study se_weight --iters 500 --devices cpu")
     flags.add_argument("--config", required=True, help="training of the whole EncNet that cells change")
@@ -40,10 +41,11 @@ def flags():
 
 
 def main(args):
-    config = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size).config.dic
+    config = building.read(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
+                           batch_size=args.batch_size).config.dic
     if args.save_interval is not None and args.save_interval < 1:
         raise ValueError(f"--save_interval is a number of steps, at least 1, got {args.save_interval}")
-    batch = recipe.settle(config, 1, args.scale_lr)
+    batch = batch_recipe.settle(config, 1, args.scale_lr)
     if args.scale_lr:       # what the rate is for now, which the runs' config.yml is to say
         config["base_batch_size"] = config["batch_size"]
     study, cells = studies.cells(args.study, config), studies.cells(args.study, config, args.cells)
@@ -77,4 +79,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

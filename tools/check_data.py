@@ -6,24 +6,25 @@ import paddleseg_encnet  # noqa: F401  registers CamVid; before paddle, whose sp
 
 import os
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import building
 from paddleseg_encnet.data.checks import check
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.data.class_shares import class_pixels, class_weights, draw_histogram
 from paddleseg_encnet.data.findings import kinds
+from paddleseg_encnet.flags import parser, run
 from segrun.errors import DataError
 from segrun.writing import write
 
 
 def flags():
-    flags = cli.parser("Looks at every image and label that a config names; exit code 1 if something is wrong",
+    flags = parser("Looks at every image and label that a config names; exit code 1 if something is wrong",
                        "--config encnet_quick_start --num_workers 2")
     flags.add_argument("--save_dir", default="output/data", help="folder for class_histogram.png")
     return flags
 
 
 def main(args):
-    splits = check(cli.build(args), args.num_workers)
+    splits = check(building.read(args.config, args.opts), args.num_workers)
     for split in splits:
         print("\n".join(split.lines()))
     readable = [split for split in splits if split.dataset is not None and class_pixels(split).any()]
@@ -43,4 +44,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

@@ -52,9 +52,12 @@ def main(arguments: Optional[List[str]] = None):
         if "--debug" in arguments:
             raise
         sys.exit(f"error: {NAME} {name} does not start: {error}{advice(error)}")
-    from paddleseg_encnet import cli  # the tool has imported it, its own way
+    if "paddleseg_encnet" in sys.modules:       # the tool has imported it, its own way
+        from paddleseg_encnet.flags import run
+    else:
+        from segrun.command_line import run
     sys.argv[0] = f"{NAME} {name}"          # what parsers, and the messages that name a command, take for the program
-    cli.run(tool.main, tool.flags(), arguments[1:])
+    run(tool.main, tool.flags(), arguments[1:])
 
 
 def advice(error: ImportError) -> str:

@@ -10,11 +10,13 @@ import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
 from paddleseg.utils.utils import NoAliasDumper
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config.reading_configs import reading
+from paddleseg_encnet.config.shipped_configs import shipped_configs
+from paddleseg_encnet.flags import bare_parser, run
 
 
 def flags():
-    flags = cli.bare_parser("Lists the shipped configs, or prints one with what its _base_ says, as a file to change",
+    flags = bare_parser("Lists the shipped configs, or prints one with what its _base_ says, as a file to change",
                             "encnet_quick_start > my.yml")
     flags.add_argument("config", nargs="?", help="name of a shipped config, or a YAML file")
     return flags
@@ -22,12 +24,12 @@ def flags():
 
 def main(args):
     if args.config is None:
-        configs = cli.shipped_configs()
+        configs = shipped_configs()
         width = max(map(len, configs))
         for name, path in configs.items():
             print(f"{name:{width}}  {first_sentence(comment(path))}")
         return
-    with cli.reading(args.config) as path:
+    with reading(args.config) as path:
         config = parse_from_yaml(path)
     print("".join(f"# {line}\n" for line in comment(path)), end="")
     print(yaml.dump(config, Dumper=NoAliasDumper, sort_keys=False, default_flow_style=None, width=120), end="")
@@ -44,4 +46,4 @@ def first_sentence(lines: list) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

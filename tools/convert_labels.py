@@ -10,7 +10,8 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 # isort: split
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
+from paddleseg_encnet.flags import run
 from paddleseg_encnet.labelling import cityscapes, coco, colours, convert, labelme, published
 from paddleseg_encnet.labelling.project import Rules, Tally
 from segrun.commands import typed
@@ -137,7 +138,7 @@ def main(args):
 
     project = read(args, decided, tally)
     own = args.split is None and all(item.split for item in project.items)
-    bases = [cli.find_config(args.base)] if args.base else [os.path.join(cli.configs_folder(), "_base_", name)
+    bases = [find_config(args.base)] if args.base else [os.path.join(configs_folder(), "_base_", name)
                                                             for name in BASES]
     try:
         converted = convert.convert(project, args.save_dir, bases, decided, tally, args.split, args.seed, advance)
@@ -148,4 +149,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

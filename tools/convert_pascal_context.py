@@ -4,13 +4,13 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 # isort: split
 
-from paddleseg_encnet import cli
 from paddleseg_encnet.data.context_labels import convert
+from paddleseg_encnet.flags import bare_parser, run
 from segrun.progress import Progress
 
 
 def flags():
-    flags = cli.bare_parser("Writes the published labels of PASCAL-Context as masks of the 59 classes and background,\n"
+    flags = bare_parser("Writes the published labels of PASCAL-Context as masks of the 59 classes and background,\n"
                             "and the lists of train and val", "--labels trainval")
     flags.add_argument("--labels", required=True, help="folder of the published .mat files, trainval.tar.gz unpacked")
     flags.add_argument("--dataset_root", default="data/VOCdevkit/VOC2010", help="VOC2010 with JPEGImages and ImageSets")
@@ -32,4 +32,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

@@ -11,12 +11,12 @@ import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it se
 
 import numpy as np
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.flags import bare_parser, run
 from paddleseg_encnet.weights import checkpoint
 
 
 def flags():
-    flags = cli.bare_parser("Write weights in half precision, for sharing",
+    flags = bare_parser("Write weights in half precision, for sharing",
                             "output/best_model/model.pdparams --output model.safetensors")
     flags.add_argument("weights", help="weights file of Paddle, PyTorch or safetensors")
     flags.add_argument("--output", required=True, help="safetensors file to write")
@@ -47,4 +47,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

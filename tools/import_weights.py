@@ -16,7 +16,8 @@ import paddle
 import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
+from paddleseg_encnet.flags import bare_parser, run
 from paddleseg_encnet.weights import checkpoint, codebases, convert, download, sources
 from segrun.writing import write
 
@@ -29,7 +30,7 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 def flags():
-    flags = cli.bare_parser("Import weights of another codebase", "--output_dir output/imported\n"
+    flags = bare_parser("Import weights of another codebase", "--output_dir output/imported\n"
                             "encnet_r50-d8_512x1024_80k_cityscapes_20200622_003554-fc5c5624.pth")
     flags.add_argument("checkpoint", help="weights of PyTorch-Encoding, mmsegmentation, torchvision, timm or PaddleSeg")
     flags.add_argument("--output_dir", required=True, help="folder for the weights and their config")
@@ -68,7 +69,7 @@ def main(args):
 def complete_config(model: dict, source: sources.Source, base: str, notes: list) -> dict:
     """A config for this network on the data of `base`, or of what has as many classes; adds to `notes`."""
     known = DATASETS.get(source.num_classes)
-    config = {**parse_from_yaml(cli.find_config(base) if base else shipped(known or DATASETS[19])), "model": model}
+    config = {**parse_from_yaml(find_config(base) if base else shipped(known or DATASETS[19])), "model": model}
     if base is None and known is None:
         set_placeholders(config, source.num_classes)
         notes.append(f"no data set here has {source.num_classes} classes: in the config, replace {PLACEHOLDER} by a "
@@ -85,7 +86,7 @@ def complete_config(model: dict, source: sources.Source, base: str, notes: list)
 
 
 def shipped(part: str) -> str:
-    return os.path.join(cli.configs_folder(), "_base_", part)
+    return os.path.join(configs_folder(), "_base_", part)
 
 
 def set_placeholders(config: dict, num_classes: int):
@@ -122,4 +123,4 @@ def report(path: str, source: sources.Source, notes: list, weights: str, config_
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

@@ -3,7 +3,8 @@
 import os
 import shlex
 
-from paddleseg_encnet import cli, scenes
+from paddleseg_encnet import scenes
+from paddleseg_encnet.flags import bare_parser, run
 from segrun.commands import typed
 from segrun.progress import Progress
 
@@ -11,7 +12,7 @@ DEFAULT = "data/scenes"     # where the config encnet_quick_start looks
 
 
 def flags():
-    flags = cli.bare_parser("Draws street scenes in the layout of Cityscapes, with its 19 classes",
+    flags = bare_parser("Draws street scenes in the layout of Cityscapes, with its 19 classes",
                             "--train 20 --val 5 --save_dir data/scenes")
     flags.add_argument("--save_dir", default=DEFAULT, help="folder for the set; absent or empty")
     flags.add_argument("--train", type=int, default=200, help="number of scenes to train on")
@@ -35,4 +36,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

@@ -13,12 +13,11 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 import numpy as np
 from paddleseg.cvlibs import Config
-from paddleseg.transforms import Compose
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import cli
-from paddleseg_encnet.data import channels
+from paddleseg_encnet.config import building
 from paddleseg_encnet.data.label_files import label_of_config, labels_in_dataset
+from paddleseg_encnet.flags import add_inference_flags, device_of, inference_of, parser, run
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
@@ -29,12 +28,11 @@ from segrun.palettes import PALETTES
 from segrun.progress import Progress
 from segrun.result import Segmentation
 from segrun.segmenter import Segmenter
-from segrun.tiling import asked_for
 from segrun.video import predict_camera, predict_video
 
 
 def flags() -> argparse.ArgumentParser:
-    flags = cli.parser("Model prediction", "--config encnet_quick_start --model_path output/best_model/model.pdparams\n"
+    flags = parser("Model prediction", "--config encnet_quick_start --model_path output/best_model/model.pdparams\n"
                        "--image_path data/scenes/leftImg8bit/val")
     flags.add_argument("--model_path", required=True, help="weights to predict with")
     flags.add_argument("--image_path", required=True, help="an image, a folder, a video, a webcam's number, or a list: "
@@ -50,7 +48,7 @@ def flags() -> argparse.ArgumentParser:
     flags.add_argument("--custom_color", nargs="+", type=int, metavar="V", help="R G B of class 0, of class 1, ...")
     flags.add_argument("--device_id", type=int, default=0, help="which device of that kind")
     flags.add_argument("--max_frames", type=int, default=0, metavar="N", help="of a webcam; else until Ctrl-C")
-    cli.add_inference_flags(flags, "aug_pred")
+    add_inference_flags(flags, "aug_pred")
     return flags
 
 
@@ -62,10 +60,9 @@ def main(args: argparse.Namespace) -> None:
     if args.max_frames < 0 or (args.max_frames and not camera):
         raise ValueError(f"--max_frames is the number of frames to take from a webcam, at least 1, got "
                          f"{args.max_frames} for {args.image_path}")
-    builder = cli.build(args)
-    cli.leave_out_pretrained(builder.config)
+    builder = building.read(args.config, args.opts, pretrained=False)
     config = builder.config
-    tiling = asked_for(cli.inference_of(args, "aug_pred"), config.test_config)
+    tiling = builder.tiling(inference_of(args, "aug_pred"))
     classes = classes_of_config(config, args.palette, args.custom_color)
     if (video or camera) and set(args.save or ["overlay"]) != {"overlay"}:
         raise ValueError("of a video only the overlay is saved; leave --save out")
@@ -76,11 +73,11 @@ def main(args: argparse.Namespace) -> None:
 
     utils.show_env_info()
     utils.show_cfg_info(config)
-    select_device(args.device if ":" in args.device or args.device == "cpu" else f"{args.device}:{args.device_id}")
+    select_device(device_of(args))
     ranks = Ranks.join()
     model = builder.model
     checkpoint.load(model, args.model_path)
-    network = LiveNetwork(model, Compose(builder.val_transforms, img_channels=channels.of(config.dic)), classes)
+    network = LiveNetwork(model, builder.preprocessing, classes)
     segmenter = Segmenter.of(network, tiling, "confidence" in kinds, args.min_conf)
     if video or camera:
         logger.info(f"Loaded {args.model_path}")
@@ -142,4 +139,4 @@ def save_pictures(segmenter: Segmenter, names: Dict[str, str], labels: Dict[str,
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

@@ -9,30 +9,32 @@ import random
 
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import batch_recipe, building
 from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.flags import add_training_flags, parser, run
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
-from paddleseg_encnet.training import dashboard, recipe, schedules
-from paddleseg_encnet.training.loop import Schedule, train
+from paddleseg_encnet.training import dashboard
+from paddleseg_encnet.training.loop import Parts, Schedule, train
 from paddleseg_encnet.weights import checkpoint
 
 TEST_BATCH = 250
 
 
 def flags():
-    flags = cli.parser("Training of a classifier for CIFAR-10, evaluated on its test images at each save",
+    flags = parser("Training of a classifier for CIFAR-10, evaluated on its test images at each save",
                        "--config cifar10_encnet_32k128d --data_file cifar-10-python.tar.gz")
     flags.add_argument("--data_file", help="cifar-10-python.tar.gz; else as the config says")
     flags.add_argument("--model_path", help="weights to evaluate, without training")
     # An epoch has 390 steps of the recipe's batch.
-    cli.add_training_flags(flags, "./output/cifar10", save_interval=3900, log_iters=100, keep_checkpoint_max=2)
+    add_training_flags(flags, "./output/cifar10", save_interval=3900, log_iters=100, keep_checkpoint_max=2)
     return flags
 
 
 def main(args):
-    builder = cli.build(args, learning_rate=args.learning_rate, iters=args.iters, batch_size=args.batch_size)
+    builder = building.read(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
+                            batch_size=args.batch_size)
     config = builder.config
-    schedules.follow_iters(config.dic)
+    batch_recipe.follow_iters(config.dic)
     if args.data_file is not None:
         for part in ("train_dataset", "val_dataset"):
             config.dic[part]["dataset_root"] = args.data_file
@@ -49,19 +51,20 @@ def main(args):
         checkpoint.load(model, args.model_path)
     else:
         logger.info(f"--seed {seed} gives the random numbers of this run again")
-        logger.info(recipe.settle(config.dic, ranks.count, args.scale_lr, args.accum_steps))
+        logger.info(batch_recipe.settle(config.dic, ranks.count, args.scale_lr, args.accum_steps))
         logger.info("best_model is chosen by the test images themselves; report the error of the last weights")
         model = ranks.synchronise(model, device)
-        train(model, builder.train_dataset, builder.optimizer, builder.loss,
-              Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max), args.save_dir,
-              config.batch_size, test_images, {"batch_size": TEST_BATCH}, Precision(args.precision), args.num_workers,
-              args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
-                  config.dic, model, config.batch_size * args.accum_steps * ranks.count, seed),
-              accum_steps=args.accum_steps)
+        train_dataset, optimizer, losses = builder.train_dataset, builder.optimizer, builder.loss
+        schedule = Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max,
+                            batch_size=config.batch_size, accum_steps=args.accum_steps)
+        train(Parts(model, optimizer, losses, train_dataset, test_images, {"batch_size": TEST_BATCH}), schedule,
+              args.save_dir, precision=Precision(args.precision), num_workers=args.num_workers,
+              resume_model=args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
+                  config.dic, model, schedule.step_samples * ranks.count, seed))
     result = evaluate(model, test_images, num_workers=args.num_workers, batch_size=TEST_BATCH)
     print(f"error on {len(test_images)} test images, {'these' if args.model_path else 'last'} weights: "
           f"{100 * (1 - result.accuracy):.2f} %")
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

@@ -4,26 +4,26 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 # isort: split
 
-from paddleseg_encnet import cli
-from paddleseg_encnet.evaluation.from_config import score
+from paddleseg_encnet.evaluation.scores_of_config import score
+from paddleseg_encnet.flags import add_cache_flag, add_inference_flags, keywords, parser, run
 
 
 def flags():
-    flags = cli.parser("Model evaluation",
+    flags = parser("Model evaluation",
                        "--config encnet_quick_start --model_path output/best_model/model.pdparams")
     flags.add_argument("--model_path", required=True, help="weights to evaluate")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
-    cli.add_cache_flag(flags)
+    add_cache_flag(flags)
     flags.add_argument("--save_json", metavar="FILE", help="write all scores and the confusion matrix")
     flags.add_argument("--save_csv", metavar="FILE", help="write the scores of each class")
     flags.add_argument("--save_confusion", metavar="FILE.png", help="draw the confusion matrix")
-    cli.add_inference_flags(flags, "aug_eval")
+    add_inference_flags(flags, "aug_eval")
     return flags
 
 
 def main(args):
-    score(**cli.keywords(args))
+    score(**keywords(args))
 
 
 if __name__ == "__main__":
-    cli.run(main, flags())
+    run(main, flags())

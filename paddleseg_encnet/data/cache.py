@@ -17,7 +17,7 @@ import mmap
 import os
 import shutil
 import uuid
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import cv2
 import numpy as np
@@ -26,9 +26,8 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.cache_room import CacheError, Room, folder_in_memory, gib, of_disk, of_memory
 from paddleseg_encnet.data.looking import header_of
-from paddleseg_encnet.data.reading import decode_label, reading_from
+from paddleseg_encnet.data.reading import FILES, Reader, read_by
 from paddleseg_encnet.runtime.devices import Ranks
-from segrun.image import read_file
 from segrun.progress import Progress
 
 try:
@@ -51,7 +50,7 @@ class Source(NamedTuple):
     channels: Optional[int]
 
     def decoded(self) -> np.ndarray:
-        return decode_label(self.path) if self.channels is None else read_file(self.path, self.channels)
+        return FILES.label(self.path) if self.channels is None else FILES.image(self.path, self.channels)
 
     def size(self) -> int:
         """Bytes of the array, told by the file's header; images of other than 1 or 3 channels are decoded for it."""
@@ -71,8 +70,8 @@ def sources(dataset) -> Iterator[Source]:
             yield Source(label[0], None)
 
 
-class Cache:
-    """Arrays in the files of a folder, within `with`.
+class Cache(Reader):
+    """Arrays in the files of a folder, within `with`; as a reader it has them, and decodes what is not there.
 
     Args:
         folder: is made if it is not there.
@@ -84,7 +83,10 @@ class Cache:
     """
 
     def __init__(self, folder: str, room: Callable[[str], Room] = of_disk, passing: bool = False):
-        self.folder, self.room, self.passing = os.path.abspath(folder), room, passing
+        self.folder = os.path.abspath(folder)
+        self.room = room
+        self.passing = passing
+        self.descriptor: Optional[int] = None       # of the folder, while it is in use; its lock is on it
 
     def __enter__(self) -> "Cache":
         while True:
@@ -130,6 +132,14 @@ class Cache:
         except FileNotFoundError:
             return False
 
+    def image(self, path: str, channels: int = 3) -> np.ndarray:
+        kept = self.get(path, channels)
+        return super().image(path, channels) if kept is None else kept
+
+    def label(self, path: str) -> np.ndarray:
+        kept = self.get(path, None)
+        return super().label(path) if kept is None else kept
+
     def place(self, source: Source) -> str:
         """The file for a source as it is now. Raises OSError where that is not there."""
         name = digest(READER, os.path.abspath(source.path), source.channels)
@@ -168,7 +178,9 @@ class Cache:
                 os.fsync(file.fileno())
             os.replace(partial, place)
         except OSError as error:
-            free = f"; {gib(shutil.disk_usage(self.folder).free)} GiB are free there" * (error.errno == errno.ENOSPC)
+            free = ""
+            if error.errno == errno.ENOSPC:
+                free = f"; {gib(shutil.disk_usage(self.folder).free)} GiB are free there"
             raise CacheError(f"cannot write into the cache {self.folder}: {error.strerror}{free}") from error
         finally:
             self.remove([os.path.basename(partial)])
@@ -202,19 +214,24 @@ class Cache:
         """
         wanted = list(dict.fromkeys(source for dataset in datasets for source in sources(dataset)))
         lacking = [source for source in wanted if self.get(*source) is None]
-        fresh = {os.path.basename(self.place(source)) for source in set(wanted).difference(lacking)}
-        stale = [name for name in set(os.listdir(self.folder)) - fresh if name.endswith(ARRAY) and self.is_stale(name)]
-        self.remove(stale)
-        if stale:
-            logger.info(f"Cache: removed {len(stale)} files of images and labels that are others now")
+        self.remove_stale({os.path.basename(self.place(source)) for source in set(wanted).difference(lacking)})
         if lacking:
             self.check_room(lacking)
             logger.info(f"Cache: decoding {len(lacking)} images and labels into {self.folder}")
             lacking.sort(key=lambda source: source.channels is None)        # so that each has its share of both kinds
             shares = [lacking[k::ranks] for k in range(ranks)]
             own = shares.pop(rank)
-            self.keep_all(own + [source for share in shares for source in reversed(share)], num_workers, rank == 0)
+            of_others = [source for share in shares for source in reversed(share)]
+            self.keep_all(own + of_others, num_workers, visible=rank == 0)
         logger.info(f"Cache: {len(wanted)} images and labels are read from {self.folder}")
+
+    def remove_stale(self, fresh: Set[str]):
+        """Removes the files of sources that are others now. Those in `fresh` are known not to be."""
+        others = set(os.listdir(self.folder)) - fresh
+        stale = [name for name in others if name.endswith(ARRAY) and self.is_stale(name)]
+        self.remove(stale)
+        if stale:
+            logger.info(f"Cache: removed {len(stale)} files of images and labels that are others now")
 
     def keep_all(self, lacking: List[Source], num_workers: int, visible: bool):
         progress = Progress(len(lacking), "images and labels", visible)
@@ -259,19 +276,21 @@ def needed_for(lacking: List[Source]) -> int:
         kinds.setdefault(source.channels, []).append(source)
     total = 0
     for channels, members in kinds.items():
-        some = members[::-(-len(members) // (HEADERS if channels in (None, 1, 3) else 10))]
-        total += int(np.mean([source.size() for source in some]) * len(members)) + OVERHEAD * len(members)
+        most = HEADERS if channels in (None, 1, 3) else 10      # others are decoded for it
+        step = -(-len(members) // most)
+        mean = np.mean([source.size() for source in members[::step]])
+        total += int(mean * len(members)) + OVERHEAD * len(members)
     return total
 
 
 @contextlib.contextmanager
-def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Optional[Ranks] = None):
-    """Within it, what these data sets read comes from a cache that is filled first.
+def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Optional[Ranks] = None) -> Iterator[list]:
+    """Gives these data sets as ones that read, within it, from a cache that is filled first.
 
     Args:
         where: a folder; "ram" for one in memory, which all ranks of this machine share and the last one removes; None
             for no cache.
-        datasets: PaddleSeg data sets; None among them is passed over.
+        datasets: PaddleSeg data sets; None among them stays None.
         num_workers: threads that decode, on each rank.
         ranks: wait for each other, as their disks may differ.
 
@@ -279,11 +298,11 @@ def cached(where: Optional[str], datasets: list, num_workers: int = 0, ranks: Op
         DataError, CacheError: as Cache.fill().
     """
     if where is None:
-        yield
+        yield datasets
         return
     ranks = ranks or Ranks(0, 1)
-    with Cache(folder_in_memory(), of_memory, passing=True) if where == RAM else Cache(where) as cache:
+    kept = Cache(folder_in_memory(), of_memory, passing=True) if where == RAM else Cache(where)
+    with kept as cache:
         cache.fill([dataset for dataset in datasets if dataset is not None], num_workers, ranks.rank, ranks.count)
         ranks.meet()
-        with reading_from(cache.get):
-            yield
+        yield [None if dataset is None else read_by(cache, dataset) for dataset in datasets]

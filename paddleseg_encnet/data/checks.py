@@ -3,17 +3,17 @@
 looking.py reads, judging.py says what is wrong, findings.py keeps and reports it.
 """
 
+import inspect
 import os
 import random
 import tempfile
 import time
-from typing import Iterator, List, Tuple
-from unittest import mock
+from typing import Iterator, List, Optional, Tuple
 
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
-from paddleseg_encnet.data import datasets
+from paddleseg_encnet.data.datasets import match
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
 from paddleseg_encnet.data.looking import as_read, check_headers, look, look_at_all
@@ -83,9 +83,9 @@ def build_all(builder: SegBuilder, names=("train", "val")) -> List[Split]:
 def build(builder: SegBuilder, name: str) -> Split:
     split, options = Split(name), dict(getattr(builder.config, f"{name}_dataset_cfg"))
 
-    def pair(images, labels, stem):
-        """Pairs what can be paired, so that the rest is looked at too."""
-        pairs, lonely_images, lonely_labels = datasets.match(images, labels, stem)
+    def pair_what_can_be(images, labels, stem):
+        """Notes what is alone, so that the rest is looked at too."""
+        pairs, lonely_images, lonely_labels = match(images, labels, stem)
         for kind, paths in ((f"images without a label like {labels[0]}", lonely_images),
                             (f"labels without an image like {images[0]}", lonely_labels)):
             for path in paths:
@@ -93,7 +93,7 @@ def build(builder: SegBuilder, name: str) -> Split:
         return pairs
 
     list_key = f"{options.get('mode', name)}_path"
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(datasets, "pair", pair):
+    with tempfile.TemporaryDirectory() as folder:
         path = options.get(list_key)
         try:
             if path and os.path.isfile(path):
@@ -102,6 +102,8 @@ def build(builder: SegBuilder, name: str) -> Split:
                     options[list_key] = os.path.join(folder, "good_lines.txt")
                     with open(options[list_key], "w", encoding="utf-8") as file:
                         file.writelines(good)
+            if takes_pair(builder, options.get("type")):
+                options["pair"] = pair_what_can_be
             dataset = builder.build_component(options)
         except Exception as error:
             split.add("data sets that cannot be built", " ".join(str(innermost(error)).split()))
@@ -112,6 +114,14 @@ def build(builder: SegBuilder, name: str) -> Split:
     else:
         split.dataset = dataset
     return split
+
+
+def takes_pair(builder: SegBuilder, kind: Optional[str]) -> bool:
+    """Whether a kind of data set has its files paired by a function that it is given (datasets.Pair)."""
+    if kind is None:
+        return False
+    init = builder.load_component_class(kind).__init__
+    return "pair" in inspect.signature(init, follow_wrapped=False).parameters       # what a repair wraps has none
 
 
 def good_lines(split: Split, path: str, separator: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """PASCAL-Context's published labels, a MATLAB file for each image, become the masks that PascalContext reads."""
 
+import functools
 import os
 import pathlib
 from typing import Callable, List, Optional
@@ -59,13 +60,17 @@ def convert(label_folder: str, dataset_root: str, progress: Optional[Callable[[i
     for name in splits["trainval"]:
         mask = read(os.path.join(label_folder, f"{name}.mat"))
         png = cv2.imencode(".png", mask)[1].tobytes()
-        write(os.path.join(dataset_root, "Context", f"{name}.png"), lambda path: pathlib.Path(path).write_bytes(png))
+        write(os.path.join(dataset_root, "Context", f"{name}.png"), functools.partial(write_bytes, content=png))
         if progress is not None:
             progress(len(splits["trainval"]))
     for split, names in splits.items():
         text = "".join(f"{name}\n" for name in names)
         write(os.path.join(dataset_root, "ImageSets", "Segmentation", f"{split}_context.txt"),
-              lambda path: pathlib.Path(path).write_text(text))
+              functools.partial(write_bytes, content=text.encode()))
+
+
+def write_bytes(path: str, content: bytes):
+    pathlib.Path(path).write_bytes(content)
 
 
 def read_names(path: str) -> List[str]:

@@ -5,11 +5,11 @@ import os
 from PIL import Image
 
 from paddleseg_encnet.data.findings import Split
+from paddleseg_encnet.data.known_sets import known
 from paddleseg_encnet.data.label_values import JPEG, ONLY_ZERO_AND_255, allowed, likely_cause, only_zero_and_255
 from paddleseg_encnet.data.looking import Look, no_class
 
 IN_BOTH = "images that are in train and in val"
-WITHOUT_LIST = ("CamVid", "Cityscapes", "ADE20K", "CocoStuff")
 NO_CLASS = "labels with values that are no class"
 
 
@@ -27,7 +27,7 @@ def check_list(split: Split) -> None:
 
 def note_passed_over(split: Split) -> None:
     """Pictures among the images of a data set without a list, which does not take them: their endings are others."""
-    if type(split.dataset).__name__ not in WITHOUT_LIST:
+    if not known(type(split.dataset).__name__).takes_folders:
         return
     images = [pair[0] for pair in split.dataset.file_list]
     taken, pictures = {os.path.splitext(image)[1] for image in images}, Image.registered_extensions()

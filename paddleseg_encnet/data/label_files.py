@@ -7,11 +7,9 @@ import numpy as np
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.utils import logger
 
+from paddleseg_encnet.data.known_sets import known
 from paddleseg_encnet.data.reading import check_mask, read_label
 from segrun.errors import one_line
-
-# What a label file has for class 0 in the data sets where that is not 0, and 0 for pixels without a class.
-VALUE_OF_CLASS_0 = {"ADE20K": 1, "PascalContext59": 1}
 
 
 def labels_in_dataset(builder: SegBuilder, images: List[str],
@@ -45,5 +43,5 @@ def label_of(path: str, size: Tuple[int, int], num_classes: int, first_value: in
 def label_of_config(path: str, size: Tuple[int, int], num_classes: int, config: Config) -> np.ndarray:
     """label_of() with the values that the files of a config's validation set have."""
     dataset = config.val_dataset_cfg
-    return label_of(path, size, num_classes, VALUE_OF_CLASS_0.get(dataset.get("type"), 0),
+    return label_of(path, size, num_classes, known(dataset.get("type", "")).value_of_class_0,
                     dataset.get("ignore_index", 255))

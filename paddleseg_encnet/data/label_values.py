@@ -2,6 +2,8 @@
 
 from typing import Iterable, Sequence
 
+from paddleseg_encnet.data.known_sets import known
+
 CITYSCAPES_IDS = "these are Cityscapes' labelIds; train on *_gtFine_labelTrainIds.png, which " \
                  "createTrainIdLabelImgs.py of cityscapesScripts writes"
 JPEG = "JPEG changes pixels, and so class ids: write labels as PNG"
@@ -25,12 +27,13 @@ def likely_cause(values: Iterable[int], seen: Iterable[int], classes: int, ignor
         files: names of some labels with such values.
     """
     values, seen = sorted(set(values)), set(seen)
+    facts = known(dataset)
     if any(name.lower().endswith((".jpg", ".jpeg")) for name in files):
         return JPEG
     if any("labelIds" in name for name in files) or (
-            dataset == "Cityscapes" and -1 <= values[0] and values[-1] <= 33):
+            facts.has_other_ids and -1 <= values[0] and values[-1] <= 33):
         return CITYSCAPES_IDS
-    if dataset in ("ADE20K", "PascalContext59") and values == [254]:
+    if facts.value_of_class_0 == 1 and values == [254]:
         return f"{dataset} subtracts 1 from what is in the file, and these files count from 0 already, with 255 for " \
                "no class; use the original annotations, or the type Dataset with a list of files"
     if seen <= {0, 255} and 255 in values:
@@ -40,7 +43,7 @@ def likely_cause(values: Iterable[int], seen: Iterable[int], classes: int, ignor
                "ids; resize labels with nearest neighbours only"
     if values == [classes] and 0 not in seen:
         return "the ids begin at 1: subtract 1"
-    if dataset == "PascalContext" and values == [classes]:
+    if facts.keeps_background and values == [classes]:
         return "off by one: PaddleSeg's PascalContext has ids from 0 (background) to 59, as its " \
                "tools/data/convert_voc2010.py writes them"
     if dataset != "Dataset":

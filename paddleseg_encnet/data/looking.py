@@ -1,6 +1,6 @@
 """Looks at samples and file headers, and says what is there. judging.py says what is wrong with it.
 
-Files are read by the code that training reads them with (datasets.Checked), so that what is judged is what the network
+Files are read by the code that training reads them with (samples.Checked), so that what is judged is what the network
 would see: ids after the data set's own conversions, such as ADE20K's minus 1, and not what a picture viewer shows.
 """
 
@@ -17,8 +17,8 @@ from paddle.io import Dataset
 from paddleseg.transforms import Compose
 from PIL import Image
 
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import check_mask, read_image
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.runtime.forking import forked_pool
 from segrun.errors import DataError
@@ -88,7 +88,9 @@ def no_class(value: int, dataset: Dataset) -> bool:
     return value != dataset.ignore_index and not 0 <= value < dataset.num_classes
 
 
-_dataset: Any = None        # a Checked, of a worker process
+# Of a worker process, which look_at_all() starts with it: with each index the data set and its list of files would be
+# pickled anew.
+_dataset: Any = None
 
 
 def start_worker(dataset: Checked) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 from paddle.io import Dataset
 
-from paddleseg_encnet.data.datasets import Checked, Loader
+from paddleseg_encnet.data.samples import Checked, Loader
 
 
 def derived_seed(*key: int) -> int:

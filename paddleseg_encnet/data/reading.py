@@ -1,29 +1,19 @@
-"""Images and labels as arrays, or an error that names the file."""
+"""Images and labels as arrays, or an error that names the file.
 
-import contextlib
-from typing import Callable, Optional, Tuple
+What a data set reads, it reads by the reader that its transforms have, `reader_of`: the files themselves, or a cache
+of them (data/cache.py) where `read_by` has given it one.
+"""
+
+import copy
+from typing import Any, Tuple
 
 import numpy as np
+from paddleseg.transforms import Compose
 from PIL import Image
 
 from segrun.errors import DataError
 from segrun.image import read_file
 from segrun.raw_files import missing
-
-# Where read_image and read_label look first: kept(path, channels), with None for a label's channels, is the array or
-# None. DataLoader's workers are forked, and so have it too.
-_kept: Optional[Callable[[str, Optional[int]], Optional[np.ndarray]]] = None
-
-
-@contextlib.contextmanager
-def reading_from(kept: Callable[[str, Optional[int]], Optional[np.ndarray]]):
-    """Within it, images and labels are those of kept(path, channels) where that is not None. data/cache.py has one."""
-    global _kept
-    before, _kept = _kept, kept
-    try:
-        yield
-    finally:
-        _kept = before
 
 
 def read_image(path: str, channels: int = 3) -> np.ndarray:
@@ -35,8 +25,7 @@ def read_image(path: str, channels: int = 3) -> np.ndarray:
         DataError: there is no such file, or it is damaged, cut short, larger than OpenCV reads, of a type of pixels
             that is not read, or of another number of channels.
     """
-    kept = _kept and _kept(path, channels)
-    return read_file(path, channels) if kept is None else kept
+    return read_file(path, channels)
 
 
 def read_label(path: str) -> np.ndarray:
@@ -46,12 +35,6 @@ def read_label(path: str) -> np.ndarray:
     Raises:
         DataError: there is no such file, or it is damaged or cut short, or holds fractions.
     """
-    kept = _kept and _kept(path, None)
-    return decode_label(path) if kept is None else kept
-
-
-def decode_label(path: str) -> np.ndarray:
-    """read_label() from the file itself."""
     try:
         with Image.open(path) as image:
             label = np.array(image)
@@ -65,6 +48,37 @@ def decode_label(path: str) -> np.ndarray:
     if label.dtype != np.uint8 and label.min() >= 0 and label.max() <= 255:
         label = label.astype(np.uint8)
     return label
+
+
+class Reader:
+    """Reads the files themselves."""
+
+    def image(self, path: str, channels: int = 3) -> np.ndarray:
+        """As read_image()."""
+        return read_image(path, channels)
+
+    def label(self, path: str) -> np.ndarray:
+        """As read_label()."""
+        return read_label(path)
+
+
+FILES = Reader()
+
+
+def reader_of(transforms: Any) -> Reader:
+    """What the transforms of a data set read with."""
+    return getattr(transforms, "reader", FILES)
+
+
+def read_by(reader: Reader, dataset: Any) -> Any:
+    """The data set, which is not changed, as one that reads with this reader. One whose transforms are not PaddleSeg's
+    Compose reads for itself and stays as it is."""
+    if not isinstance(dataset.transforms, Compose):
+        return dataset
+    view = copy.copy(dataset)
+    view.transforms = copy.copy(dataset.transforms)
+    view.transforms.reader = reader
+    return view
 
 
 def check_mask(label: np.ndarray, image_size: Tuple[int, int], name: str):

@@ -23,7 +23,7 @@ from paddleseg.transforms import (
 )
 
 from paddleseg_encnet.data.distort import STRIP, FasterDistort
-from paddleseg_encnet.data.reading import check_mask, read_image, read_label
+from paddleseg_encnet.data.reading import check_mask, reader_of
 from segrun.errors import DataError
 
 # Transforms of PaddleSeg that make bytes of an image, or cut what is above 255.
@@ -54,7 +54,7 @@ class CropFirst:
     them to whole numbers.
 
     Args:
-        compose: the transforms of a data set. It is not changed.
+        compose: the transforms of a data set, and what they read with. It is not changed.
 
     Raises (when called):
         DataError: image or label can't be read, they differ in size, the label is no mask, or a transform is not for
@@ -62,7 +62,9 @@ class CropFirst:
     """
 
     def __init__(self, compose: Compose):
-        self.whole, self.given = copy.copy(compose), compose.transforms
+        self.given = compose.transforms
+        self.reader = reader_of(compose)
+        self.whole = copy.copy(compose)
         self.whole.transforms = [faster(transform) for transform in compose.transforms]
         for k, transform in enumerate(self.whole.transforms[:-1]):
             if type(transform) is FasterDistort and type(compose.transforms[k + 1]) is Normalize:
@@ -98,12 +100,12 @@ class CropFirst:
     def read(self, data: dict) -> None:
         """Paths become arrays: the image as read_image has it, the label [H, W]."""
         image, label = data["img"], data.get("label")
-        data["img"] = read_image(image, self.whole.img_channels)
+        data["img"] = self.reader.image(image, self.whole.img_channels)
         if data["img"].dtype != np.uint8 and self.of_bytes:
             raise DataError(f"the image {image} has numbers of type {data['img'].dtype}, and {self.of_bytes} is for 8 "
                             "bits alone: take it out of the transforms", "images of more than 8 bits")
         if label is not None:
-            data["label"] = read_label(label) if isinstance(label, str) else label
+            data["label"] = self.reader.label(label) if isinstance(label, str) else label
             check_mask(data["label"], data["img"].shape[:2], label if isinstance(label, str) else f"of {image}")
 
     def scale_and_crop(self, data: dict) -> None:

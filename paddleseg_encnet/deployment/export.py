@@ -10,7 +10,6 @@ import contextlib
 import os
 import tempfile
 from typing import Callable, Dict, List, NamedTuple, Optional
-from unittest import mock
 
 import numpy as np
 import paddle
@@ -19,6 +18,7 @@ import paddle.nn.functional as F
 
 from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
 from paddleseg_encnet.models.presence import has_branch, least_side, with_presence
+from paddleseg_encnet.models.resizing import interpolate, resizing_by
 from segrun.backends import forms_of
 from segrun.backends.exported import Exported
 from segrun.exports import Export, read_deploy, write_deploy
@@ -120,17 +120,14 @@ class WithOutputOp(nn.Layer):
 
 
 def trace(network: nn.Layer, path: str, output_op: str, shape: List[int], resizing: Callable) -> str:
-    """Writes `path`.json or .pdmodel, and .pdiparams; returns the name of the first. `resizing` is in place of
-    F.interpolate."""
+    """Writes `path`.json or .pdmodel, and .pdiparams; returns the name of the first. `resizing` is what the network
+    resizes by, in place of F.interpolate."""
     network = WithOutputOp(without_sync(network), output_op)
     network.eval()
     images = paddle.static.InputSpec([None if side == -1 else side for side in shape], "float32", "images")
-    with mock.patch.object(F, "interpolate", resizing):
+    with resizing_by(resizing):
         paddle.jit.save(paddle.jit.to_static(network, input_spec=[images], full_graph=True), path)
     return next(os.path.basename(path + end) for end in (".json", ".pdmodel") if os.path.exists(path + end))
-
-
-interpolate = F.interpolate
 
 
 def in_three_dimensions(x, size=None, scale_factor=None, mode="nearest", align_corners=False, align_mode=0,

@@ -8,7 +8,7 @@ import paddle
 from paddleseg.utils import logger
 
 from paddleseg_encnet.data.class_names import class_names, classes_of_dataset
-from paddleseg_encnet.data.datasets import Loader
+from paddleseg_encnet.data.samples import Loader
 from paddleseg_encnet.evaluation import codebook, report
 from paddleseg_encnet.live import LiveNetwork, Tensor, as_tensor, undo_of
 from paddleseg_encnet.models.losses import has_own_rule, loss_names, losses_by_position

@@ -12,8 +12,9 @@ Ratios: benchmarks/depthwise.py.
 """
 
 import ctypes
+import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Callable, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -28,20 +29,21 @@ from segrun.cpu import cpu_count
 # weights of a dilated kernel, and rounds more: such a kernel is applied to every dilation-th row, or row by row.
 FOURIER = 11 * 11
 
-_pool: Optional[ThreadPoolExecutor] = None
+
+@functools.lru_cache(maxsize=None)
+def pool() -> ThreadPoolExecutor:
+    """The process's threads, made when they are first needed. All layers share them, as they share the cores."""
+    return ThreadPoolExecutor(cpu_count())
 
 
 def each(work: Callable[[int], None], count: int) -> None:
     """work(i) for each i < count, on as many threads as Paddle has cores; both libraries release Python's lock."""
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(cpu_count())
     step = -(-count // cpu_count())
 
-    def share(start: int) -> None:
+    def stretch(start: int) -> None:
         for i in range(start, min(start + step, count)):
             work(i)
-    list(_pool.map(share, range(0, count, step)))
+    list(pool().map(stretch, range(0, count, step)))        # the list raises what a thread has raised
 
 
 def values(tensor: paddle.Tensor) -> np.ndarray:

@@ -20,7 +20,7 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet.models.codebook import FACTOR_RATE, place_at_first_step
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.jpu import JPU
-from paddleseg_encnet.models.losses import check_losses, losses_by_position
+from paddleseg_encnet.models.losses import check_losses, losses_by_position, misfits_named
 from paddleseg_encnet.models.resizing import bilinear
 from paddleseg_encnet.registry import register
 
@@ -234,8 +234,9 @@ class ENCNet(nn.Layer):
 
     def loss_computation(self, logits_list: list, losses: dict, data: dict) -> list:
         """What PaddleSeg's training loop calls if it is there: its own rule, with a mismatch explained in words."""
-        check_losses(self.output_names, losses, logits_list[0].shape[1])
-        return losses_by_position(logits_list, data, losses)
+        check_losses(self.output_names, losses)
+        with misfits_named(self.output_names, losses):
+            return losses_by_position(logits_list, data, losses)
 
     def fuse(self, maps: List[paddle.Tensor]) -> paddle.Tensor:
         """The maps -> one [B, mid_channels, h, w], at the size of the last map, or of the first one read."""

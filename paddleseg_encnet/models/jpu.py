@@ -11,7 +11,8 @@ CPU trains the depthwise convolutions by models/depthwise.py, and computes them 
 branch: two maps of 3 * width channels each.
 """
 
-from typing import List, Sequence
+import contextlib
+from typing import Iterator, List, Sequence
 
 import paddle
 import paddle.nn as nn
@@ -19,31 +20,51 @@ import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 from paddleseg.models import layers
 
-from paddleseg_encnet.models.depthwise import Depthwise, DepthwiseConv2D
+from paddleseg_encnet.models.depthwise import DepthwiseConv2D
 from paddleseg_encnet.models.resizing import bilinear
 
 DILATIONS = (1, 2, 4, 8)
 
 
 class Recomputed(PyLayer):
-    """function(*tensors), a tensor, of which nothing but the arguments is kept: the backward pass calls it again."""
+    """layer.compute(x), a tensor, of which nothing but x is kept: the backward pass computes it again.
+
+    `parameters` are those of the layer's that learn; they are arguments so that gradients go to them.
+    """
 
     @staticmethod
-    def forward(ctx, function, *tensors):
-        ctx.function = function
-        ctx.save_for_backward(*tensors)
-        return function(*tensors)       # within a PyLayer Paddle records nothing
+    def forward(ctx, layer, x, *parameters):
+        ctx.layer = layer
+        ctx.save_for_backward(x, *parameters)
+        return layer.compute(x)         # within a PyLayer Paddle records nothing
 
     @staticmethod
     def backward(ctx, gradient):
-        tensors = [tensor.detach() for tensor in ctx.saved_tensor()]
-        for tensor in tensors:
+        x, *parameters = kept = ctx.saved_tensor()
+        copies = [tensor.detach() for tensor in kept]       # of one memory
+        for tensor in copies:
             tensor.stop_gradient = False
-        with paddle.enable_grad():
-            output = ctx.function(*tensors)
+        with paddle.enable_grad(), standing_in(ctx.layer, parameters, copies[1:]):
+            output = ctx.layer.compute(copies[0])
         # Unlike paddle.grad, this frees what each step has kept as soon as it was used.
         paddle.autograd.backward(output, gradient)
-        return tuple(tensor.grad for tensor in tensors)
+        return tuple(tensor.grad for tensor in copies)
+
+
+@contextlib.contextmanager
+def standing_in(layer: nn.Layer, parameters: List[paddle.Tensor], copies: List[paddle.Tensor]) -> Iterator[None]:
+    """Within it the layer has copies in the place of its parameters, for gradients of their own, and of what else it
+    has, such as running statistics, which the first pass has moved already."""
+    copy_of = {parameter.name: copy for parameter, copy in zip(parameters, copies)}
+    places = [(part._parameters, key, own) for part in layer.sublayers(include_self=True)
+              for key, own in part._parameters.items() if own is not None]
+    try:
+        for place, key, own in places:
+            place[key] = copy_of[own.name] if own.name in copy_of else own.clone()
+        yield
+    finally:
+        for place, key, own in places:
+            place[key] = own
 
 
 class Separable(layers.SeparableConvBNReLU):
@@ -54,28 +75,19 @@ class Separable(layers.SeparableConvBNReLU):
                          bias_attr=False)
         self.depthwise_conv._conv = DepthwiseConv2D(in_channels, 3, 1, (dilation, dilation), dilation)
 
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return F.relu(self.before_relu(x))
+
     def before_relu(self, x: paddle.Tensor) -> paddle.Tensor:
-        """For training: what forward() computes but for the ReLU, with nothing kept for the backward pass on a CPU."""
-        conv, point = self.depthwise_conv._conv, self.piontwise_conv._conv
-        norms = self.depthwise_conv._batch_norm, self.piontwise_conv._batch_norm
-        statistics = [(norm._mean, norm._variance) for norm in norms]
+        """What forward() computes but for the ReLU. A CPU that trains keeps nothing of it for the backward pass."""
+        ours = self.depthwise_conv._conv.is_ours(x)
+        if ours and self.training and not x.stop_gradient and paddle.is_grad_enabled():
+            return Recomputed.apply(self, x, *(each for each in self.parameters() if not each.stop_gradient))
+        return self.compute(x)
 
-        def function(x, kernel, weight1, bias1, matrix, weight2, bias2):
-            y = Depthwise.apply(x, kernel, *conv.geometry)
-            y = normalised(y, norms[0], statistics[0], weight1, bias1)
-            y = normalised(F.conv2d(y, matrix), norms[1], statistics[1], weight2, bias2)
-            statistics[:] = [tuple(each.clone() for each in pair) for pair in statistics]   # the first call moves them
-            return y
-
-        tensors = (x, conv.weight, norms[0].weight, norms[0].bias, point.weight, norms[1].weight, norms[1].bias)
-        if conv.is_ours(x) and all(type(norm) is nn.BatchNorm2D and norm.training for norm in norms) and \
-                not any(tensor.stop_gradient for tensor in tensors):
-            return Recomputed.apply(function, *tensors)
-        return norms[1](point(self.depthwise_conv(x)))
-
-
-def normalised(x, norm, statistics, weight, bias):
-    return F.batch_norm(x, *statistics, weight, bias, training=True, momentum=norm._momentum, epsilon=norm._epsilon)
+    def compute(self, x: paddle.Tensor) -> paddle.Tensor:
+        point = self.piontwise_conv
+        return point._batch_norm(point._conv(self.depthwise_conv(x)))
 
 
 class JPU(nn.Layer):

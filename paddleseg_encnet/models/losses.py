@@ -4,8 +4,9 @@ Zhang et al., CVPR 2018, section 3.2. Binary cross entropy between presence logi
 every class weighs the same, however few pixels it has.
 """
 
+import contextlib
 import importlib
-import weakref
+from typing import Iterator, List, Optional
 
 import paddle
 import paddle.nn as nn
@@ -14,7 +15,8 @@ from paddleseg.models.losses import MixedLoss
 
 from paddleseg_encnet.registry import register
 
-_tried = weakref.WeakKeyDictionary()    # loss: whether it takes presence logits
+# What a loss that is for maps raises on presence logits, each in its own way.
+OF_ANOTHER_SHAPE = (ValueError, TypeError, IndexError, AttributeError, AssertionError)
 
 
 def class_presence(label: paddle.Tensor, num_classes: int, ignore_index: int = 255) -> paddle.Tensor:
@@ -46,7 +48,11 @@ class SELoss(nn.Layer):
 
     Raises:
         ValueError: the logit has another rank, or `weight` another length than there are classes.
+
+    `takes_presence` is how a loss says that it is for presence logits; with False it is for maps.
     """
+
+    takes_presence = True
 
     def __init__(self, ignore_index: int = 255, weight=None):
         super().__init__()
@@ -98,57 +104,70 @@ def losses_by_position(outputs: list, data: dict, losses: dict) -> list:
     return rule(logits_list=outputs, labels=data["label"].astype("int64"), edges=edges, losses=losses)
 
 
-def check_losses(names: list, losses: dict, num_classes: int = 2):
+ADVICE = ("give loss.types and loss.coef one entry for each output, in this order, or change the outputs with the "
+          "model's use_aux_loss, use_se_loss and use_se_loss_stage3")
+
+
+def check_losses(names: list, losses: dict):
     """Is there one loss for each output, and of its kind?
 
     Args:
         names: the network's outputs while training; those that predict presence begin with "SE".
-        num_classes: of the network, for losses with a weight for each.
 
     Raises:
         ValueError: an output has no loss or a loss no output; SELoss stands elsewhere than at presence logits, or
-            one that takes none there; there are more or fewer coefs than losses.
+            one that is for maps there; there are more or fewer coefs than losses.
     """
     kinds = [type(loss).__name__ for loss in losses["types"]]
     said = (f"while training the network has the outputs {', '.join(names)}, and loss.types in the config is "
             f"{', '.join(kinds)}")
-    advice = ("give loss.types and loss.coef one entry for each output, in this order, or change the outputs with the "
-              "model's use_aux_loss, use_se_loss and use_se_loss_stage3")
     if len(kinds) < len(names):
-        raise ValueError(f"{said}: output {names[len(kinds)]} has no loss; {advice}")
+        raise ValueError(f"{said}: output {names[len(kinds)]} has no loss; {ADVICE}")
     if len(kinds) > len(names):
-        raise ValueError(f"{said}: there is no output for loss {len(names) + 1}, {kinds[len(names)]}; {advice}")
+        raise ValueError(f"{said}: there is no output for loss {len(names) + 1}, {kinds[len(names)]}; {ADVICE}")
     for name, loss in zip(names, losses["types"]):
         presence = name.startswith("SE")
-        for part in loss.losses if isinstance(loss, MixedLoss) else [loss]:
-            if not fits(part, presence, num_classes):
+        for part in parts_of(loss):
+            if takes_presence(part) not in (presence, None):
                 raise ValueError(f"{said}: {type(part).__name__} does not fit output {name}, which holds "
-                                 f"{'one number for each class' if presence else 'a map for each class'}; {advice}")
+                                 f"{'one number for each class' if presence else 'a map for each class'}; {ADVICE}")
     if len(losses["coef"]) != len(kinds):
         raise ValueError(f"{said}, but loss.coef has {len(losses['coef'])} factors: {losses['coef']}")
 
 
-def fits(loss: nn.Layer, presence: bool, num_classes: int) -> bool:
-    """Whether a loss is for presence logits, or for maps. SELoss is for the first alone; another one is asked."""
-    if isinstance(loss, SELoss):
-        return presence
-    return not presence or takes_presence(loss, num_classes)
+def parts_of(loss: nn.Layer) -> List[nn.Layer]:
+    """The losses that one entry of loss.types stands for."""
+    return list(loss.losses) if isinstance(loss, MixedLoss) else [loss]
 
 
-def takes_presence(loss: nn.Layer, num_classes: int) -> bool:
-    """Whether a loss computes anything of presence logits [B, num_classes] and a label [B, H, W]: tried once, on
-    zeros. Those for maps raise, each in its own way."""
-    if loss not in _tried:
-        state = paddle.get_rng_state()      # some draw; a run that is resumed later must draw the same
-        try:
-            with paddle.no_grad():
-                loss(paddle.zeros([2, num_classes]), paddle.zeros([2, 4, 6], "int64"))
-            _tried[loss] = True
-        except Exception:
-            _tried[loss] = False
-        finally:
-            paddle.set_rng_state(state)
-    return _tried[loss]
+def takes_presence(loss: nn.Layer) -> Optional[bool]:
+    """Whether a loss is for presence logits [B, num_classes], or, with False, for maps: what it says of itself in its
+    attribute `takes_presence`. PaddleSeg's are for maps. None: a user's loss that says nothing."""
+    said = getattr(loss, "takes_presence", None)
+    if said is None and type(loss).__module__.startswith("paddleseg."):
+        return False
+    return said
+
+
+@contextlib.contextmanager
+def misfits_named(names: list, losses: dict) -> Iterator[None]:
+    """Within it, an error of the losses is followed by the names of those at presence logits that do not say whether
+    they take such. Arguments as check_losses() has them.
+
+    Raises:
+        ValueError: in place of an error that a loss for maps raises on presence logits.
+    """
+    try:
+        yield
+    except OF_ANOTHER_SHAPE as error:
+        unsaid = [(type(part).__name__, name) for name, loss in zip(names, losses["types"]) if name.startswith("SE")
+                  for part in parts_of(loss) if takes_presence(part) is None]
+        if not unsaid:
+            raise
+        kind, name = unsaid[0]
+        raise ValueError(f"{type(error).__name__}: {error}. {kind} may not fit output {name}, which holds one number "
+                         f"for each class: if it is for maps, {ADVICE}; if it is not, and the error comes from "
+                         "elsewhere, takes_presence = True in its class says so") from error
 
 
 def loss_names(model: nn.Layer, count: int) -> list:

@@ -5,12 +5,34 @@ X is R' dY C: two products, which a CPU's libraries do at full speed. Everywhere
 float32, in a static graph or an export) it is Paddle's. Ratios: benchmarks/resizing.py.
 """
 
-from typing import Sequence
+import contextlib
+import threading
+from typing import Callable, Iterator, Sequence
 
 import paddle
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer, PyLayerContext
 from paddle.jit.sot.psdb import in_sot
+
+interpolate = F.interpolate     # Paddle's own, whatever resizing_by() has put in its place
+_exchanging = threading.Lock()
+
+
+@contextlib.contextmanager
+def resizing_by(function: Callable) -> Iterator[None]:
+    """Within it whatever network is run resizes by this function, which takes what F.interpolate takes.
+
+    For the time of a trace. It takes the place of F.interpolate in Paddle's module, as that is what PaddleSeg's
+    networks and Paddle's own layers call by name: none of them could be given a function. It is so for every thread,
+    so that the function has to give the same numbers; a second one waits until the first is done.
+    """
+    with _exchanging:
+        before = F.interpolate
+        F.interpolate = function
+        try:
+            yield
+        finally:
+            F.interpolate = before
 
 
 def bilinear(x: paddle.Tensor, size: paddle.Tensor, align_corners: bool) -> paddle.Tensor:

@@ -1,6 +1,7 @@
 """What came out of an ablation: every run, a table of the cells, and a plot."""
 
 import csv
+import functools
 import io
 import math
 import os
@@ -125,11 +126,15 @@ def draw(runs: List[Run], title: str, path: str) -> None:
     figure.savefig(path, dpi=110)
 
 
+def write_text(path: str, text: str) -> None:
+    pathlib.Path(path).write_text(text, encoding="utf-8")
+
+
 def write_all(runs: List[Run], study: str, folder: str) -> None:
     """results.csv, results.md and the plot, of what is finished."""
     finished = sum(run.scores() is not None for run in runs)
     tables = "\n".join(filter(None, (as_table(runs), as_differences(runs))))
     for name, text in (("results.csv", as_csv(runs)), ("results.md", tables)):
-        write(os.path.join(folder, name), lambda path: pathlib.Path(path).write_text(text, encoding="utf-8"))
+        write(os.path.join(folder, name), functools.partial(write_text, text=text))
     title = f"{study}, {finished} {'run' if finished == 1 else 'runs'}"
     write(os.path.join(folder, f"{study}.png"), lambda path: draw(runs, title, path))

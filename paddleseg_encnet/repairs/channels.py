@@ -2,8 +2,11 @@
 
 import functools
 import os
+import random
 import tempfile
-import types
+from typing import Callable
+
+from paddleseg_encnet.repairs.data import compose_reads_with_our_reader
 
 
 def dataset_refuses_four_channels() -> bool:
@@ -24,8 +27,7 @@ def images_of_any_channels():
     Detected: a Dataset of four channels raises ValueError.
     """
     from paddleseg.datasets import Dataset
-    from paddleseg.transforms import Compose
-    init, compose = Dataset.__init__, Compose.__call__
+    init = Dataset.__init__
 
     @functools.wraps(init)
     def init_any(self, mode, dataset_root, transforms, num_classes, img_channels=3, *args, **options):
@@ -33,15 +35,8 @@ def images_of_any_channels():
         init(self, mode, dataset_root, transforms, num_classes, img_channels if known else 3, *args, **options)
         self.img_channels = self.transforms.img_channels = img_channels
 
-    @functools.wraps(compose)
-    def read_first(self, data):
-        if isinstance(data.get("img"), str) and self.img_channels not in (1, 3):
-            from paddleseg_encnet.data.reading import read_image
-            data["img"] = read_image(data["img"], self.img_channels).astype("float32")
-        return compose(self, data)
-
     Dataset.__init__ = init_any
-    Compose.__call__ = read_first
+    compose_reads_with_our_reader()
 
 
 def padding_fails_for_five_channels() -> bool:
@@ -61,19 +56,34 @@ def padding_of_many_channels():
     Cause: as many fill values as channels are given, but OpenCV takes four, and repeats them.
     Detected: Padding of an image with five channels raises cv2.error.
     """
-    import importlib
+    from paddleseg.transforms import Padding, RandomAffine, RandomPaddingCrop, RandomRotation
+    # CropFirst (data/transforms.py) calls RandomPaddingCrop's padding alone.
+    for transform, name in ((Padding, "__call__"), (RandomPaddingCrop, "_padding"), (RandomRotation, "__call__"),
+                            (RandomAffine, "__call__")):
+        setattr(transform, name, four_at_a_time(getattr(transform, name)))
 
-    import cv2
-    module = importlib.import_module("paddleseg.transforms.transforms")
 
-    def with_four(function, name):
-        @functools.wraps(function)
-        def filled(*args, **options):
-            if isinstance(options.get(name), tuple):
-                options[name] = options[name][:4]
-            return function(*args, **options)
-        return filled
+def four_at_a_time(transform: Callable) -> Callable:
+    """A transform's method as one that, of an image with more than four channels, is given four at a time, with the
+    same random numbers each time."""
+    import numpy as np
 
-    module.cv2 = types.SimpleNamespace(**{
-        **vars(cv2), "copyMakeBorder": with_four(cv2.copyMakeBorder, "value"),
-        "warpAffine": with_four(cv2.warpAffine, "borderValue")})
+    @functools.wraps(transform)
+    def transformed(self, data):
+        image = data["img"]
+        if image.ndim == 2 or image.shape[2] <= 4:
+            return transform(self, data)
+        states = random.getstate(), np.random.get_state()
+        parts = []
+        for start in range(0, image.shape[2], 4):
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            given = {**data, "img": np.ascontiguousarray(image[..., start:start + 4])}
+            if "trans_info" in data:        # which the transform may add to
+                given["trans_info"] = list(data["trans_info"])
+            made = transform(self, given)
+            parts.append(made["img"].reshape(*made["img"].shape[:2], -1))       # OpenCV drops an axis of one channel
+        data.update(made, img=np.concatenate(parts, axis=2))
+        return data
+
+    return transformed

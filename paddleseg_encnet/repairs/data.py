@@ -4,7 +4,8 @@ import functools
 import importlib
 import os
 import tempfile
-from unittest import mock
+
+from paddleseg_encnet.repairs.exchanging import exchanged
 
 
 def unreadable_image_has_no_name() -> bool:
@@ -26,21 +27,32 @@ def one_reader():
     pixels; labels are what Pillow makes of them.
     Detected: the error for an empty file does not name it.
     """
+    compose_reads_with_our_reader()
+
+
+def compose_reads_with_our_reader():
+    """Has PaddleSeg's Compose read image and label with reader_of(itself), images of any number of channels. Several
+    repairs need it; it is done once."""
     from paddleseg.transforms import Compose
     compose = Compose.__call__
+    if getattr(compose, "reads_with_our_reader", False):
+        return
 
     @functools.wraps(compose)
     def read_first(self, data):
-        from paddleseg_encnet.data.reading import check_mask, read_image, read_label
+        from paddleseg_encnet.data.reading import check_mask, reader_of
+        reader = reader_of(self)
         if isinstance(data.get("img"), str):
-            image = read_image(data["img"], self.img_channels)
+            image = reader.image(data["img"], self.img_channels)
             if isinstance(data.get("label"), str):
-                path, data["label"] = data["label"], read_label(data["label"])
+                path = data["label"]
+                data["label"] = reader.label(path)
                 if data["label"].ndim == 2:         # PSSLDataset's have three channels
                     check_mask(data["label"], image.shape[:2], path)
             data["img"] = image.astype("float32")
         return compose(self, data)
 
+    read_first.reads_with_our_reader = True
     Compose.__call__ = read_first
 
 
@@ -71,8 +83,8 @@ def cityscapes_pairs_by_name():
     init = Cityscapes.__init__
 
     @functools.wraps(init)
-    def pair_by_name(self, transforms, dataset_root, mode="train", edge=False):
-        pairs = cityscapes_pairs(dataset_root, mode)
+    def pair_by_name(self, transforms, dataset_root, mode="train", edge=False, *, pair=None):
+        pairs = cityscapes_pairs(dataset_root, mode, pair)
         init(self, transforms, dataset_root, mode, edge)
         self.file_list = pairs
 
@@ -108,18 +120,18 @@ def ade20k_pairs_by_name():
     init = ADE20K.__init__
 
     @functools.wraps(init)
-    def pair_by_name(self, transforms, dataset_root=None, mode="train", edge=False):
+    def pair_by_name(self, transforms, dataset_root=None, mode="train", edge=False, *, pair=None):
         split = mode.lower()
         # Without a root PaddleSeg downloads, as it says; another mode it refuses.
-        pairs = ade20k_pairs(dataset_root, split) if dataset_root and split in ("train", "val") else None
+        pairs = ade20k_pairs(dataset_root, split, pair) if dataset_root and split in ("train", "val") else None
         init(self, transforms, dataset_root, mode, edge)
         self.file_list = pairs or sorted(self.file_list)
 
     @functools.wraps(ADE20K.__getitem__)
     def read_sample(self, index):
-        from paddleseg_encnet.data.reading import read_label
+        from paddleseg_encnet.data.reading import reader_of
         image, label = self.file_list[index]
-        ids = read_label(label) - 1         # of 8 bits: 0, which is no class, becomes 255
+        ids = reader_of(self.transforms).label(label) - 1         # of 8 bits: 0, which is no class, becomes 255
         data = {"img": image, "label": ids, "trans_info": [], "gt_fields": [] if self.mode == "val" else ["label"]}
         data = self.transforms(data)
         if self.mode == "val":
@@ -140,7 +152,7 @@ def missing_voc_is_downloaded() -> bool:
         raise ValueError
 
     with tempfile.TemporaryDirectory() as root, \
-            mock.patch.object(module, "download_file_and_uncompress", download):
+            exchanged(module, "download_file_and_uncompress", download):
         try:
             module.PascalVOC([], os.path.join(root, "nowhere"))
         except (OSError, ValueError):

@@ -6,7 +6,8 @@ import importlib
 import io
 import sys
 import time
-from unittest import mock
+
+from paddleseg_encnet.repairs.exchanging import exchanged
 
 
 def before_paddle():
@@ -40,7 +41,7 @@ def environment_without_cudnn():
 
     @functools.wraps(get_sys_env)
     def repaired_get_sys_env():
-        with mock.patch.object(paddle, "get_cudnn_version", lambda: 0):
+        with exchanged(paddle, "get_cudnn_version", lambda: 0):
             return get_sys_env()
 
     for name in ("paddleseg.utils", "paddleseg.utils.env", "paddleseg.utils.env.sys_env", "paddleseg.utils.utils"):

@@ -108,6 +108,7 @@ class Watch:
         threading.Event().wait()        # for listen()
 
 
+# One for the process, as the rank is the process's: exit, errors and waiting, which nobody hands a watch to, go to it.
 _watch: Optional[Watch] = None
 # Called by std::terminate; must stay alive.
 _before_terminate = None

@@ -19,8 +19,8 @@ import paddle
 from paddleseg.utils import logger
 
 from paddleseg_encnet.data.class_names import class_names, classes_of_dataset
-from paddleseg_encnet.data.datasets import Loader
-from paddleseg_encnet.data.reading import read_image
+from paddleseg_encnet.data.reading import reader_of
+from paddleseg_encnet.data.samples import Loader
 from paddleseg_encnet.live import LiveNetwork, undo_of
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import loss_names
@@ -204,7 +204,8 @@ def look(model: paddle.nn.Layer, dataset, precision: Precision, batch_size: int 
         path, label = dataset.file_list[index][0], data["label"]
         label, ids = label.numpy().reshape(label.shape[-2:]), np.asarray(logits.argmax(axis=1))[0]
         name = os.path.splitext(os.path.basename(path))[0]
-        image = bands.shown(read_image(path, dataset.transforms.img_channels))
+        pixels = reader_of(dataset.transforms).image(path, dataset.transforms.img_channels)
+        image = bands.shown(pixels)
         panels[f"Images/{number} {name}"] = panel(image, label, ids, classes.colors_of(np.uint8), dataset.ignore_index)
     return panels
 

@@ -10,11 +10,11 @@ import math
 import os
 import random
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import paddle
-from paddleseg.utils import logger, train_profiler
+from paddleseg.utils import logger
 from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet.data.order import Batches, seed_step
@@ -24,54 +24,73 @@ from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.training import accumulation, resuming, saving
 from paddleseg_encnet.training.accumulation import micro_batches
 from paddleseg_encnet.training.dashboard import Dashboard
+from paddleseg_encnet.training.events import Callback, Evaluated, Stepped
 from paddleseg_encnet.training.finite import NotFinite
 from paddleseg_encnet.training.pace import Meter, Pace, log
 from paddleseg_encnet.training.schedules import advance
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 from segrun.errors import DataError
+from segrun.scoring import Scores
 from segrun.stopping import Stop
 
 
+class Parts(NamedTuple):
+    """What is trained, and on what."""
+    model: paddle.nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    losses: dict                    # {"types": [loss, ...], "coef": [factor, ...]}, one of each for each output
+    train_dataset: paddle.io.Dataset
+    val_dataset: Optional[paddle.io.Dataset] = None     # without it nothing is evaluated
+    test_config: Optional[dict] = None                  # further arguments of evaluate()
+
+
 class Schedule(NamedTuple):
-    """How long to train and how often to do what, in steps. Defaults are PaddleSeg's."""
+    """How many steps there are, of how many samples, and after how many steps what is done. Defaults are PaddleSeg's.
+    """
     iters: int
     save_interval: int = 1000
     log_iters: int = 10
     keep_checkpoint_max: int = 5
     early_stop_intervals: Optional[int] = None      # stop after so many evaluations without a better mIoU
+    batch_size: int = 2             # samples that go through the network at once, on each rank
+    accum_steps: int = 1            # micro-batches of so many in a step, which is then one of so many times the batch,
+    # with its samples and random numbers (training/accumulation.py). Everything else counts steps.
 
     def check(self):
         """Raises ValueError for a run of no step, and for intervals that no step ends."""
         for name in ("iters", "save_interval", "log_iters"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is a number of steps, at least 1, got {getattr(self, name)}")
+        if self.accum_steps < 1:
+            raise ValueError(f"accum_steps is a number of micro-batches, at least 1, got {self.accum_steps}")
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of a step, on each rank."""
+        return self.batch_size * self.accum_steps
 
     def saves_at(self, step: int) -> bool:
         return step % self.save_interval == 0 or step == self.iters
 
 
-def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, save_dir: str, batch_size: int = 2,
-          val_dataset=None, test_config: dict = None, precision: Precision = None, num_workers: int = 0,
-          resume_model: str = None, use_ema: bool = False, use_vdl: bool = False,
-          profiler_options: str = None, hyper_parameters: dict = None, accum_steps: int = 1) -> saving.Best:
-    """Trains `model` in place, leaves checkpoints in `save_dir` and returns the best score.
+def train(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optional[Precision] = None,
+          num_workers: int = 0, resume_model: Optional[str] = None, use_ema: bool = False, use_vdl: bool = False,
+          hyper_parameters: Optional[dict] = None, callback: Optional[Callback] = None) -> saving.Best:
+    """Trains `parts.model` in place, leaves checkpoints in `save_dir` and returns the best score.
 
     Its random numbers are those of a seed that Python's generator gives, or the checkpoint; so seed before, with
     paddleseg.utils.utils.set_seed.
 
     Args:
-        train_dataset, val_dataset: PaddleSeg datasets; without the second nothing is evaluated.
-        losses: {"types": [loss, ...], "coef": [factor, ...]}, one of each for each output of the model.
-        batch_size: samples that go through the network at once, on each rank.
-        test_config: further arguments of evaluate().
+        precision: float32 if None.
+        num_workers: processes that read data; 0 reads in this one.
         resume_model: where to go on from: a checkpoint `iter_N` or `best_model`; or the folder of a run, of which the
             newest whole checkpoint is taken; or "auto", which is `save_dir` if it holds one.
         use_ema: also evaluate and save an exponential moving average of the weights.
         use_vdl: write a VisualDL log into `save_dir`.
         hyper_parameters: {name: number or text} for that log.
-        accum_steps: micro-batches of `batch_size` in a step, which takes the samples and random numbers that one step
-            of so many times the batch takes (training/accumulation.py). Everything else counts steps.
+        callback: is told of each step and each evaluation (training/events.py); what it raises ends the run.
 
     Raises:
         DataError: a sample can't be read or its label doesn't fit.
@@ -82,14 +101,12 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
         ValueError: there are fewer images than a batch needs, or an interval is none.
     """
     schedule.check()
-    if accum_steps < 1:
-        raise ValueError(f"accum_steps is a number of micro-batches, at least 1, got {accum_steps}")
-    step_samples = batch_size * accum_steps
     precision, ranks = precision or Precision(), Ranks.join()
     found = resuming.find(resume_model, save_dir) if resume_model else None
-    state = begin(found, model, optimizer, ranks, step_samples * ranks.count)
-    batches = Batches(train_dataset, step_samples, num_workers, state.seed, state.epoch, state.samples)
-    model, optimizer = precision.prepare(model, optimizer, state.scaler)
+    state = begin(found, parts, ranks, schedule.step_samples * ranks.count)
+    batches = Batches(parts.train_dataset, schedule.step_samples, num_workers, state.seed, state.epoch, state.samples)
+    model, optimizer = precision.prepare(parts.model, parts.optimizer, state.scaler)
+    parts = parts._replace(model=model, optimizer=optimizer)
     tracked = {"model": model}
     if use_ema:
         tracked["ema_model"] = moving_average(model, found)
@@ -98,13 +115,13 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
     board = Dashboard(save_dir if use_vdl and ranks.first else None, schedule, state, found and found.folder,
                       hyper_parameters)
     del found       # as large as model and optimiser
-    if accum_steps > 1:
-        logger.info(accumulation.told(model, losses, batch_size, accum_steps))
-    evaluation = None if val_dataset is None else dict(
-        dataset=val_dataset, precision=precision, num_workers=num_workers, losses=losses if use_vdl else None,
-        **test_config or {})
-    run = Run(network, tracked, optimizer, losses, schedule, state, batches, step_samples, Meter(batches), saver,
-              board, precision, ranks, evaluation, profiler_options, accum_steps)
+    if schedule.accum_steps > 1:
+        logger.info(accumulation.told(model, parts.losses, schedule.batch_size, schedule.accum_steps))
+    evaluation = None if parts.val_dataset is None else dict(
+        dataset=parts.val_dataset, precision=precision, num_workers=num_workers,
+        losses=parts.losses if use_vdl else None, **parts.test_config or {})
+    run = Run(parts, network, tracked, schedule, state, Meter(batches), saver, board, precision, ranks, evaluation,
+              callback)
     with board, contextlib.closing(run.meter), Stop() as stop:
         run.to_the_end(stop)
     return state.best.get("model", saving.Best())
@@ -113,22 +130,18 @@ def train(model, train_dataset, optimizer, losses: dict, schedule: Schedule, sav
 @dataclass
 class Run:
     """A training at work: all that its steps need, and the steps."""
+    parts: Parts
     network: paddle.nn.Layer        # the model as all ranks train it
     tracked: Dict[str, paddle.nn.Layer]     # what is saved and scored: the model, and the moving average of its weights
-    optimizer: paddle.optimizer.Optimizer
-    losses: dict
     schedule: Schedule
     state: saving.State
-    batches: Batches
-    step_samples: int               # of a step, on this rank
-    meter: Meter                    # of the batches
+    meter: Meter                    # hands out the batches
     saver: saving.Saver
     board: Dashboard
     precision: Precision
     ranks: Ranks
     evaluation: Optional[dict]      # arguments of evaluate(); None: nothing is evaluated
-    profiler_options: Optional[str]
-    accum_steps: int = 1            # micro-batches in a step
+    callback: Optional[Callback] = None
 
     def to_the_end(self, stop: Stop):
         """Trains from where the state is until the schedule, an early stop or a signal ends it."""
@@ -143,6 +156,8 @@ class Run:
             self.meter.stepped(terms)
             if state.step % schedule.log_iters == 0:
                 self.tell(self.meter.read(), lr)
+            if self.callback is not None:
+                self.callback(Stepped(state.step, self.named(map(float, terms)), lr))
             due = schedule.saves_at(state.step)
             if due or stopping:
                 self.note_place()
@@ -170,8 +185,9 @@ class Run:
             raise DataError(f"{error}. {self.saver.advice()}", error.kind) from error
 
     def note_place(self):
-        self.state.epoch, self.state.samples, self.state.scaler = \
-            self.batches.epoch, self.batches.samples, self.precision.state()
+        """Takes down where in the data the run is, for the checkpoint."""
+        batches = self.meter.batches
+        self.state.epoch, self.state.samples, self.state.scaler = batches.epoch, batches.samples, self.precision.state()
 
     def step(self, data: dict, stop: Stop) -> Tuple[list, float, bool]:
         """One step of weights and learning rate. Returns the losses by term, the rate it was made with, and whether one
@@ -180,24 +196,24 @@ class Run:
         Raises:
             NotFinite: before the step, so that a loss that is not finite never reaches the weights.
         """
-        model, seen = self.tracked["model"], []
-        parts = micro_batches(data, self.accum_steps)
-        for part, share in zip(parts, accumulation.shares(model, self.losses, parts)):
-            last = part is parts[-1]
+        model, losses, seen = self.tracked["model"], self.parts.losses, []
+        micro = micro_batches(data, self.schedule.accum_steps)
+        for part, share in zip(micro, accumulation.shares(model, losses, micro)):
+            last = part is micro[-1]
             with contextlib.nullcontext() if last else self.ranks.apart(self.network):
                 with self.precision.context():
-                    terms = compute_losses(model, self.network(as_model_wants(model, part["img"])), part, self.losses)
+                    terms = compute_losses(model, self.network(as_model_wants(model, part["img"])), part, losses)
                     terms = accumulation.weighted(terms, share)
                     loss = sum(terms)
                 seen.append([term.detach() for term in terms])
                 if last:
                     stopping = self.meet_ranks(seen, stop)
                 self.precision.backward(loss)
-        self.precision.update(self.optimizer)
+        optimizer = self.parts.optimizer
+        self.precision.update(optimizer)
         model.clear_gradients()
-        terms, lr = [sum(values) for values in zip(*seen)], self.optimizer.get_lr()
-        advance(self.optimizer, sum(terms))
-        train_profiler.add_profiler_step(self.profiler_options)
+        terms, lr = [sum(values) for values in zip(*seen)], optimizer.get_lr()
+        advance(optimizer, sum(terms))
         if "ema_model" in self.tracked:
             update_ema_model(self.tracked["ema_model"], model, step=self.state.step)
         return terms, lr, stopping
@@ -212,39 +228,44 @@ class Run:
         sums = [float(sum(terms)) for terms in seen]
         broken, stopping = self.ranks.where(not math.isfinite(sum(sums)), stop.signum is not None)
         if broken:
-            model, files = self.tracked["model"], self.batches.files()
-            model.clear_gradients()     # of the micro-batches before
+            files = self.meter.batches.files()
+            self.tracked["model"].clear_gradients()     # of the micro-batches before
             terms = [sum(map(float, values)) for values in zip(*seen)]
             size = len(files) // len(seen)
             own = [file for k, value in enumerate(sums) if not math.isfinite(value)
                    for file in files[k * size:(k + 1) * size]]
-            raise NotFinite(self.state.step, dict(zip(loss_names(model, len(terms)), terms)), own or files, broken,
-                            self.saver.advice())
+            raise NotFinite(self.state.step, self.named(terms), own or files, broken, self.saver.advice())
         return bool(stopping)
 
     def tell(self, pace: Pace, lr: float):
         """The log line and the dashboard's points."""
-        step, names = self.state.step, loss_names(self.tracked["model"], len(pace.losses))
-        log(step, self.schedule.iters, pace, lr, self.batches.epoch, self.step_samples)
-        self.board.stepped(step, dict(zip(names, pace.losses)), lr, pace, self.step_samples * self.ranks.count)
+        step, samples = self.state.step, self.schedule.step_samples
+        log(step, self.schedule.iters, pace, lr, self.meter.batches.epoch, samples)
+        self.board.stepped(step, self.named(pace.losses), lr, pace, samples * self.ranks.count)
+
+    def named(self, terms: Iterable[float]) -> Dict[str, float]:
+        """The terms of the loss by name."""
+        terms = list(terms)
+        return dict(zip(loss_names(self.tracked["model"], len(terms)), terms))
 
     def save_and_evaluate(self, stop: Stop, stopping: bool = False):
         """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.
         `stopping` ends the run, with Stopped, when the checkpoint is written."""
-        stop.saved = folder = self.saver.save(self.state, self.tracked, self.optimizer)
+        stop.saved = folder = self.saver.save(self.state, self.tracked, self.parts.optimizer)
         self.ranks.meet()       # the first one writes, and none may leave before that is done
         if stopping:
             stop.end()
         if not self.state.evaluated:
             with stop.at_once():
-                for name in self.tracked:
-                    self.score(name)
+                scores = {name: self.score(name) for name in self.tracked}
             self.state.evaluated = True
             self.saver.evaluated(folder, self.state)
             self.ranks.meet()
             logger.info(f"[EVAL] The model with the best validation mIoU: {self.state.best['model']}")
+            for name in self.tracked if self.callback is not None else ():
+                self.callback(Evaluated(self.state.step, name, scores[name]))
 
-    def score(self, name: str):
+    def score(self, name: str) -> Scores:
         """Evaluates one of the tracked networks and gives its score to the state."""
         network = self.tracked[name]
         self.ranks.share(network)
@@ -252,17 +273,18 @@ class Run:
         self.state.scored(name, result.mean_iou)
         if name == "model":
             self.board.evaluated(self.state, result, network, **self.board_arguments())
+        return result
 
     def board_arguments(self) -> dict:
         """What the dashboard takes of evaluate()'s arguments."""
         return {key: value for key, value in self.evaluation.items() if key not in ("losses", "num_workers")}
 
 
-def begin(found: Optional[resuming.Found], model, optimizer, ranks: Ranks, step_samples: int) -> saving.State:
+def begin(found: Optional[resuming.Found], parts: Parts, ranks: Ranks, step_samples: int) -> saving.State:
     """Where the run begins, after filling model and optimiser from a checkpoint if one was found."""
     state = saving.State(seed=random.getrandbits(31))
     if found is not None:
-        resuming.fill(found, model, optimizer)
+        resuming.fill(found, parts.model, parts.optimizer)
         state = found.state or saving.State(found.step, samples=found.step * step_samples, seed=state.seed)
         logger.info(f"Resumed {found.folder} at iter {state.step}")
     places = np.zeros([ranks.count, 2], dtype=np.int64)

@@ -19,12 +19,12 @@ class Meter:
     """Hands out batches and measures what steps take and yield."""
 
     def __init__(self, batches):
-        self.batches = iter(batches)
+        self.batches, self.coming = batches, iter(batches)
         self.restart()
 
     def close(self):
         """Ends the processes that read ahead."""
-        self.batches.close()
+        self.coming.close()
 
     def restart(self):
         """Forgets everything so far, for instance the time of an evaluation."""
@@ -32,7 +32,7 @@ class Meter:
 
     def next_batch(self) -> dict:
         asked = time.monotonic()
-        batch = next(self.batches)
+        batch = next(self.coming)
         self.waited += time.monotonic() - asked
         return batch
 

@@ -78,7 +78,10 @@ class Saver:
     """
 
     def __init__(self, save_dir: str, keep_max: int = 5, resumed: Optional[str] = None, writes: bool = True):
-        self.save_dir, self.keep_max, self.last, self.writes = save_dir, keep_max, resumed, writes
+        self.save_dir = save_dir
+        self.keep_max = keep_max
+        self.last = resumed
+        self.writes = writes
         self.written: List[str] = []
         if not writes:
             return
@@ -122,12 +125,15 @@ class Saver:
         if not self.writes:
             return
         for name, best in state.best.items():
-            if best.step == state.step:
-                with self.whole_or_nothing(os.path.join(self.save_dir, BEST_FOLDERS[name])) as new:
-                    for file in files_of(folder):
-                        if name == "model" or file == f"{name}.pdparams":
-                            shutil.copyfile(os.path.join(folder, file), os.path.join(new, file))
-                    write_state(new, state)
+            if best.step != state.step:
+                continue
+            files = files_of(folder)
+            if name != "model":
+                files = [file for file in files if file == f"{name}.pdparams"]
+            with self.whole_or_nothing(os.path.join(self.save_dir, BEST_FOLDERS[name])) as new:
+                for file in files:
+                    shutil.copyfile(os.path.join(folder, file), os.path.join(new, file))
+                write_state(new, state)
         with self.explained(folder):
             write_state(folder, state)
 
@@ -226,7 +232,8 @@ def fingerprint(path: str) -> dict:
     size = crc = 0
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
-            size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+            size += len(chunk)
+            crc = zlib.crc32(chunk, crc)
     return {"bytes": size, "crc32": crc}
 
 
@@ -271,7 +278,8 @@ def tidy(save_dir: str):
         leftover = re.fullmatch(r"(iter_\d+|best_model|ema_best_model)\.(new|old|removed)", name)
         if leftover is None:
             continue
-        path, place = os.path.join(save_dir, name), os.path.join(save_dir, leftover[1])
+        path = os.path.join(save_dir, name)
+        place = os.path.join(save_dir, leftover[1])
         if leftover[2] == "old" and not os.path.exists(place):
             os.rename(path, place)
         else:

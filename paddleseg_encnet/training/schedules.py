@@ -22,9 +22,3 @@ def resumed(optimizer):
     schedule = optimizer._learning_rate
     if isinstance(schedule, CosineAnnealingDecay):
         schedule.step(schedule.last_epoch)
-
-
-def follow_iters(config: dict):
-    """Ends a cosine with the training, whatever has set the config's `iters`."""
-    if "T_max" in config["lr_scheduler"]:
-        config["lr_scheduler"]["T_max"] = config["iters"]

@@ -142,7 +142,8 @@ def _backbone_layers(source: Source) -> Iterator[Tuple[str, str, str, Tuple[int,
     for s, (width, count) in enumerate(zip(WIDTHS, counts)):
         out = width * EXPANSION if bottleneck else width
         for block in range(count):
-            def both(pattern_of: Callable[[Names], str], **numbers: int) -> Tuple[str, str]:
+            def both(pattern_of: Callable[[Names], str], s: int = s, block: int = block,
+                     **numbers: int) -> Tuple[str, str]:
                 numbers.update(stage=s + 1, s=s, block=block)
                 return (f"{ours.block}{pattern_of(ours)}".format(**numbers),
                         f"{theirs.block}{pattern_of(theirs)}".format(**numbers))

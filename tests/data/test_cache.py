@@ -15,16 +15,16 @@ import numpy as np
 import PIL
 import pytest
 from conftest import ROOT
-from paddleseg.datasets import Dataset
+from paddleseg.datasets import ADE20K, Dataset
 from paddleseg.transforms import Normalize, RandomDistort, RandomHorizontalFlip, RandomPaddingCrop, ResizeStepScaling
 from PIL import Image
 
 from paddleseg_encnet.data import cache, cache_room, reading
 from paddleseg_encnet.data.cache import Cache, Source, cached, sources
 from paddleseg_encnet.data.cache_room import CacheError
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.order import Batches
-from paddleseg_encnet.data.reading import read_image, read_label
+from paddleseg_encnet.data.reading import read_image, read_label, reader_of
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.runtime.devices import Ranks
 from segrun.errors import DataError
 from segrun.image import read_file
@@ -91,45 +91,76 @@ def nothing_decoded(monkeypatch):
         raise AssertionError(f"{path} is decoded")
 
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "read_file", refuse)
-        patch.setattr(reading, "decode_label", refuse)
+        patch.setattr(reading, "read_image", refuse)
+        patch.setattr(reading, "read_label", refuse)
         yield
 
 
 @pytest.mark.parametrize("workers", [0, 3])
 def test_samples_are_those_without_a_cache(files, folder, monkeypatch, workers):
     anew = samples(files.dataset())
-    with cached(str(folder), [files.dataset(), None], workers), nothing_decoded(monkeypatch):
-        assert_equal(samples(files.dataset()), anew)
+    with cached(str(folder), [files.dataset(), None], workers) as (dataset, none), nothing_decoded(monkeypatch):
+        assert_equal(samples(dataset), anew)
+        assert none is None
     assert len(os.listdir(folder)) == 12
-    with monkeypatch.context() as patch:        # and again, without decoding anything for the cache either
-        patch.setattr(cache, "read_file", None)
-        patch.setattr(cache, "decode_label", None)
-        with cached(str(folder), [files.dataset()]), nothing_decoded(monkeypatch):
-            assert_equal(samples(files.dataset()), anew)
-    assert_equal(samples(files.dataset()), anew)
-    assert reading._kept is None
+    # And again, without decoding anything for the cache either.
+    with nothing_decoded(monkeypatch), cached(str(folder), [files.dataset()]) as (dataset,):
+        assert_equal(samples(dataset), anew)
+    with cached(None, [files.dataset()]) as (dataset,):
+        assert_equal(samples(dataset), anew)
+
+
+def test_a_data_set_reads_from_what_it_was_given_and_no_other_does(files, folder, tmp_path, monkeypatch):
+    plain = files.dataset()
+    anew = samples(plain, 1)
+    with cached(str(folder), [plain]) as (one,), cached(str(tmp_path / "other"), [plain]) as (other,):
+        assert reader_of(one.transforms).folder == str(folder)
+        assert reader_of(other.transforms).folder == str(tmp_path / "other")
+        assert reader_of(plain.transforms) is reading.FILES
+        shutil.rmtree(tmp_path / "other")
+        with nothing_decoded(monkeypatch):
+            assert_equal(samples(one, 1), anew)
+            with pytest.raises(AssertionError, match="a/0.png is decoded"):
+                plain.transforms({"img": str(files.pairs[0][0])})
+            with pytest.raises(AssertionError, match="a/0.png is decoded"):
+                other.transforms({"img": str(files.pairs[0][0])})
+        assert_equal(samples(other, 1), anew)       # what is not in its cache is decoded
+
+
+@pytest.mark.parametrize("mode", ["train", "val"])
+def test_ade20k_whose_labels_are_read_apart(tmp_path, folder, monkeypatch, mode):
+    split = {"train": "training", "val": "validation"}[mode]
+    for part in ("images", "annotations"):
+        (tmp_path / part / split).mkdir(parents=True)
+    Image.new("RGB", (4, 3), "red").save(tmp_path / "images" / split / "a.jpg")
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(tmp_path / "annotations" / split / "a.png")
+    plain = ADE20K([Normalize()], str(tmp_path), mode)
+    with cached(str(folder), [plain]) as (dataset,), nothing_decoded(monkeypatch):
+        found = dataset[0], Checked(dataset).read(0)
+    for sample in found:
+        assert_equal([(sample["img"], sample["label"])], [(plain[0]["img"], plain[0]["label"])])
 
 
 def test_workers_of_a_loader_read_from_it(files, folder, monkeypatch):
-    def batches(workers):
+    def batches(dataset, workers):
         made = []
-        for batch, _ in zip(Batches(files.dataset(), 2, workers, seed=3), range(4)):
+        for batch, _ in zip(Batches(dataset, 2, workers, seed=3), range(4)):
             made.append((batch["img"].numpy(), batch["label"].numpy()))
         return made
 
-    anew = batches(0)
-    with cached(str(folder), [files.dataset()], 2), nothing_decoded(monkeypatch):
-        assert_equal(batches(2), anew)
+    anew = batches(files.dataset(), 0)
+    with cached(str(folder), [files.dataset()], 2) as (dataset,), nothing_decoded(monkeypatch):
+        assert_equal(batches(dataset, 2), anew)
 
 
 def test_what_a_transform_writes_into_an_array_stays_with_it(files, folder):
     image, label = map(str, files.pairs[0])
-    with cached(str(folder), [files.dataset()]):
-        before = read_image(image).copy(), read_label(label).copy()
-        read_image(image)[:] = 0
-        read_label(label)[:] = 7
-        assert_equal([(read_image(image), read_label(label))], [before])
+    with cached(str(folder), [files.dataset()]) as (dataset,):
+        reader = reader_of(dataset.transforms)
+        before = reader.image(image).copy(), reader.label(label).copy()
+        reader.image(image)[:] = 0
+        reader.label(label)[:] = 7
+        assert_equal([(reader.image(image), reader.label(label))], [before])
 
 
 def write_16_bits(path):
@@ -186,18 +217,19 @@ def test_sources(files):
 @pytest.mark.parametrize("change", ["content", "time"])
 def test_a_changed_file_is_read_anew_and_what_was_kept_of_it_goes(files, folder, change):
     path = str(files.pairs[4][0])
-    with cached(str(folder), [files.dataset()]):
+    with cached(str(folder), [files.dataset()]) as (dataset,):
         before = set(os.listdir(folder))
         if change == "content":
             files.image(4)
         else:
             os.utime(path, ns=(0, 1))
         expected = read_file(path)
-        np.testing.assert_array_equal(read_image(path), expected)       # while it is in use, too
-    with cached(str(folder), [files.dataset()]):
+        # While it is in use, too.
+        np.testing.assert_array_equal(reader_of(dataset.transforms).image(path), expected)
+    with cached(str(folder), [files.dataset()]) as (dataset,):
         after = set(os.listdir(folder))
         assert len(after) == 12 and len(after - before) == 1
-        np.testing.assert_array_equal(read_image(path), expected)
+        np.testing.assert_array_equal(reader_of(dataset.transforms).image(path), expected)
 
 
 def test_files_that_are_gone(files, folder, tmp_path):
@@ -213,11 +245,11 @@ def test_files_that_are_gone(files, folder, tmp_path):
         kept.fill([])
     assert len(os.listdir(folder)) == 10
     shutil.move(tmp_path / "away", files.root / "a")
-    with cached(str(folder), [files.dataset()]):
+    with cached(str(folder), [files.dataset()]) as (dataset,):
         assert len(os.listdir(folder)) == 10
         files.pairs[1][0].unlink()
         with pytest.raises(DataError, match="there is no file .*a/1.png"):
-            read_image(str(files.pairs[1][0]))
+            reader_of(dataset.transforms).image(str(files.pairs[1][0]))
 
 
 def test_what_another_version_decoded_is_stale(files, folder, monkeypatch):
@@ -238,26 +270,26 @@ def test_cut_files_are_written_again(files, folder):
         os.truncate(folder / name, int(os.path.getsize(folder / name) * share))
     (folder / f"left{cache.PARTIAL}").write_bytes(b"half")
     anew = samples(files.dataset(), 1)
-    with cached(str(folder), [files.dataset()]):
+    with cached(str(folder), [files.dataset()]) as (dataset,):
         assert sorted(os.listdir(folder)) == names
         assert all(cache.mapped(str(folder / name))[0].size for name in names)
-        assert_equal(samples(files.dataset(), 1), anew)
+        assert_equal(samples(dataset, 1), anew)
 
 
 BUILD = """
 import sys, time
 import paddleseg_encnet
-from paddleseg_encnet.data import cache
+from paddleseg_encnet.data import cache, reading
 from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 logger.info = lambda line: None
 root, folder, rank, slow = sys.argv[1:]
-decode = cache.read_file
+decode = reading.read_image
 def slowly(*arguments):
     print("an image", flush=True)
     time.sleep(float(slow))
     return decode(*arguments)
-cache.read_file = slowly
+reading.read_image = slowly
 data = Dataset("train", root, [], 5, train_path=f"{root}/list.txt")
 with cache.cached(folder, [data], 0, cache.Ranks(int(rank), 2)):
     print("built", flush=True)
@@ -279,8 +311,8 @@ def test_two_processes_at_once_share_the_work(files, folder, monkeypatch):
     # Each image once, but for those that both begin with at the same moment; one process may have started late.
     assert 6 <= sum(counts) <= 8
     anew = samples(files.dataset(), 1)
-    with cached(str(folder), [files.dataset()]), nothing_decoded(monkeypatch):
-        assert_equal(samples(files.dataset(), 1), anew)
+    with cached(str(folder), [files.dataset()]) as (dataset,), nothing_decoded(monkeypatch):
+        assert_equal(samples(dataset, 1), anew)
 
 
 def test_a_killed_build_goes_on_and_leaves_nothing_half(files, folder):
@@ -367,9 +399,9 @@ class TestInMemory:
 
     def test_is_there_for_the_run(self, files, monkeypatch):
         anew = samples(files.dataset())
-        with cached("ram", [files.dataset()]), nothing_decoded(monkeypatch):
+        with cached("ram", [files.dataset()]) as (dataset,), nothing_decoded(monkeypatch):
             assert os.stat(self.folder).st_mode & 0o777 == 0o700
-            assert_equal(samples(files.dataset()), anew)
+            assert_equal(samples(dataset), anew)
         assert not os.path.exists(self.folder)
 
     def test_what_a_killed_run_left_goes(self, files):

@@ -1,6 +1,7 @@
 """Images of 1, 2, 4 and 6 channels: read as they were written, refused with a line where they are others."""
 
 import importlib.util
+import os
 import random
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from conftest import ROOT
 from paddleseg.datasets import Dataset
 from PIL import Image
 
-from paddleseg_encnet.data import channels, looking
+from paddleseg_encnet.data import looking
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.data.transforms import CropFirst
 from segrun import bands
@@ -209,40 +210,6 @@ def test_a_dataset_of_six_channels_in_paddlesegs_own_hands(tmp_path):
     np.testing.assert_allclose(sample["img"], (WIDE.transpose(2, 0, 1) / 255 - 0.5) / 0.5, rtol=1e-5, atol=1e-5)
 
 
-# --- the config ------------------------------------------------------------------------------------------------------
-
-def config(in_channels, *transforms, dataset="Dataset", **more) -> dict:
-    part = {"type": dataset, "transforms": list(transforms), **more}
-    return {"model": {"type": "ENCNet", "backbone": {"type": "ResNet18_v1b", "in_channels": in_channels}},
-            "train_dataset": part, "val_dataset": {"type": dataset, "transforms": []}}
-
-
-def test_the_networks_number_reaches_the_data():
-    settled = config(6, {"type": "Normalize", "mean": [0.5] * 6, "std": [0.5]}, {"type": "RandomBlur"})
-    channels.share(settled)
-    assert [settled[name]["img_channels"] for name in ("train_dataset", "val_dataset")] == [6, 6]
-    assert channels.of(settled) == 6 and channels.of({"model": {"type": "SegNet", "in_channels": 4}}) == 4
-    plain = config(3, dataset="Cityscapes")
-    channels.share(plain)
-    assert plain == config(3, dataset="Cityscapes") and channels.of({"model": {"type": "SegNet"}}) == 3
-
-
-@pytest.mark.parametrize("wrong, said", [
-    (config(0), "in_channels in the config is 0: it must be a whole number, at least 1"),
-    (config("6"), "in_channels in the config is '6'"),
-    (config(4, img_channels=3), r"in_channels in the config is 4, but train_dataset.img_channels is 3"),
-    (config(4, dataset="Cityscapes"), r"train_dataset.type is Cityscapes, whose images have 3 channels"),
-    (config(6, {"type": "Normalize", "mean": [0.5] * 3, "std": [0.5] * 3}),
-     r"train_dataset.transforms\[0\].mean of Normalize has 3 numbers for images of 6 channels"),
-    (config(3, {"type": "Normalize", "std": [0.5] * 4}), r"std of Normalize has 4 numbers for images of 3 channels"),
-    (config(4, {"type": "RandomDistort"}), "RandomDistort, whose hue and saturation .* images of 4 channels"),
-    (config(6, {"type": "RandomBlur", "blur_type": "random"}), "OpenCV has no median of 6 channels"),
-    (config(6, {"type": "Resize", "interp": "AREA"}), "averages areas of up to 4 channels, not of 6")])
-def test_what_does_not_suit_is_refused(wrong, said):
-    with pytest.raises(ValueError, match=said):
-        channels.share(wrong)
-
-
 def test_an_export_reads_the_same(tmp_path):
     """In a process that has neither PaddleSeg nor Paddle, for an export of six channels."""
     WRITTEN["planes"](str(tmp_path / "x.tif"), WIDE)
@@ -250,13 +217,13 @@ def test_an_export_reads_the_same(tmp_path):
     (tmp_path / "deploy.yaml").write_text(
         "Deploy: {input_shape: [-1, 6, -1, -1], transforms: [{type: Padding, target_size: [20, 14]}, "
         "{type: Normalize, mean: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], std: [0.5]}]}")
-    code = (f"import sys, types; package = types.ModuleType('paddleseg_encnet')\n"
-            f"package.__path__ = [r'{ROOT}/paddleseg_encnet']; sys.modules['paddleseg_encnet'] = package\n"
-            "from segrun.preprocess import Images; import numpy\n"
-            "images = Images('deploy.yaml'); numpy.save('x.npy', images.prepare('x.tif')[0])\n"
+    code = ("import sys\n"
+            "from segrun.exports import Export; import numpy\n"
+            "export = Export('deploy.yaml'); numpy.save('x.npy', export.batch_of('x.tif')[0])\n"
             "assert 'paddle' not in sys.modules and 'paddleseg' not in sys.modules\n"
-            "images.prepare('four.tif')")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+            "export.batch_of('four.tif')")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.stderr.splitlines()[-1] == \
         "ValueError: the image four.tif has 4 channels, the network was exported for 6"
     transforms = [stock.Padding([20, 14]), stock.Normalize([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.5])]

@@ -8,7 +8,7 @@ from paddleseg.transforms import Normalize
 from scipy.io import savemat
 
 from paddleseg_encnet.data.context_labels import CLASSES, class_ids
-from paddleseg_encnet.data.datasets import Checked
+from paddleseg_encnet.data.samples import Checked
 
 # Published number of some classes, their names, and their places in the list of 60 names of PaddleSeg's files.
 KNOWN = {2: ("aeroplane", 1), 9: ("bag", 2), 23: ("bicycle", 6), 397: ("table", 50), 415: ("track", 51),

@@ -9,17 +9,18 @@ import paddle
 import pytest
 import yaml
 from conftest import ROOT
-from paddleseg.cvlibs import Config, SegBuilder
-from paddleseg.datasets import Dataset
+from paddleseg.cvlibs import Config, SegBuilder, manager
+from paddleseg.datasets import Cityscapes, Dataset
 from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
 from paddleseg_encnet.data import checks
 from paddleseg_encnet.data.checks import check, quick_check
 from paddleseg_encnet.data.class_shares import class_weights
-from paddleseg_encnet.data.datasets import Checked, DataError, Loader
 from paddleseg_encnet.data.label_values import likely_cause
 from paddleseg_encnet.data.looking import as_read, look
+from paddleseg_encnet.data.samples import Checked, Loader
+from segrun.errors import DataError
 
 SIZE = (24, 32)
 
@@ -241,6 +242,31 @@ def test_cityscapes_lists_all_that_is_alone_and_looks_at_the_rest(city, data):
     lines = lines_of(built(data.config, {"type": "Cityscapes", "dataset_root": str(city), "mode": "train"}))
     assert f"{images[0]} is alone" in lines and f"{images[3]} is alone" in lines and f"{labels[5]} is alone" in lines
     assert f"{labels[6]}: 33 in 8192 pixels" in lines and "labelIds" in lines and "5 of 5 samples" in lines
+
+
+class NightCity(Cityscapes):
+    """As users derive data sets, with a constructor that knows no `pair`."""
+
+    def __init__(self, transforms, dataset_root, mode="train"):
+        super().__init__(transforms, dataset_root, mode)
+
+
+def test_a_users_data_set_that_takes_no_pairing_is_told_of_the_first_that_is_alone(city, data, monkeypatch):
+    monkeypatch.setitem(manager.DATASETS.components_dict, "NightCity", NightCity)
+    options = {"type": "NightCity", "dataset_root": str(city), "mode": "train"}
+    assert "8 of 8 samples" in lines_of(built(data.config, options))
+    lost = min((city / "gtFine/train").glob("*/*.png"))
+    lost.unlink()
+    assert "no label for 1 of 8 images" in lines_of(built(data.config, options))
+
+
+def test_pairs_of_a_check_are_no_others_of_training(city, data):
+    """Where one file is alone, the check goes on, and what it was given stays with it."""
+    min((city / "gtFine/train").glob("*/*.png")).unlink()
+    options = {"type": "Cityscapes", "dataset_root": str(city), "mode": "train"}
+    assert "7 of 7 samples" in lines_of(built(data.config, options))
+    with pytest.raises(DataError, match="no label for 1 of 8 images"):
+        Cityscapes([], str(city))
 
 
 # --- lists and sets --------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from paddleseg.transforms import Normalize, Resize, ResizeByLong
 
 from paddleseg_encnet import CamVid
 from paddleseg_encnet.data.class_names import class_names
-from paddleseg_encnet.data.datasets import Checked, DataError, Loader
+from paddleseg_encnet.data.samples import Checked, Loader
+from segrun.errors import DataError
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from paddleseg_encnet.predictor import label_of
 from PIL import Image
 
 from paddleseg_encnet.data.checks import check, quick_check
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import read_image, read_label
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.explaining import explain
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.dashboard import look

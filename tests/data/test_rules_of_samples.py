@@ -13,8 +13,8 @@ from PIL import Image
 from pixel_types import EXACT, LOSSY, OFF, REFUSED, decoded_by_pillow, pillow
 from rules import images, labels, one_clear_line, rule, seeds, sides
 
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import check_mask, read_label
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
 from segrun.errors import DataError
 from segrun.image import PictureError, decode

@@ -15,8 +15,8 @@ from paddleseg.transforms import Normalize
 from PIL import Image
 
 from paddleseg_encnet.data.class_names import class_names
-from paddleseg_encnet.data.datasets import Checked
 from paddleseg_encnet.data.reading import read_image
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.labelling import images, writing
 from paddleseg_encnet.labelling.project import Item, Rules, Tally
 
@@ -91,7 +91,7 @@ def test_lists_are_those_that_the_data_set_reads(tmp_path, project, convert):
         section = config[f"{split}_dataset"]
         dataset = data_set(section)
         assert len(dataset) == count and class_names(dataset) == ["background", "car", "tree", "window"]
-        for i, (image, label) in enumerate(dataset.file_list):
+        for i, (image, _) in enumerate(dataset.file_list):
             name = os.path.basename(image)[:-4]
             assert os.path.samefile(image, project / f"{name}.jpg")
             assert np.array_equal(np.squeeze(Checked(dataset).read(i)["label"]), mask(tmp_path / "own", name))

@@ -3,6 +3,7 @@ context. Against the formulas written out slowly in float64."""
 
 import inspect
 
+import cv2
 import numpy as np
 import paddle
 import pytest
@@ -15,7 +16,7 @@ from paddleseg.utils import utils
 
 from paddleseg_encnet import DilatedFCN, ENCNet, Encoding, SELoss
 from paddleseg_encnet.models.encnet import EncModule, PresenceBranch
-from paddleseg_encnet.models.losses import check_losses, takes_presence
+from paddleseg_encnet.models.losses import OF_ANOTHER_SHAPE, check_losses, takes_presence
 from paddleseg_encnet.training import loop as training
 
 TOLERANCE = 1e-5        # float32 against float64 over sums of some hundred terms
@@ -218,7 +219,8 @@ def test_outputs_and_losses_that_do_not_match(options, losses, coef, words, loop
     losses = {"types": losses, "coef": coef}
     with pytest.raises(ValueError) as error:
         if loop == "ours":
-            training.train(network, parts.train_dataset, optimizer, losses, training.Schedule(1), str(tmp_path))
+            training.train(training.Parts(network, optimizer, losses, parts.train_dataset), training.Schedule(1),
+                           str(tmp_path))
         else:
             core.train(network, parts.train_dataset, optimizer=optimizer, losses=losses, iters=1,
                        save_dir=str(tmp_path))
@@ -239,33 +241,70 @@ def test_losses_of_another_kind_than_the_output(losses, words):
 
 @pytest.mark.parametrize("name", sorted(manager.LOSSES.components_dict))
 def test_of_paddlesegs_losses_only_its_encnets_takes_presence(name):
-    """Those that draw random numbers leave the generator as it was."""
+    """Each does with presence logits what is said of it."""
     if name == "MixedLoss":
         pytest.skip("its parts are looked at one by one")
     needed = {"min_K": 1, "loss_th": 0.3, "num_class": 5}
     wanted = inspect.signature(manager.LOSSES[name].__init__).parameters
     loss = manager.LOSSES[name](**{key: value for key, value in needed.items() if key in wanted})
-    paddle.seed(1)
-    expected = paddle.rand([4]).tolist()
-    paddle.seed(1)
-    assert takes_presence(loss, 5) == (name in ("SELoss", "SECrossEntropyLoss"))
-    assert paddle.rand([4]).tolist() == expected
+    if name in ("SELoss", "SECrossEntropyLoss"):
+        assert takes_presence(loss) is True
+        loss(paddle.zeros([2, 5]), paddle.zeros([2, 4, 6], "int64"))
+    else:
+        assert takes_presence(loss) is False
+        with pytest.raises((*OF_ANOTHER_SHAPE, cv2.error)):
+            loss(paddle.zeros([2, 5]), paddle.zeros([2, 4, 6], "int64"))
 
 
-def test_a_users_loss_is_asked_what_it_takes():
-    class Presence(paddle.nn.Layer):
-        """With a weight for each class, as users write them."""
-        def forward(self, logit, label):
-            return (logit * paddle.arange(1, 20, dtype="float32")).mean() + 0 * label.sum().astype("float32")
+class Presence(paddle.nn.Layer):
+    """With a weight for each class, as users write them."""
 
-    class Maps(paddle.nn.Layer):
-        def forward(self, logit, label):
-            return logit[:, 0, :label.shape[1], :label.shape[2]].mean()
+    def forward(self, logit, label):
+        return (logit * paddle.arange(1, 20, dtype="float32")).mean() + 0 * label.sum().astype("float32")
 
+
+class Maps(paddle.nn.Layer):
+    def forward(self, logit, label):
+        return logit[:, 0, :label.shape[1], :label.shape[2]].mean()
+
+
+def losses_of(*types):
+    return {"types": list(types), "coef": [1] * len(types)}
+
+
+def test_a_users_loss_is_believed_in_what_it_says():
+    says = {said: type(f"Says{said}", (Presence,), {"takes_presence": said})() for said in (True, False)}
     names = network_of().output_names
-    check_losses(names, {"types": [Maps(), Maps(), Presence()], "coef": [1, 1, 1]}, num_classes=19)
-    with pytest.raises(ValueError, match="Maps does not fit output SE"):
-        check_losses(names, {"types": [Maps(), Maps(), Maps()], "coef": [1, 1, 1]}, num_classes=19)
+    check_losses(names, losses_of(says[False], CE, says[True]))
+    with pytest.raises(ValueError, match="SaysFalse does not fit output SE, which holds one number"):
+        check_losses(names, losses_of(CE, CE, says[False]))
+    with pytest.raises(ValueError, match="SaysTrue does not fit output auxiliary, which holds a map"):
+        check_losses(names, losses_of(CE, says[True], SE))
+
+
+def test_a_users_loss_that_says_nothing_is_named_at_the_first_step():
+    network = network_of()
+    outputs = network(paddle.to_tensor(IMAGES))
+    data = {"label": paddle.zeros([len(IMAGES), *outputs[0].shape[2:]], "int64")}
+    classes = outputs[0].shape[1]
+    presence = type("Own", (Presence,), {"forward": lambda self, logit, label: logit.mean() * classes})()
+    assert len(network.loss_computation(outputs, losses_of(Maps(), Maps(), presence), data)) == 3
+    for loss in (Maps(), MixedLoss([SE, Maps()], [1, 1])):
+        with pytest.raises(ValueError, match="Maps may not fit output SE, which holds one number for each class: if "
+                                             "it is for maps, give loss.types"):
+            network.loss_computation(outputs, losses_of(CE, CE, loss), data)
+
+
+def test_errors_of_losses_that_say_what_they_take_stay_as_they_are():
+    class Broken(SELoss):
+        def forward(self, logit, label):
+            raise IndexError("broken")
+
+    network = network_of()
+    outputs = network(paddle.to_tensor(IMAGES))
+    data = {"label": paddle.zeros([len(IMAGES), *outputs[0].shape[2:]], "int64")}
+    with pytest.raises(IndexError, match="^broken$"):
+        network.loss_computation(outputs, losses_of(CE, CE, Broken()), data)
 
 
 @pytest.mark.parametrize("options, losses, coef", [

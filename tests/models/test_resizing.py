@@ -73,3 +73,23 @@ def test_is_paddles_where_nothing_is_trained(monkeypatch):
     x.stop_gradient = False
     bilinear(x, size, True).sum().backward()
     assert x.grad is not None
+
+
+def test_another_function_resizes_for_a_while_and_no_longer():
+    """PaddleSeg's networks and Paddle's layers too, and also where the trace fails."""
+    asked = []
+
+    def noted(x, *args, **options):
+        asked.append(x.shape)
+        return resizing.interpolate(x, *args, **options)
+
+    x, upsample = paddle.rand([1, 2, 3, 4]), paddle.nn.Upsample(scale_factor=2)
+    before = F.interpolate
+    with pytest.raises(KeyError):
+        with resizing.resizing_by(noted):
+            bilinear(x, paddle.to_tensor([6, 8]), False)
+            upsample(x)
+            raise KeyError
+    assert asked == [[1, 2, 3, 4]] * 2 and F.interpolate is before
+    upsample(x)
+    assert len(asked) == 2

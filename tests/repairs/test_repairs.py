@@ -58,6 +58,31 @@ def test_applying_twice_changes_nothing():
     assert (Compose.__call__, metrics.calculate_area, table.APPLIED) == before
 
 
+ORDERS = """
+import sys
+import paddleseg_encnet, numpy as np, cv2
+from paddleseg.datasets import Dataset
+from paddleseg.transforms import Compose
+from paddleseg_encnet.repairs import channels, data
+Compose.__call__, Dataset.__init__ = Compose.__call__.__wrapped__, Dataset.__init__.__wrapped__
+mend = [data.one_reader, channels.images_of_any_channels]
+for repair in mend[::int(sys.argv[1])] + mend:
+    repair()
+assert not hasattr(Compose.__call__.__wrapped__, "__wrapped__")
+pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+cv2.imwrite(sys.argv[2], pixels)
+print(Compose([], img_channels=4)({"img": sys.argv[2]})["img"].sum(), Compose([])({"img": sys.argv[2]})["img"].shape)
+"""
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_repairs_that_need_one_reader_wrap_once_in_either_order(order, tmp_path):
+    done = subprocess.run([sys.executable, "-c", ORDERS, str(order), str(tmp_path / "x.png")], capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "276.0 (3, 2, 3)"
+
+
 # What each repair is for, seen from the outside
 
 def test_losses_have_the_shape_that_paddlesegs_loop_indexes():

@@ -6,14 +6,15 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import types
 
 import pytest
 import yaml
 from conftest import ROOT, tool
 from paddleseg.cvlibs.config import parse_from_yaml
 
-from paddleseg_encnet import cli
+from paddleseg_encnet import flags as tool_flags
+from paddleseg_encnet.config import building
+from paddleseg_encnet.config.shipped_configs import find_config
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py") if path.stem not in ("__init__", "command"))
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yml"))
@@ -147,14 +148,14 @@ def test_a_printed_config_is_the_config(name, run_tool, capsys, tmp_path):
 def test_a_printed_config_is_a_file_to_change(run_tool, capsys, tmp_path):
     run_tool("configs", "encnet_quick_start")
     (tmp_path / "my.yml").write_text(capsys.readouterr().out)
-    assert cli.build(types.SimpleNamespace(config=str(tmp_path / "my.yml"), opts=None)).config.iters == 300
+    assert building.read(tmp_path / "my.yml").config.iters == 300
 
 
 def test_a_file_goes_before_a_shipped_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.find_config("segnet_camvid_480x360") == str(ROOT / "configs" / "segnet_camvid_480x360.yml")
+    assert find_config("segnet_camvid_480x360") == str(ROOT / "configs" / "segnet_camvid_480x360.yml")
     (tmp_path / "segnet_camvid_480x360").touch()
-    assert cli.find_config("segnet_camvid_480x360") == "segnet_camvid_480x360"
+    assert find_config("segnet_camvid_480x360") == "segnet_camvid_480x360"
 
 
 @pytest.mark.parametrize("given, words", [
@@ -269,7 +270,7 @@ def test_help_of_the_script(monkeypatch, capsys):
     module = tool("make_scenes")
     monkeypatch.setattr(sys, "argv", ["tools/make_scenes.py", "--help"])
     with pytest.raises(SystemExit, match="^0$"):
-        cli.run(module.main, module.flags())
+        tool_flags.run(module.main, module.flags())
     shown = capsys.readouterr().out
     assert shown.startswith("usage: python tools/make_scenes.py [flags]\n")
     assert "\n  python tools/make_scenes.py --train 20 " in shown

@@ -19,9 +19,10 @@ from paddleseg.models import losses as stock
 from paddleseg.models.losses.focal_loss import MultiClassFocalLoss
 from paddleseg.utils import utils
 
+from paddleseg_encnet.config import batch_recipe
 from paddleseg_encnet.models.losses import SELoss, compute_losses
 from paddleseg_encnet.runtime.devices import Precision
-from paddleseg_encnet.training import accumulation, loop, recipe, saving
+from paddleseg_encnet.training import accumulation, loop, saving
 from paddleseg_encnet.training.finite import NotFinite
 from segrun.stopping import Stopped
 
@@ -101,8 +102,8 @@ def trained(config, folder, batch_size: int, accum_steps: int, precise: bool = T
         patch.setattr(loop.Run, "step", kept)
         if not precise:     # ReLU's gradient jumps at 0, and float32's rounding says on which side a few positions are
             patch.setattr(paddle.nn.functional, "relu", paddle.nn.functional.silu)
-        loop.train(model, builder.train_dataset, builder.optimizer, builder.loss, loop.Schedule(STEPS), str(folder),
-                   batch_size, accum_steps=accum_steps)
+        loop.train(loop.Parts(model, builder.optimizer, builder.loss, builder.train_dataset),
+                   loop.Schedule(STEPS, batch_size=batch_size, accum_steps=accum_steps), str(folder))
     weights = {name: tensor.numpy() for name, tensor in model.named_parameters() if not tensor.stop_gradient}
     return weights, np.array(losses), np.concatenate(images), builder.optimizer.get_lr()
 
@@ -272,8 +273,8 @@ def test_loss_that_is_not_finite_names_the_micro_batch(scenes, tmp_path):
     weights = []
     model, data, _, optimizer = tiny_run.parts(scenes)
     with pytest.raises(NotFinite, match=r"at step 3 \(segmentation nan") as broken:
-        loop.train(model, data, optimizer, {"types": [Breaks()], "coef": [1]}, loop.Schedule(9, 5), str(tmp_path), 2,
-                   accum_steps=2)
+        loop.train(loop.Parts(model, optimizer, {"types": [Breaks()], "coef": [1]}, data),
+                   loop.Schedule(9, 5, batch_size=2, accum_steps=2), str(tmp_path))
     order = paddle.io.DistributedBatchSampler(data, 4, shuffle=True, drop_last=True)
     order.set_epoch(1)              # two steps an epoch
     first = next(iter(order))[:2]
@@ -363,7 +364,7 @@ def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_th
 def test_the_recipes_line_counts_micro_batches(devices, accum_steps, scale_lr, parts):
     config = {"batch_size": 2, "iters": 80000, "base_batch_size": 8,
               "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.01}}
-    line = recipe.settle(config, devices, scale_lr, accum_steps)
+    line = batch_recipe.settle(config, devices, scale_lr, accum_steps)
     assert all(part in line for part in parts) and ("has the recipe's batch" in line) == (accum_steps == 1)
 
 

@@ -18,7 +18,7 @@ import pytest
 import tiny_run
 from conftest import ROOT, tool
 
-from paddleseg_encnet import cli
+from paddleseg_encnet import flags
 from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.models.encnet import EncModule
 from paddleseg_encnet.training import dashboard, saving
@@ -68,7 +68,7 @@ def shown(small_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shown")
     train = tool("train")
     with paddle.utils.unique_name.guard():
-        cli.run(train.main, train.flags(), [str(argument) for argument in (
+        flags.run(train.main, train.flags(), [str(argument) for argument in (
             "--config", small_config, "--device", "cpu", "--seed", 7, "--do_eval", "--use_vdl", "--save_interval", 2,
             "--log_iters", 1, "--save_dir", folder)])
     return folder

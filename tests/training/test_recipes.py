@@ -1,6 +1,5 @@
 """Every config in configs/ builds, and takes steps on files in the layout of its data set, which are read rightly."""
 
-import argparse
 import copy
 import re
 import shutil
@@ -18,10 +17,12 @@ from paddleseg.datasets import ADE20K, PascalContext, PascalVOC
 from paddleseg.transforms import Compose, Normalize, RandomPaddingCrop, RandomRotation, ResizeStepScaling
 from PIL import Image
 
-from paddleseg_encnet import PascalContext59, cli
+from paddleseg_encnet import PascalContext59
+from paddleseg_encnet.config import building
 from paddleseg_encnet.data.checks import check
-from paddleseg_encnet.data.datasets import Checked, DataError
+from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
+from segrun.errors import DataError
 
 # Those of the classification on CIFAR-10 are of another kind.
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yml") if not path.stem.startswith("cifar10_"))
@@ -91,15 +92,14 @@ def small(roots, tmp_path, monkeypatch):
 
 def builder(path, *opts) -> SegBuilder:
     """As the tools build."""
-    return cli.build(argparse.Namespace(config=str(path), opts=list(opts) or None))
+    return building.read(path, list(opts) or None)
 
 
 # --- the configs -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_builds_as_it_is(path):
-    parts = builder(path)
-    cli.leave_out_pretrained(parts.config)
+    parts = building.read(path, pretrained=False)
     with paddle.LazyGuard():        # numbers are not drawn: of a ResNet-101 that takes seconds
         model = parts.model
     assert [loss.ignore_index for loss in parts.loss["types"]] == [255] * len(parts.loss["coef"])

@@ -11,7 +11,7 @@ from paddleseg.cvlibs import manager
 from rules import one_clear_line, rule
 from test_recipes import CONFIGS, Narrow, roots, shrunk  # noqa: F401
 
-from paddleseg_encnet.training.from_config import train
+from paddleseg_encnet.training.training_of_config import train
 
 # Values of another type or size than any key has, and some that many keys have.
 VALUES = st.sampled_from([

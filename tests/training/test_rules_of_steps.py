@@ -44,9 +44,10 @@ def batches(draw):
 def step(model, images, label, terms: dict, accum_steps: int = 1) -> dict:
     """One step of the training's loop; the weights after it."""
     optimizer = paddle.optimizer.Momentum(0.1, parameters=model.parameters())
-    nothing = dict.fromkeys(("schedule", "batches", "meter", "saver", "board", "evaluation", "profiler_options"))
-    run = loop.Run(model, {"model": model}, optimizer, terms, state=saving.State(1), step_samples=len(images),
-                   precision=Precision(), ranks=Ranks.join(), accum_steps=accum_steps, **nothing)
+    nothing = dict.fromkeys(("meter", "saver", "board", "evaluation"))
+    schedule = loop.Schedule(1, batch_size=len(images) // accum_steps, accum_steps=accum_steps)
+    run = loop.Run(loop.Parts(model, optimizer, terms, None), model, {"model": model}, schedule, saving.State(1),
+                   precision=Precision(), ranks=Ranks.join(), **nothing)
     model.train()
     found, _, stopping = run.step({"img": paddle.to_tensor(images), "label": paddle.to_tensor(label)}, Stop())
     assert not stopping and all(np.isfinite(float(term)) for term in found)

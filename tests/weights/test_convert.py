@@ -14,7 +14,7 @@ from paddleseg.models.backbones import ResNet50_vd, ResNet101_vd
 from paddleseg.models.encnet import ENCNet as StockENCNet
 
 import paddleseg_encnet.models.backbones  # noqa: F401  registers
-from paddleseg_encnet import ENCNet, cli
+from paddleseg_encnet import ENCNet, flags
 from paddleseg_encnet.weights import checkpoint, convert, sources
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 
@@ -462,7 +462,7 @@ def test_backbone_stages(reference, depth, stem, width, pooled):
 
 def run_import(*arguments):
     module = tool("import_weights")
-    cli.run(module.main, module.flags(), [str(argument) for argument in arguments])
+    flags.run(module.main, module.flags(), [str(argument) for argument in arguments])
 
 
 def saved(state, path):

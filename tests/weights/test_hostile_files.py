@@ -175,7 +175,11 @@ def torch_zip(pickled, storages=None, method=zipfile.ZIP_STORED, byteorder="litt
     return buffer.getvalue()
 
 
-def torch_stream(value, keys=pickle.dumps([], 2), storages=b"", system=pickle.dumps({"little_endian": True}, 2)):
+NO_KEYS = pickle.dumps([], 2)
+LITTLE_ENDIAN = pickle.dumps({"little_endian": True}, 2)
+
+
+def torch_stream(value, keys=NO_KEYS, storages=b"", system=LITTLE_ENDIAN):
     magic = pickle.dumps(0x1950A86A20F9469CFC6C, 2)
     return magic + pickle.dumps(1001, 2) + system + value + keys + storages
 

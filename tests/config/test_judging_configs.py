@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from paddleseg_encnet.data.config_checks import check
+from paddleseg_encnet.config.judging_configs import check
 
 CONFIG = {
     "batch_size": 2, "iters": 3,

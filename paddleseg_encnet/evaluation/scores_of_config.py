@@ -5,7 +5,7 @@ from typing import Optional, Sequence, Union
 
 from paddleseg.utils import logger, utils
 
-from paddleseg_encnet import cli
+from paddleseg_encnet.config import building
 from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.evaluation import confusion, report
@@ -14,7 +14,6 @@ from paddleseg_encnet.runtime.devices import Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
 from segrun.errors import unwrapped
 from segrun.scoring import Scores
-from segrun.tiling import asked_for
 from segrun.writing import check_place, write
 
 
@@ -42,10 +41,8 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         TypeError: there is no such argument.
     """
     config = os.fspath(config)
-    builder = cli.build_config(config, opts)
-    options = asked_for(inference, builder.config.test_config).options()
-    cli.set_data_format(builder.config, data_format)
-    cli.leave_out_pretrained(builder.config)
+    builder = building.read(config, opts, data_format=data_format, pretrained=False)
+    options = builder.tiling(inference).options()
     utils.show_env_info()
     utils.show_cfg_info(builder.config)
     select_device(device)
@@ -60,7 +57,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
-    with cached(cache and os.fspath(cache), [dataset], num_workers, ranks):
+    with cached(cache and os.fspath(cache), [dataset], num_workers, ranks) as (dataset,):
         scores = evaluate(model, dataset, num_workers=num_workers, **options)
     if ranks.first:
         save(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),

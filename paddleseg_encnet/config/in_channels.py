@@ -8,7 +8,7 @@ transforms that do not suit it ends in the middle of an epoch.
 
 import inspect
 
-from paddleseg_encnet.data.ignore_index import parts
+from paddleseg_encnet.config.ignore_index import parts
 
 MEDIAN = (1, 3, 4)      # channels that OpenCV's median takes at any width
 
@@ -20,7 +20,7 @@ def of(config: dict) -> int:
     return 3 if channels is None else channels
 
 
-def share(config: dict):
+def share(config: dict) -> None:
     """Gives the network's number to the data sets that take one, and looks at what does not suit it.
 
     Raises:
@@ -43,7 +43,7 @@ def share(config: dict):
         check_transform(place, part, channels)
 
 
-def check_transform(place: str, part: dict, channels: int):
+def check_transform(place: str, part: dict, channels: int) -> None:
     """Raises ValueError where a transform is not for so many channels."""
     kind = part["type"]
     if kind == "Normalize":

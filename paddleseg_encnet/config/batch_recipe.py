@@ -1,4 +1,4 @@
-"""The batch that a run really uses, and its learning rate, beside those of the recipe.
+"""The batch that a run really uses, its learning rate and the length of its schedule, beside those of the recipe.
 
 A config's `batch_size` is that of one device, so that the batch of a step grows with the number of devices, and with
 that of the micro-batches that a device adds up (--accum_steps).
@@ -22,8 +22,7 @@ def settle(config: dict, devices: int, scale_lr: bool = False, accum_steps: int 
     per_device, iters, schedule = config["batch_size"], config["iters"], config["lr_scheduler"]
     batch, base = per_device * accum_steps * devices, base_batch_size(config)
     rate = float(schedule["learning_rate"]) if "learning_rate" in schedule else None
-    used = f"Batch: {per_device}" + f" in each of {accum_steps} micro-batches" * (accum_steps > 1) \
-        + f" on each of {devices} devices" * (devices > 1) + f", {batch} in all" * (batch != per_device)
+    used = told(per_device, accum_steps, devices)
     if base is None:
         if scale_lr:
             raise ValueError("--scale_lr needs base_batch_size in the config: the batch, over all devices, that its "
@@ -45,6 +44,17 @@ def settle(config: dict, devices: int, scale_lr: bool = False, accum_steps: int 
     return line
 
 
+def told(per_device: int, accum_steps: int, devices: int) -> str:
+    """The batch of a step, and what it is made of."""
+    line = f"Batch: {per_device}"
+    if accum_steps > 1:
+        line += f" in each of {accum_steps} micro-batches"
+    if devices > 1:
+        line += f" on each of {devices} devices"
+    batch = per_device * accum_steps * devices
+    return line if batch == per_device else f"{line}, {batch} in all"
+
+
 def base_batch_size(config: dict) -> Optional[int]:
     base = config.get("base_batch_size")
     if base is not None and not (isinstance(base, int) and base > 0):
@@ -52,10 +62,16 @@ def base_batch_size(config: dict) -> Optional[int]:
     return base
 
 
-def scale(schedule: dict, factor: float):
+def scale(schedule: dict, factor: float) -> None:
     """Multiplies every learning rate of a PaddleSeg `lr_scheduler`."""
     for key in RATES:
         if isinstance(schedule.get(key), (list, tuple)):
             schedule[key] = [float(rate) * factor for rate in schedule[key]]
         elif key in schedule:
             schedule[key] = float(schedule[key]) * factor
+
+
+def follow_iters(config: dict) -> None:
+    """Ends a cosine with the training, whatever has set the config's `iters`."""
+    if "T_max" in config["lr_scheduler"]:
+        config["lr_scheduler"]["T_max"] = config["iters"]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from paddleseg.cvlibs import Config, SegBuilder
 
-from paddleseg_encnet.data import ignore_index
+from paddleseg_encnet.config import ignore_index
 from paddleseg_encnet.evaluation import loop as evaluation
 
 PARTS = {

@@ -1,0 +1,78 @@
+"""Is a value of a config a number, a text, a list; and how an error shows it."""
+
+import difflib
+import math
+from typing import Any, Collection
+
+TEXT_NUMBER = "; YAML takes it for a text, a number with an exponent has a dot: 5.0e-4"
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+TYPES = {"true or false": lambda value: isinstance(value, bool), "a number": is_number,
+         "a text": lambda value: isinstance(value, str), "a list": lambda value: isinstance(value, (list, tuple))}
+
+
+def check_like(place: str, value: Any, default: Any) -> None:
+    """Raises ValueError where a value is of another type than the default: a number, truth value, text or list."""
+    if value is None or default is None:
+        return
+    wanted = next((word for word, fits in TYPES.items() if fits(default)), None)
+    if wanted is None or wanted == "a list" and is_number(value):       # PaddleSeg takes one for a list in some places
+        return
+    if TYPES[wanted](value):
+        numbers = wanted == "a list" and len(default) and all(map(is_number, default))
+        if not numbers or all(item is None or is_number(item) for item in value):
+            return
+        wanted = "a list of numbers"
+    raise wrong(place, value, f"{wanted}, as {shown(default)}{hint(value)}")
+
+
+def check_number(place: str, value: Any) -> None:
+    if not is_number(value):
+        raise wrong(place, value, f"a number{hint(value)}")
+
+
+def check_whole(place: str, value: Any, least: int) -> None:
+    """Raises ValueError for what is no whole number from `least`, 0 or 1, on."""
+    if not is_whole(value) or value < least:
+        raise wrong(place, value, "a whole number" + " above 0" * (least == 1))
+
+
+def check_optional(place: str, value: Any, kind: type, wanted: str) -> None:
+    """Raises ValueError for what is there and of another type."""
+    if value is not None and not isinstance(value, kind):
+        raise wrong(place, value, wanted)
+
+
+def wrong(place: str, value: Any, wanted: str) -> ValueError:
+    """The error that tells where a value stands, what it is and what it must be."""
+    return ValueError(f"{place} in the config is {shown(value)}, must be {wanted}")
+
+
+def hint(value: Any) -> str:
+    """What to know of a text that is a number."""
+    try:
+        return TEXT_NUMBER if isinstance(value, str) and math.isfinite(float(value)) else ""
+    except ValueError:
+        return ""
+
+
+def shown(value: Any, longest: int = 60) -> str:
+    """A value of a config, in one line and short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def some_of(names: Collection[str], wanted: Any) -> str:
+    """The nearest of the names, or all if they are few."""
+    near = difflib.get_close_matches(str(wanted), names, n=3, cutoff=0.5)
+    listed = near or sorted(names)
+    more = len(names) - len(listed[:12])
+    return ", ".join(listed[:12]) + (f" and {more} more" if more else "")
