@@ -133,7 +133,7 @@ def load(source: str, weights: Optional[str], inference: dict, opts: Optional[Se
         try:
             device = select_device(device)
             model = builder.model
-            checkpoint.load(model, weights)
+            checkpoint.load(model, weights or source)
         finally:
             paddle.set_device(before)
     return LiveNetwork(model, builder.preprocessing, classes, device), tiling

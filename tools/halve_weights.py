@@ -3,6 +3,7 @@
 Whatever takes weights takes the file too, and computes in float32. It is half as large.
 """
 
+import argparse
 import os
 
 import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
@@ -15,7 +16,7 @@ from paddleseg_encnet.flags import bare_parser, run
 from paddleseg_encnet.weights import checkpoint
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Write weights in half precision, for sharing",
                             "output/best_model/model.pdparams --output model.safetensors")
     flags.add_argument("weights", help="weights file of Paddle, PyTorch or safetensors")
@@ -32,7 +33,7 @@ def half(value: np.ndarray) -> np.ndarray:
     return halved if np.array_equal(np.isfinite(halved), np.isfinite(value)) else value
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     state = checkpoint.read(args.weights)
     not_arrays = [name for name, value in state.items() if not isinstance(value, np.ndarray)]
     if not_arrays:

@@ -69,7 +69,7 @@ def convert(label_folder: str, dataset_root: str, progress: Optional[Callable[[i
               functools.partial(write_bytes, content=text.encode()))
 
 
-def write_bytes(path: str, content: bytes):
+def write_bytes(path: str, content: bytes) -> None:
     pathlib.Path(path).write_bytes(content)
 
 

@@ -14,7 +14,7 @@ Ratios: benchmarks/depthwise.py.
 import ctypes
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np

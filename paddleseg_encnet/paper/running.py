@@ -41,7 +41,7 @@ class Ablation:
     """
 
     def __init__(self, runs: List[Run], tools: str, devices: List[str], train_flags: Sequence[str] = (),
-                 num_workers: int = 0, finished: Callable[[], None] = lambda: None):
+                 num_workers: int = 0, finished: Callable[[], object] = lambda: None):
         self.runs, self.tools, self.devices = runs, tools, devices
         self.train_flags, self.num_workers = list(train_flags), num_workers
         self.telling = Telling(finished)

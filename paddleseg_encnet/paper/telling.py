@@ -18,7 +18,7 @@ class Telling:
         report: called after each run that has been finished.
     """
 
-    def __init__(self, report: Callable[[], None]):
+    def __init__(self, report: Callable[[], object]):
         self.report = report
         self.failures: Dict[str, str] = {}      # what went wrong, by the run's folder
         self.lock = threading.Lock()
