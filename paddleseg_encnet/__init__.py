@@ -13,6 +13,7 @@ Import it before paddle: threads, MKL's code path and malloc can be set only the
 
 import importlib
 import importlib.util
+from typing import Any
 
 from paddleseg_encnet.repairs import environment, table
 from paddleseg_encnet.version import __version__
@@ -58,7 +59,7 @@ __all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "Evaluated", "Machine",
            "SELoss", "Saving", "Segmenter", "Stepped", "__version__", "explain", "export", "score", "train"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(importlib.import_module(LATER[name]), name)

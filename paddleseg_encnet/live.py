@@ -42,7 +42,9 @@ class LiveNetwork:
         device: as Paddle calls it; Paddle's own if None.
         precision: float32 if None.
     """
-    requests, batch_size, meaning = 1, None, LOGITS
+    requests = 1
+    batch_size: Optional[int] = None
+    meaning = LOGITS
 
     def __init__(self, model: paddle.nn.Layer, transforms: Optional[Compose], classes: Classes,
                  device: Optional[str] = None, precision: Optional[Precision] = None):

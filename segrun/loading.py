@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence,
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.backends import AUTO, check_precision, forms_of, parted, usual_backend
+from segrun.backends import AUTO, FORMS, check_precision, forms_of, parted
 from segrun.backends.choosing import fastest
 from segrun.backends.exported import Exported
 from segrun.exports import Export

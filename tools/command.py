@@ -35,7 +35,7 @@ def purpose(module: str) -> str:
         return (ast.get_docstring(ast.parse(file.read())) or "").split(":")[0]
 
 
-def main(arguments: Optional[List[str]] = None):
+def main(arguments: Optional[List[str]] = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())

@@ -1,5 +1,7 @@
 """Exports weights:  python tools/export.py --config CONFIG --model_path WEIGHTS --save_dir output/inference_model"""
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 # isort: split
@@ -9,7 +11,7 @@ from paddleseg_encnet.deployment.export_of_config import MAX_DROP, export
 from paddleseg_encnet.flags import bare_parser, keywords, run
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Model export", "--config encnet_quick_start --save_dir output/export\n"
                         "--model_path output/best_model/model.pdparams")
     flags.add_argument("--config", required=True, help="YAML file that names model and validation transforms")
@@ -32,7 +34,7 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     export(**keywords(args))
 
 

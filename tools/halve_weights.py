@@ -4,6 +4,7 @@ Whatever takes weights takes the file too, and computes in float32. It is half a
 it is run: Segmenter("FILE.safetensors") needs nothing else.
 """
 
+import argparse
 import os
 from typing import Dict
 
@@ -23,7 +24,7 @@ from paddleseg_encnet.weights import checkpoint, description
 from paddleseg_encnet.weights.halves import half
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Write weights in half precision, for sharing",
                         "output/best_model/model.pdparams --output model.safetensors\n"
                         "--config encnet_quick_start")
@@ -35,7 +36,7 @@ def flags():
     return flags
 
 
-def described(args, state: Dict[str, np.ndarray]) -> Dict[str, str]:
+def described(args: argparse.Namespace, state: Dict[str, np.ndarray]) -> Dict[str, str]:
     """What the file says of its network, which the weights fill."""
     paddle.set_device("cpu")
     builder = building.read(args.config, pretrained=False)
@@ -49,7 +50,7 @@ def described(args, state: Dict[str, np.ndarray]) -> Dict[str, str]:
     return description.metadata(config, classes_of_config(builder.config), card)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     if args.card and not args.config:
         raise ValueError("--card stands beside --config")
     state = checkpoint.read(args.weights)

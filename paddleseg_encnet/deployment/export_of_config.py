@@ -54,9 +54,10 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
         raise ValueError("--half_weights is for the ONNX file: add --onnx")
     builder = building.read(config, opts, pretrained=False)
     model_path, save_dir = os.fspath(model_path), os.fspath(save_dir)
-    int8, verify = int8 and os.fspath(int8), verify and os.fspath(verify)
-    for path in filter(None, (int8, verify)):
-        if not os.path.exists(path):
+    int8 = os.fspath(int8) if int8 else None
+    verify = os.fspath(verify) if verify else None
+    for path in (int8, verify):
+        if path and not os.path.exists(path):
             raise FileNotFoundError(f"there is no image {path}")
     calibration = inputs.find_images(int8)[0] if int8 else None
     if passed_over := inputs.passed_over(int8 or ""):
@@ -64,8 +65,9 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     limit = accuracy_to_keep(builder, int8, calibration, max_drop)
     network = builder.model
     checkpoint.load(network, model_path)
-    forms.export(network, save_dir, described(builder.config), output_op, input_shape and list(input_shape), onnx,
-                 calibration, builder.in_channels, limit, half_weights)
+    shape = list(input_shape) if input_shape else None
+    forms.export(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
+                 builder.in_channels, limit, half_weights)
     logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
     if not verify:
         return {}

@@ -12,7 +12,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Dict, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -29,12 +29,12 @@ _KINDS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 _CODES = {kind: code for code, kind in _KINDS.items() if kind != "bfloat16"}
 
 
-def looks_like(data):
+def looks_like(data: Union[bytes, memoryview]) -> bool:
     """Whether ``data`` (bytes) begins as a safetensors file does."""
     return data[8:9] == b"{" and struct.unpack("<Q", data[:8])[0] <= max(len(data), MAX_HEADER)
 
 
-def decode(data):
+def decode(data: memoryview) -> Dict[str, np.ndarray]:
     """Read a safetensors file.
 
     Args:
@@ -72,7 +72,7 @@ def decode(data):
     return result
 
 
-def metadata(data):
+def metadata(data: memoryview) -> Dict[str, str]:
     """The texts by name that a safetensors file holds beside its tensors.
 
     Args:
@@ -92,7 +92,7 @@ def metadata(data):
     return found
 
 
-def _header(data):
+def _header(data: memoryview) -> Tuple[Dict[str, Any], memoryview]:
     """(header as JSON has it, the bytes behind it)"""
     size = struct.unpack("<Q", data[:8])[0]
     if size > min(len(data) - 8, MAX_HEADER):
@@ -100,13 +100,13 @@ def _header(data):
     return _parse(bytes(data[8:8 + size])), data[8 + size:]
 
 
-def _parse(text):
-    def short_int(digits):
+def _parse(text: Any) -> Dict[str, Any]:
+    def short_int(digits: str) -> int:
         if len(digits) > 20:  # int() of a long string takes quadratic time
             raise CheckpointError(f"has a number of {len(digits):,} digits in its header")
         return int(digits)
 
-    def unique(pairs):
+    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
         if len(dict(pairs)) != len(pairs):
             raise CheckpointError("has the same name twice in its header")
         return dict(pairs)
@@ -120,7 +120,7 @@ def _parse(text):
     return header
 
 
-def _span(entry, available):
+def _span(entry: Any, available: int) -> Tuple[int, int]:
     fields = ("dtype", "shape", "data_offsets")
     if type(entry) is not dict or sorted(entry) != sorted(fields) or type(entry["dtype"]) is not str:
         raise CheckpointError(f"is not described by {', '.join(fields)}")
@@ -129,7 +129,7 @@ def _span(entry, available):
             or not 0 <= offsets[0] <= offsets[1] <= available:
         raise CheckpointError(f"lies outside of the {available:,} bytes of data; if the file is cut short, "
                               "download it again")
-    return offsets
+    return offsets[0], offsets[1]
 
 
 def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike],
@@ -155,7 +155,8 @@ def write_safetensors(state: Dict[str, np.ndarray], path: Union[str, os.PathLike
         element_count(array.shape)
     # Wide types first: then every tensor is aligned to its own element size.
     names = sorted(state, key=lambda name: (-state[name].dtype.itemsize, name))
-    header, end = {METADATA: metadata} if metadata else {}, 0
+    header: Dict[str, Any] = {METADATA: metadata} if metadata else {}
+    end = 0
     for name in names:
         begin, end = end, end + state[name].nbytes
         header[name] = {"dtype": _CODES[state[name].dtype.name], "shape": list(state[name].shape),
