@@ -38,8 +38,10 @@ from paddleseg_encnet.models.encoding import Encoding  # noqa: E402
 from paddleseg_encnet.models.fcn import DilatedFCN  # noqa: E402
 from paddleseg_encnet.models.losses import SELoss  # noqa: E402
 from paddleseg_encnet.runtime import paddleseg_log  # noqa: E402
+from segrun import loading  # noqa: E402
 
 paddleseg_log.join()
+loading.run_live_with(lambda *arguments: importlib.import_module("paddleseg_encnet.live").load(*arguments))
 
 # Where they stand. Most who import the package only want it registered.
 LATER = {

@@ -49,8 +49,8 @@ def load(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLik
                          "export, a .safetensors file with its config, or the name of a shipped network")
     live = live_loader()
     if live is None:
-        raise ValueError(f"{source} is run by Paddle and PaddleSeg, which are not installed: pip install "
-                         "\"paddleseg_encnet[cpu]\" or \"[gpu]\"")
+        raise ValueError(f"{source} is run by Paddle and PaddleSeg, and no installed package says that it does so: pip "
+                         "install \"paddleseg_encnet[cpu]\" or \"[gpu]\", or import paddleseg_encnet before")
     return live(source, None if weights is None else os.fspath(weights), inference, opts, device)
 
 
@@ -100,8 +100,20 @@ def grey(height: int, width: int, channels: int) -> NDArray[Any]:
     return np.full([height, width] if channels == 1 else [height, width, channels], 128, np.uint8)
 
 
-def live_loader() -> Optional[Callable[..., Tuple[Network, Tiling]]]:
-    """What runs networks live: a package that says so of itself, and that has Paddle."""
+LiveLoader = Callable[..., Tuple[Network, Tiling]]
+_live: List[LiveLoader] = []        # the one of run_live_with(), if it was called
+
+
+def run_live_with(loader: LiveLoader) -> None:
+    """Lets `loader(source, weights, inference, opts, device)` run what is no export: a config, or a file of weights."""
+    _live[:] = [loader]
+
+
+def live_loader() -> Optional[LiveLoader]:
+    """What runs networks live: what was given to run_live_with(), or an installed package that says so of itself, where
+    Paddle is installed too."""
+    if _live:
+        return _live[0]
     if importlib.util.find_spec("paddle") is None or importlib.util.find_spec("paddleseg") is None:
         return None
     found: Any = importlib.metadata.entry_points()
