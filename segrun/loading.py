@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence,
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.backends import AUTO, FORMS, forms_of
+from segrun.backends import AUTO, FORMS, check_precision, forms_of, parted
 from segrun.backends.choosing import fastest
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -16,7 +16,6 @@ from segrun.network import Network
 from segrun.tiling import Tiling, asked_for
 
 LIVE = "segrun.live"        # group of entry points: load(source, weights, inference, opts, device) -> network, tiling
-CONFIGS = {"encnet_lite0_camvid": "encnet_lite0_camvid_480x360"}      # of shipped networks
 USUAL = (480, 640)          # of an image for a first run, height and width, where the export fixes none
 
 
@@ -44,7 +43,7 @@ def load(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLik
     if backend or precision != "fp32":
         raise ValueError(f"backend and precision are of exports, and {source} is none: tools/export.py makes one")
     if shipped:
-        source, weights = shipped.config, shipped.weights
+        source = shipped.weights
     elif weights is None and not source.endswith(".safetensors"):
         raise ValueError(f"a config needs weights: Segmenter({source!r}, WEIGHTS); alone stands the folder of an "
                          "export, a .safetensors file with its config, or the name of a shipped network")
@@ -69,13 +68,19 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
     Args:
         backend: "auto" is the fastest here; None the first in the table of forms that is installed.
         sample: as of `load`.
+
+    Raises:
+        ValueError, OSError: as of Exported; or "auto" finds none that runs it.
     """
+    check_precision(precision)
+    kind, _ = parted(device or "cpu")
     if backend == AUTO:
         return fastest(export, usual(export) if sample is None else sample, precision, device, threads, **how)
     if backend is None:
-        forms = forms_of(export.content, (device or "cpu").partition(":")[0], precision)
-        # Where none is, Exported says what is missing: the form that comes first.
-        backend = forms[0].backend if forms else next(form.backend for form in FORMS if form.precision == precision)
+        forms = forms_of(export.content, kind, precision)
+        # Where none is, Exported says what is missing of the first one that could be.
+        wanted = [form for form in FORMS if form.precision == precision]
+        backend = (forms or [form for form in wanted if form.key in export.content] or wanted)[0].backend
     return Exported(export, backend, precision, device, threads, **how)
 
 
@@ -107,8 +112,7 @@ def live_loader() -> Optional[Callable[..., Tuple[Network, Tiling]]]:
 # --- what is shipped --------------------------------------------------------------------------------------------------
 
 class Shipped(NamedTuple):
-    """A network that comes with the package: config and weights for Paddle, an export for the rest."""
-    config: str
+    """A network that comes with the package: weights, with their config, for Paddle, an export for the rest."""
     weights: str
     export: str
 
@@ -126,4 +130,4 @@ def shipped_files(name: str) -> Optional[Shipped]:
     weights = os.path.join(folder, f"{name}.safetensors")
     if os.path.basename(name) != name or not os.path.isfile(weights):
         return None
-    return Shipped(CONFIGS.get(name, name), weights, os.path.join(folder, name, "deploy.yaml"))
+    return Shipped(weights, os.path.join(folder, name, "deploy.yaml"))

@@ -30,7 +30,7 @@ from segrun.preprocess import restore
 from segrun.progress import Progress
 from segrun.result import Segmentation, confidence_of, mask_of, sigmoid
 from segrun.stages import Stages, Times, batches
-from segrun.tiling import Tiling, combined, infer, run, strips, windows
+from segrun.tiling import Tiling, combined, infer, scores_of, strips, windows
 
 Result = TypeVar("Result")
 Picture = TypeVar("Picture", bound=ImageLike)
@@ -61,12 +61,12 @@ class Segmenter:
             .safetensors file that says what it was trained by; or that config, as the tools' --config takes it, with
             its `weights`.
         weights: a file of weights, with a config.
+        device: "cpu", "gpu", "gpu:1", ...; the GPU if there is one when it is None.
+        opts: keys of the config to set, ["KEY=VALUE", ...].
         backend: of an export or a shipped network: "paddle", "onnx", "openvino", or "auto", the fastest here. The
             first of these that is installed if None. A shipped network is live if None and Paddle is installed.
-        precision: of an export: "fp32", "int8", or "fp16" on a GPU with Paddle Inference.
-        device: "cpu", "gpu", "gpu:1", ...; the GPU if there is one when it is None.
+        precision: of an export: "fp32", "int8", "bf16" with OpenVINO, or "fp16" on a GPU with Paddle Inference.
         threads: of the CPU, for an export; all if None.
-        opts: keys of the config to set, ["KEY=VALUE", ...].
         confidence: whether it is wanted; it takes time.
         min_conf: pixels whose confidence is below become unknown, the largest number of the mask's type.
         inference: as the flags of tools/predict.py of these names: is_slide, crop_size, stride, aug_pred, scales,
@@ -92,9 +92,9 @@ class Segmenter:
         TypeError: no argument has that name; an image is none of these, or an array of other numbers than uint8.
     """
 
-    def __init__(self, source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None, *,
-                 backend: Optional[str] = None, precision: str = "fp32", device: Optional[str] = None,
-                 threads: Optional[int] = None, opts: Optional[Sequence[str]] = None, confidence: bool = True,
+    def __init__(self, source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None,
+                 device: Optional[str] = None, opts: Optional[Sequence[str]] = None, *, backend: Optional[str] = None,
+                 precision: str = "fp32", threads: Optional[int] = None, confidence: bool = True,
                  min_conf: float = 0.0, **inference: Any):
         self.network, self.tiling = load(source, weights, inference, opts, device, backend=backend,
                                          precision=precision, threads=threads)
@@ -207,16 +207,16 @@ class Segmenter:
         assert crop_size and stride     # as in_strips says
         presences: List[Optional[NDArray[Any]]] = []
 
-        def scores_of(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        def of_window(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
             prepared = self.network.prepare(task.pixels[top:bottom, left:right], task.where)
-            output = run(self.network, prepared.image[np.newaxis])
+            output = scores_of(self.network, prepared.image[np.newaxis])
             presences.append(output.presence)
             scores: NDArray[Any] = np.asarray(output.values)[0]
             return scores
 
         progress = Progress(len(windows(size[0], crop_size[1], stride[1])), "rows of windows", show_rows)
         parts = []
-        for _, scores in strips(scores_of, size, crop_size, stride):
+        for _, scores in strips(of_window, size, crop_size, stride):
             parts.append(self.decide(scores[np.newaxis]))
             progress.advance()
         progress.close()

@@ -13,6 +13,7 @@ import paddleseg_encnet  # noqa: E402, F401
 # isort: split
 
 import cv2
+import installed_wheel
 import numpy as np
 import paddle
 import pytest
@@ -181,3 +182,15 @@ def camvid() -> pathlib.Path:
     if not (CAMVID / "train").is_dir():
         pytest.skip(f"no CamVid in {CAMVID}; set CAMVID_ROOT to a copy in the layout of the SegNet authors")
     return CAMVID
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> pathlib.Path:
+    return installed_wheel.build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory) -> installed_wheel.Installed:
+    folder = tmp_path_factory.mktemp("installed")
+    installed_wheel.pip("install", "--target", folder, wheel)
+    return installed_wheel.Installed(folder, tmp_path_factory.mktemp("empty"))

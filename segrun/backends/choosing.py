@@ -32,7 +32,8 @@ def fastest(export: Export, batch: NDArray[Any], precision: str = "fp32", device
         ValueError: none runs it; says why of each.
     """
     threads = threads or cpu.cpu_count()
-    here = f"{processor() if device in (None, 'cpu') else device}, {threads} threads, {precision}"
+    where = {"cpu": processor(), None: f"any device beside {processor()}"}.get(device, device)
+    here = f"{where}, {threads} threads, {precision}"
     known = (export.content.get("fastest") or {}).get(here)
     if known in BACKENDS:
         try:

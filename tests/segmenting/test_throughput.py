@@ -13,17 +13,11 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from exports import HERE, built, each_form, error_of, exported, flags_of, masks, needs_onnx, needs_openvino, written
 from PIL import Image
-from test_export import ONNX, OPENVINO, error_of, masks, needs_onnx, randomised
 
-from paddleseg_encnet import cli
-from paddleseg_encnet.deployment import export
-from segrun import preprocess as deployed
-from segrun.preprocess import Deployed
-
-BACKENDS = [{"backend": "paddle"}, *([{"backend": "onnx"}, {"backend": "onnx", "precision": "int8"}] * ONNX),
-            *([{"backend": "openvino"}, {"backend": "openvino", "precision": "int8"}] * (ONNX and OPENVINO))]
-needs_openvino = pytest.mark.skipif(not (ONNX and OPENVINO), reason="needs openvino, onnxruntime and paddle2onnx")
+from segrun.exports import Export
+from segrun.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +33,8 @@ def folder(scenes, tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(small_config, folder, tmp_path_factory):
     """deploy.yaml of an export in every form that can be had here."""
-    network = randomised(cli.build(cli.parser("").parse_args(["--config", str(small_config)])).model)
     made = tmp_path_factory.mktemp("export")
-    export.export(network, str(made), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=ONNX,
-                  calibration=[str(folder / "00.png")] if ONNX else None)
+    written(built(small_config), made, "argmax", folder / "00.png")
     return made / "deploy.yaml"
 
 
@@ -56,9 +48,9 @@ def infer(config, folder, run_tool, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("options", BACKENDS, ids=lambda options: "-".join(options.values()))
-def test_the_files_are_those_of_one_after_another(options, infer, capfd):
-    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+@each_form
+def test_the_files_are_those_of_one_after_another(backend, precision, infer, capfd):
+    flags = flags_of(backend, precision)
     files, lines = [], []
     for more in (["--io_threads", 0], [], ["--io_threads", 3], ["--io_threads", 2, "--batch_size", 5]):
         made = infer(*flags, *more)
@@ -70,8 +62,8 @@ def test_the_files_are_those_of_one_after_another(options, infer, capfd):
 
 
 def interfere(monkeypatch, method: str, at: int, error: BaseException):
-    """Makes the call with that number of a method of Deployed raise an error, once."""
-    whole, calls, lock = getattr(deployed.Images, method), [], threading.Lock()
+    """Makes the call with that number of a method of Segmenter raise an error, once."""
+    whole, calls, lock = getattr(Segmenter, method), [], threading.Lock()
 
     def called(*args):
         with lock:
@@ -80,16 +72,16 @@ def interfere(monkeypatch, method: str, at: int, error: BaseException):
         if number == at:
             raise error
         return whole(*args)
-    monkeypatch.setattr(deployed.Images, method, called)
+    monkeypatch.setattr(Segmenter, method, called)
 
 
-@pytest.mark.parametrize("options", BACKENDS[::3], ids=lambda options: "-".join(options.values()))
+@pytest.mark.parametrize("backend, precision", HERE[::3])
 @pytest.mark.parametrize("threads", [0, 1, 3])
 @pytest.mark.parametrize("method", ["prepare", "finish"])
-def test_an_error_ends_it_in_its_place(method, threads, options, infer, tmp_path, monkeypatch):
+def test_an_error_ends_it_in_its_place(method, threads, backend, precision, infer, tmp_path, monkeypatch):
     interfere(monkeypatch, method, 5, ValueError("the fifth"))
     with pytest.raises(SystemExit, match="^error: the fifth$"):
-        infer("--io_threads", threads, *(word for name, value in options.items() for word in (f"--{name}", value)))
+        infer("--io_threads", threads, *flags_of(backend, precision))
     if (method, threads) != ("prepare", 3):     # with three, the fifth call may be for another image
         assert [path.name for path in sorted(tmp_path.glob("out*/*"))] == ["00.png", "01.png", "02.png", "03.png"]
 
@@ -117,7 +109,7 @@ def test_a_picture_that_cannot_be_written(threads, config, folder, run_tool, tmp
 def test_few_images_are_in_flight(threads, infer, monkeypatch):
     """Of however many: what is read and not yet finished."""
     begun, finished, most = [], [], []
-    prepare, finish = deployed.Images.prepare, deployed.Images.finish
+    prepare, finish = Segmenter.prepare, Segmenter.finish
 
     def counted(*args):
         begun.append(args)
@@ -127,8 +119,8 @@ def test_few_images_are_in_flight(threads, infer, monkeypatch):
     def finishing(*args):
         finished.append(args)
         return finish(*args)
-    monkeypatch.setattr(deployed.Images, "prepare", counted)
-    monkeypatch.setattr(deployed.Images, "finish", finishing)
+    monkeypatch.setattr(Segmenter, "prepare", counted)
+    monkeypatch.setattr(Segmenter, "finish", finishing)
     infer("--io_threads", threads)
     assert len(begun) == len(finished) == 12
     # Ahead of the network, in it, behind it, each with one that is being handed on.
@@ -175,9 +167,9 @@ def frames_of(path) -> list:
         frames.append(frame)
 
 
-@pytest.mark.parametrize("options", BACKENDS, ids=lambda options: "-".join(options.values()))
-def test_a_video_is_that_of_one_after_another(options, config, film, run_tool, tmp_path, capfd):
-    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+@each_form
+def test_a_video_is_that_of_one_after_another(backend, precision, config, film, run_tool, tmp_path, capfd):
+    flags = flags_of(backend, precision)
     files, lines = [], []
     for threads in (0, 1, 3):
         run_tool("infer", "--config", config, "--image_path", film, "--save_dir", tmp_path / str(threads),
@@ -188,11 +180,10 @@ def test_a_video_is_that_of_one_after_another(options, config, film, run_tool, t
     assert files[0] == files[1] == files[2]
     assert lines[1] == lines[2] == lines[0] and lines[0][-1] == "12/12 frames"
     # Each frame is what the export sees in it, in its place; the codec loses some.
-    one = Deployed(str(config), threads=2, **options)
-    colors = np.array(one.palette()).reshape(-1, 3)
+    one = exported(config, backend, precision, threads=2)
     for given, found in zip(frames_of(film), frames_of(tmp_path / "1" / "added_prediction" / "film.avi")):
-        image, history = one.prepare_pixels(given, "a frame")
-        expected = 0.6 * given + 0.4 * colors[one.finish(one.run(image[np.newaxis])[0], history)][..., ::-1]
+        ids = one.run(one.prepare(given, "a frame").image[np.newaxis]).values[0]
+        expected = 0.6 * given + 0.4 * one.classes.colors[ids][..., ::-1]
         assert np.abs(found - expected).mean() < 12
 
 
@@ -241,14 +232,14 @@ def test_a_video_runs_without(backend, absent, config, film, tmp_path):
 
 @needs_openvino
 def test_several_at_a_time_are_equal_to_one(config, folder):
-    one, several = (Deployed(str(config), "openvino", threads=4, throughput=many) for many in (False, True))
+    one, several = (exported(config, "openvino", threads=4, throughput=many) for many in (False, True))
     assert one.requests == 1 and several.requests > 1
-    images = [several.prepare(str(path))[0][np.newaxis] for path in sorted(folder.glob("*.png"))]
-    expected = [one.run(image) for image in images]
+    images = [Export(str(config)).batch_of(str(path)) for path in sorted(folder.glob("*.png"))]
+    expected = [one.run(image).values for image in images]
     found = [None] * len(images)
 
     def run(i):
-        found[i] = several.run(images[i])
+        found[i] = several.run(images[i]).values
     threads = [threading.Thread(target=run, args=[i]) for i in range(len(images))]     # more than requests
     for thread in threads:
         thread.start()
