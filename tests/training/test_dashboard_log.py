@@ -206,7 +206,7 @@ def test_pictures_that_fail_end_no_training(scenes, tmp_path, said, monkeypatch)
     def fail(*arguments):
         raise ValueError("no such picture")
 
-    monkeypatch.setattr(dashboard, "read_image", fail)
+    monkeypatch.setattr(dashboard, "panel", fail)
     logged_run(scenes, tmp_path)
     assert "image" not in read(tmp_path) and steps(read(tmp_path)["scalar"]["Evaluate/mIoU"]) == [4, 8, 12]
     assert len([line for line in said if "the dashboard can't draw the validation images" in line]) == 1
