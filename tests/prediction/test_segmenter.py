@@ -14,6 +14,7 @@ import paddle
 import pytest
 import yaml
 from conftest import ROOT
+from near_ties import assert_same_classes, live_scores
 from PIL import Image, ImageOps
 
 import paddleseg_encnet
@@ -244,15 +245,15 @@ def test_export_of_scores_is_the_live_network(exported, weights, image, config, 
     np.testing.assert_array_equal(seen.image, live.image)
     np.testing.assert_array_equal(seen.style.colors, live.style.colors)
     assert len(np.unique(live.ids)) > 2 and seen.presence is None
-    # Paddle Inference sums in another order, so that a tie may go the other way and a rounding by one.
-    assert (seen.ids == live.ids).mean() > 0.999
+    assert_same_classes(seen.ids, live.ids, live_scores(config, weights, image))
+    # Paddle Inference sums in another order, so that a rounding may go the other way.
     assert np.abs(seen.confidence.astype(int) - live.confidence).max() <= 1
 
 
-def test_export_of_a_fixed_batch_and_size(exported, small_config, segmenter, image, pixels):
+def test_export_of_a_fixed_batch_and_size(exported, small_config, weights, segmenter, image, pixels):
     folder = exported(small_config, "--input_shape", 2, 3, 64, 128)
     fixed = Segmenter(folder)
-    assert (fixed(image).ids == segmenter(image).ids).mean() > 0.999
+    assert_same_classes(fixed(image).ids, segmenter(image).ids, live_scores(small_config, weights, image))
     with pytest.raises(ValueError, match="image 1 of the list comes to the network as 100 x 64, but that was"):
         fixed([pixels, pixels[:, :100]])
 

@@ -241,7 +241,8 @@ def test_watch_tells_of_the_lost_rank_rather_than_of_what_follows(tmp_path):
                         "    os.kill(os.getpid(), signal.SIGSTOP)\n"
                         f"while not os.path.exists('{pid}'): time.sleep(0.01)\n"
                         f"lost = int(open('{pid}').read())\n"
-                        "while open(f'/proc/{lost}/stat').read().rsplit(')', 1)[1].split()[0] != 'T': time.sleep(0.01)\n"
+                        "state = lambda: open(f'/proc/{lost}/stat').read().rsplit(')', 1)[1].split()[0]\n"
+                        "while state() != 'T': time.sleep(0.01)\n"
                         "if rank == 0: threading.Timer(0.3, os.kill, [lost, signal.SIGKILL]).start()\n"
                         "watch.fail('Connection reset by peer')")
     assert "rank 1 (" in ended[0][1] and "is gone" in ended[0][1] and ended[0][0] == 1
