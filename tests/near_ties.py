@@ -5,6 +5,8 @@ another one where the two largest logits lie that near to each other. Where both
 threads, classes are equal to the last pixel, and tests compare them so.
 """
 
+import functools
+
 import numpy as np
 import paddle
 from paddleseg.core import infer
@@ -45,13 +47,19 @@ def assert_same_classes(found: np.ndarray, expected: np.ndarray, scores: np.ndar
     return count
 
 
+@functools.lru_cache(1)
+def live(config: str, weights: str) -> tuple:
+    """The network, with its weights, and what it does to an image."""
+    builder = SegBuilder(Config(config))
+    checkpoint.load(builder.model, weights)
+    builder.model.eval()
+    return builder.model, Compose(builder.val_transforms)
+
+
 def live_scores(config, weights, image) -> np.ndarray:
     """Logits [C, H, W] of the live network, in the image's own size, by PaddleSeg's own inference."""
-    builder = SegBuilder(Config(str(config)))
-    model = builder.model
-    checkpoint.load(model, str(weights))
-    model.eval()
-    data = Compose(builder.val_transforms)({"img": str(image), "trans_info": []})
+    model, transforms = live(str(config), str(weights))
+    data = transforms({"img": str(image), "trans_info": []})
     with paddle.no_grad():
         _, logits = infer.inference(model, paddle.to_tensor(data["img"][np.newaxis]), trans_info=data["trans_info"])
     return logits.numpy()[0]
