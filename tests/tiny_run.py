@@ -1,6 +1,6 @@
 """A training run of milliseconds a step, for tests of what happens around the steps. As a script it is one process of
 its own, or one of several ranks:  tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume] [--workers N]
-[--use_vdl]
+[--use_vdl] [--halt STEP]
 """
 
 import os
@@ -117,6 +117,8 @@ if __name__ == "__main__":
     hook = None
     if "--term" in more and int(more[more.index("--term") + 2]) == rank:
         hook = stop_at(int(more[more.index("--term") + 1]))
+    if "--halt" in more:        # until a signal ends it or lets it go on
+        hook = stop_at(int(more[more.index("--halt") + 1]), signal.SIGSTOP)
     try:
         done = run(scenes, save_dir, int(iters), hook, resume_model="auto" if "--resume" in more else None,
                    num_workers=int(more[more.index("--workers") + 1]) if "--workers" in more else 0,

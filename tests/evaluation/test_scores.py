@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import ROOT, relative_difference
+from near_ties import MOST, near_ties
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.datasets import Dataset
 from paddleseg.models.losses import CrossEntropyLoss
@@ -108,7 +109,15 @@ def test_presence_and_losses_equal_slow_ones(parts, way):
 def test_several_images_at_a_time(parts):
     model, dataset, losses = parts
     one, three = (evaluate(model, dataset, losses=losses, batch_size=count) for count in (1, 3))   # 3 + 1 of 4 images
-    assert (one.confusion == three.confusion).all() and same_presence(one.presence, three.presence)
+    ties = 0
+    for sample in dataset:
+        with paddle.no_grad():
+            logits = model(paddle.to_tensor(sample["img"][None]))[0].numpy()[0]
+        ties += int((near_ties(logits).sum(axis=0) > 1).sum())
+    assert ties <= MOST * one.confusion.sum()
+    # A pixel of another class leaves one count and comes to another.
+    assert np.abs(one.confusion.astype(int) - three.confusion).sum() <= 2 * ties
+    assert one.confusion.sum() == three.confusion.sum() and same_presence(one.presence, three.presence)
     assert three.losses == pytest.approx(one.losses, rel=1e-5)
 
 

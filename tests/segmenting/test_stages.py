@@ -116,8 +116,14 @@ def test_what_stands_before_an_error_of_the_items_is_finished(threads):
     assert seen == [0, 1, 2, 3, 4] == sorted(done) and not ahead_threads()
 
 
-def test_ctrl_c_while_the_items_are_made_waits_for_what_is_at_work_and_begins_no_more():
-    begun, finished = [], []
+def test_ctrl_c_while_the_items_are_made_waits_for_what_is_at_work_and_begins_no_more(monkeypatch):
+    begun, finished, ending = [], [], threading.Event()
+
+    class Pool(pipeline.ThreadPoolExecutor):
+        def shutdown(self, *arguments, **options):
+            ending.set()
+            super().shutdown(*arguments, **options)
+    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Pool)
 
     def items():
         yield from range(3)
@@ -127,7 +133,8 @@ def test_ctrl_c_while_the_items_are_made_waits_for_what_is_at_work_and_begins_no
 
     def write(i):
         begun.append(i)
-        time.sleep(0.05)
+        assert ending.wait(60)
+        time.sleep(0.05)        # the first is at work, and the end waits for it
         finished.append(i)
     with pytest.raises(KeyboardInterrupt):
         list(ahead(write, items(), 1, 10))
