@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 
+from segrun import stages
 from segrun.stages import Stages, Times, ahead, batches
 
 
@@ -119,11 +120,11 @@ def test_what_stands_before_an_error_of_the_items_is_finished(threads):
 def test_ctrl_c_while_the_items_are_made_waits_for_what_is_at_work_and_begins_no_more(monkeypatch):
     begun, finished, ending = [], [], threading.Event()
 
-    class Pool(pipeline.ThreadPoolExecutor):
+    class Pool(stages.ThreadPoolExecutor):
         def shutdown(self, *arguments, **options):
             ending.set()
             super().shutdown(*arguments, **options)
-    monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(stages, "ThreadPoolExecutor", Pool)
 
     def items():
         yield from range(3)
