@@ -12,6 +12,8 @@ import paddleseg_encnet  # noqa: E402, F401
 
 # isort: split
 
+import cv2
+import installed_wheel
 import numpy as np
 import paddle
 import pytest
@@ -119,7 +121,76 @@ lr_scheduler: {{warmup_iters: 1}}
 
 
 @pytest.fixture
+def logged(monkeypatch) -> list:
+    """What is logged: (level, line). Not what is on stdout: that of PaddleSeg's repository version holds on to another.
+    """
+    from paddleseg.utils import logger
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logger, level, lambda line, level=level: lines.append((level, line)))
+    return lines
+
+
+@pytest.fixture(scope="session")
+def small_weights(small_config, tmp_path_factory) -> pathlib.Path:
+    """Weights of the small config's network, as they are drawn."""
+    from paddleseg.cvlibs import Config, SegBuilder
+    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
+    paddle.save(SegBuilder(Config(str(small_config))).model.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def image(scenes) -> pathlib.Path:
+    return next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+
+
+@pytest.fixture(scope="session")
+def pixels(image) -> np.ndarray:
+    """The same, RGB."""
+    return cv2.imread(str(image))[..., ::-1].copy()
+
+
+@pytest.fixture(scope="session")
+def lively_weights(small_config, pixels, tmp_path_factory) -> pathlib.Path:
+    """Weights of the small config's network with which an image has many classes."""
+    import networks
+    return networks.lively(small_config, pixels, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def resizing(small_config, tmp_path_factory) -> pathlib.Path:
+    """The small config with validation images made smaller, so that predictions are resized to the image's own size."""
+    path = tmp_path_factory.mktemp("resizing") / "resizing.yml"
+    path.write_text(f"""
+_base_: {small_config}
+val_dataset:
+  transforms: [{{type: Resize, target_size: [96, 48]}}, {{type: Normalize}}]
+""")
+    return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(small_config, lively_weights):
+    """A live one of the small config."""
+    from segrun import Segmenter
+    return Segmenter(small_config, lively_weights, device="cpu")
+
+
+@pytest.fixture
 def camvid() -> pathlib.Path:
     if not (CAMVID / "train").is_dir():
         pytest.skip(f"no CamVid in {CAMVID}; set CAMVID_ROOT to a copy in the layout of the SegNet authors")
     return CAMVID
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> pathlib.Path:
+    return installed_wheel.build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory) -> installed_wheel.Installed:
+    folder = tmp_path_factory.mktemp("installed")
+    installed_wheel.pip("install", "--target", folder, wheel)
+    return installed_wheel.Installed(folder, tmp_path_factory.mktemp("empty"))

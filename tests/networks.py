@@ -1,8 +1,11 @@
 """Networks for tests that do not train them."""
 
 import contextlib
+import pathlib
 
+import numpy as np
 import paddle
+from paddleseg.cvlibs import Config, SegBuilder
 
 
 @contextlib.contextmanager
@@ -19,3 +22,31 @@ def uninitialised():
 def evaluating(layer):
     layer.eval()        # which returns nothing in Paddle 2.6
     return layer
+
+
+def network_of(config) -> paddle.nn.Layer:
+    return SegBuilder(Config(str(config))).model
+
+
+def normalized(pixels: np.ndarray) -> np.ndarray:
+    """RGB [H, W, 3] as a network takes it, float32 [1, 3, H, W]."""
+    return ((pixels / 255 - 0.5) / 0.5).astype("float32").transpose(2, 0, 1)[np.newaxis]
+
+
+def lively(config, pixels: np.ndarray, folder: pathlib.Path) -> pathlib.Path:
+    """A file of weights for an ENCNet's config: random ones, of a size that keeps activations near 1, with which these
+    pixels have many classes."""
+    network, numbers = network_of(config), np.random.RandomState(3)
+    for name, tensor in network.state_dict().items():
+        if tensor.ndim > 1:
+            bound = (6 / np.prod(tensor.shape[1:])) ** 0.5
+            tensor.set_value(numbers.uniform(-bound, bound, tensor.shape).astype("float32"))
+        elif not name.endswith(".scale"):       # BatchNorm's four, and biases
+            tensor.set_value(numbers.uniform(0.2, 0.8, tensor.shape).astype("float32"))
+    network.eval()
+    with paddle.no_grad():      # each class is as often above 0 as below
+        logits = network(paddle.to_tensor(normalized(pixels)))[0].numpy()
+        network.head.bias.set_value(network.head.bias.numpy() - np.median(logits, axis=(0, 2, 3)))
+    path = folder / "model.pdparams"
+    paddle.save(network.state_dict(), str(path))
+    return path

@@ -25,8 +25,8 @@ class OnnxRuntime:
         try:
             import onnxruntime
         except ImportError as error:
-            raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or all that exports "
-                             "need: pip install \"paddleseg_encnet[onnx]\"") from error
+            raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or "
+                             "\"paddleseg_encnet[onnx]\"") from error
         there = onnxruntime.get_available_providers()
         if device is None:
             device = "gpu" if "CUDAExecutionProvider" in there else "cpu"

@@ -10,17 +10,18 @@ import pytest
 import yaml
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
-from paddleseg_encnet.predictor import label_of
 from PIL import Image
+from segmenters import small
 
 from paddleseg_encnet.data.checks import check, quick_check
+from paddleseg_encnet.data.label_files import label_of
 from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.explaining import explain
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.dashboard import look
 from segrun.errors import DataError
-from segrun.preprocess import Images
+from segrun.exports import Export
 
 random = np.random.default_rng(0)
 SIZE = (24, 32)
@@ -163,16 +164,16 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
         """What each tool makes of the image: the network's input [3, H, W], or what it says."""
         builder = self.builder()
         view = Checked(builder.train_dataset)
+        live = small(network, builder.val_dataset.transforms).network
         return {**asked({
             "training": lambda: view.read(0)["img"],
             "PaddleSeg's training": lambda: builder.train_dataset[0]["img"],
             "PaddleSeg's val": lambda: builder.val_dataset[0]["img"],
             "the dashboard": lambda: look(network, builder.val_dataset, Precision()) and None,
             "val": lambda: Checked(builder.val_dataset).read(0)["img"],
-            "predict": lambda: builder.val_dataset.transforms(
-                {"img": read_image(str(self.path)).astype("float32")})["img"],
-            "infer and calibration": lambda: Images(str(self.root / "deploy.yaml")).prepare(str(self.path))[0],
-            "explain": lambda: explain.explain(network, builder.val_dataset.transforms, str(self.path))
+            "predict": lambda: live.prepare(small(network).read(str(self.path), "x"), "x").image,
+            "infer and calibration": lambda: Export(str(self.root / "deploy.yaml")).batch_of(str(self.path))[0],
+            "explain": lambda: explain.explain(live, str(self.path))
             .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
             "the start of training": lambda: quick_check(builder, with_val=False) and None,
         }), "check_data": self.found(builder)}

@@ -13,6 +13,7 @@ import pytest
 from conftest import relative_difference
 from paddleseg.models.backbones import ResNet18_vd
 from paddleseg.transforms import Compose, Normalize, Padding, Resize
+from segmenters import small
 
 from paddleseg_encnet.explaining import charts, explain
 from paddleseg_encnet.explaining import page as explain_page
@@ -47,7 +48,7 @@ def model() -> ENCNet:
 
 @pytest.fixture(scope="module")
 def explanation(model, image):
-    return explain.explain(model, Compose([Normalize()]), str(image))
+    return explain.explain(small(model).network, str(image))
 
 
 # --- it is what the network did --------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ def test_prediction_is_the_networks_and_no_hook_is_left(explanation, model, imag
 def test_maps_lie_where_the_image_is_after_resizing_and_padding(model, image):
     """A picture 64 high and 128 wide, made 32 x 64 and filled up to 64 x 128: the upper left quarter is the image."""
     transforms = Compose([Resize(target_size=[64, 32]), Padding([128, 64]), Normalize()])
-    explanation = explain.explain(model, transforms, str(image))
+    explanation = explain.explain(small(model, transforms).network, str(image))
     quarter = np.zeros(explanation.assignment.shape[1:], "float32")
     quarter[:2, :4] = 1
     assert explanation.ids.shape == (64, 128) == explanation.on_image(quarter).shape
@@ -121,7 +122,7 @@ def test_map_of_a_codeword_is_the_region_of_its_color(tmp_path):
     layer = model.enc_module.encoding[0]
     layer.codewords.set_value(colors.astype("float32"))
     layer.scale.set_value(np.full(3, -0.01, "float32"))
-    explanation = explain.explain(model, Compose([]), str(tmp_path / "scene.png"))
+    explanation = explain.explain(small(model, Compose([])).network, str(tmp_path / "scene.png"))
     # Another region's colour is 230 away in two channels: exp(-0.01 * 2 * 230 ** 2) is 0 in float32.
     expected = regions[::8, ::8] == np.arange(3)[:, None, None]
     assert np.abs(explanation.assignment - expected).max() < 1e-6       # float32 divides by their sum
@@ -200,7 +201,7 @@ def test_maps_of_a_trained_network_follow_the_scene(camvid):
     checkpoint.load(model, weights)
     found = []
     for name in sorted(os.listdir(camvid / "val"))[5::30]:
-        explanation = explain.explain(model, Compose([Normalize()]), str(camvid / "val" / name))
+        explanation = explain.explain(small(model).network, str(camvid / "val" / name))
         label = cv2.imread(str(camvid / "valannot" / name), cv2.IMREAD_GRAYSCALE)
         for k in np.argsort(-explanation.shares())[:4]:
             share = explanation.on_image(explanation.assignment[k]).clip(1e-7, 1 - 1e-7)
@@ -264,12 +265,11 @@ def test_picture_of_a_map_spans_its_own_range_and_invents_nothing():
 
 def test_networks_with_parts_left_out(image):
     """Without an SE branch or codewords the panel says so; without context encoding there is nothing to show."""
-    transforms = Compose([Normalize()])
-    plain = explain.explain(network(num_codes=0, use_se_loss=False), transforms, str(image))
+    plain = explain.explain(small(network(num_codes=0, use_se_loss=False)).network, str(image))
     text = page.as_html(explain_page.image_page(plain, "x", NAMES, color_table(CAMVID)))
     assert "has no codewords" in text and "has no SE branch" in text and "Channels raised most" in text
     with pytest.raises(ValueError, match="no context encoding module"):
-        explain.explain(network(use_encoding=False, use_se_loss=False), transforms, str(image))
+        explain.explain(small(network(use_encoding=False, use_se_loss=False)).network, str(image))
     with pytest.raises(ValueError, match="no codewords"):
         explain.check_explainable(network(num_codes=0), codewords=True)
 

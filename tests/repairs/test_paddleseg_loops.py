@@ -14,8 +14,10 @@ from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose
 from paddleseg.utils import utils
+from segmenters import small
 
 from paddleseg_encnet.evaluation import loop as evaluation
+from paddleseg_encnet.live import undo_of
 from paddleseg_encnet.training import loop as training
 
 
@@ -88,13 +90,36 @@ def test_same_scores(small_config):
     assert result.class_precision[predicted] == pytest.approx(precision[predicted], abs=1e-9)
 
 
-@pytest.mark.parametrize("options", [
+WAYS = [
     dict(is_slide=True, crop_size=[64, 64], stride=[32, 32]),
-    dict(aug_eval=True, scales=[0.75, 1.0], flip_horizontal=True)])
+    dict(aug_eval=True, scales=[0.75, 1.0], flip_horizontal=True),
+    dict(is_slide=True, crop_size=[64, 48], stride=[48, 32], aug_eval=True, scales=[1.0, 0.75], flip_horizontal=True,
+         flip_vertical=True)]
+
+
+@pytest.mark.parametrize("options", WAYS, ids=["windows", "scales and flips", "all"])
 def test_same_scores_with_windows_and_augmentation(small_config, options):
     parts = build(small_config)
     _, accuracy, *_ = core.evaluate(parts.model, parts.val_dataset, **options)
     assert evaluation.evaluate(parts.model, parts.val_dataset, **options).accuracy == pytest.approx(float(accuracy))
+
+
+@pytest.mark.parametrize("options", [{}, *WAYS], ids=["whole", "windows", "scales and flips", "all"])
+def test_logits_are_those_of_paddlesegs_inference_to_the_last_bit(resizing, options):
+    """Of the same network on the same batch, whose images are resized back."""
+    parts = build(resizing)
+    parts.model.eval()
+    flags = {key: value for key, value in options.items() if key != "aug_eval"}
+    inference = core.infer.aug_inference if options.get("aug_eval") else core.infer.inference
+    data = parts.val_dataset[0]
+    images = paddle.to_tensor(data["img"][None])
+    with paddle.no_grad():
+        ids, logits = inference(parts.model, images, trans_info=data["trans_info"], **flags)
+    own = small(parts.model, parts.val_dataset.transforms, **options)
+    found = own.infer(images, undo_of(data["trans_info"])).values
+    assert tuple(found.shape) == (1, 19, 64, 128)
+    np.testing.assert_array_equal(np.asarray(found), logits.numpy())
+    np.testing.assert_array_equal(own(parts.val_dataset.file_list[0][0]).ids, ids.numpy()[0, 0])
 
 
 def test_paddleseg_predicts(small_config, scenes, tmp_path):

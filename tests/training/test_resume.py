@@ -308,7 +308,7 @@ def test_checkpoint_of_another_network(whole, scenes):
 def test_second_signal_ends_at_once():
     """Also while Python is inside one long operation, here minutes of hashing."""
     code = ("import hashlib, importlib.util as i\n"
-            f"spec = i.spec_from_file_location('stopping', r'{ROOT}/paddleseg_encnet/runtime/stopping.py')\n"
+            f"spec = i.spec_from_file_location('stopping', r'{ROOT}/segrun/stopping.py')\n"
             "stopping = i.module_from_spec(spec); spec.loader.exec_module(stopping)\n"
             "with stopping.Stop() as stop:\n"
             "    print('ready', flush=True)\n"

@@ -1,11 +1,13 @@
 """Confusion matrix and scores against hand-worked numbers, a slow loop, PaddleSeg's own, and scikit-learn's."""
 
+import cv2
 import numpy as np
 import paddle
 import pytest
 from paddleseg.utils import metrics as stock
+from segmenters import picture, random, small
 
-from segrun.scoring import average_precision, confusion_matrix, presence_scores, scores
+from segrun.scoring import average_precision, confusion_matrix, presence_scores, score, scores
 
 LABEL = np.array([[0, 0, 1], [1, 2, 255]])
 PREDICTION = np.array([[0, 1, 1], [1, 0, 2]])
@@ -137,6 +139,25 @@ def test_255_is_no_class_where_something_else_is_ignored():
 def test_nothing_to_score_is_an_error():
     with pytest.raises(ValueError, match="no pixel has a label that counts"):
         scores(confusion_matrix(np.full((2, 2), 255), np.zeros((2, 2), int), 3))
+
+
+# --- a segmenter against labels --------------------------------------------------------------------------------------
+
+def test_a_segmenters_score_is_that_of_its_masks(tmp_path):
+    own, expected, labels, done = small(), np.zeros((5, 5), int), {}, []
+    for i in range(3):
+        image, label = picture(20 + i, 30), random.choice([0, 1, 2, 3, 4, 255], (20 + i, 30)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+        np.save(tmp_path / f"{i}.npy", label)
+        labels[str(tmp_path / f"{i}.png")] = str(tmp_path / f"{i}.npy")
+        expected += confusion_matrix(label, own.segment(image).ids, 5)
+
+    def read(path, size):
+        assert np.load(path).shape == size
+        return np.load(path)
+    found = score(own, labels, read, lambda: done.append(1))
+    np.testing.assert_array_equal(found.confusion, expected)
+    assert found.mean_iou == scores(expected).mean_iou and len(done) == 3
 
 
 # --- presence --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,49 @@
+"""Pixels from whatever holds an image: a file of any kind, its bytes, a video."""
+
+import cv2
+import numpy as np
+import pytest
+from films import dark_to_light
+from PIL import Image
+from segmenters import picture, random
+
+from segrun.errors import DataError
+from segrun.image import frames_of, is_video, pixels_of, read_file
+
+
+def test_images_of_other_kinds_are_read_as_color(tmp_path):
+    color, path = picture(), str(tmp_path / "x.png")
+    alpha = random.integers(0, 256, (40, 60, 1), dtype=np.uint8)
+    grey = color[..., :1]
+    palette = Image.fromarray(color[..., ::-1].copy()).quantize(16)
+    deep = random.integers(0, 65536, (40, 60, 3)).astype(np.uint16)
+    for written, expected in ((grey, np.repeat(grey, 3, 2)), (np.concatenate([color, alpha], 2), color),
+                              (deep, (deep >> 8).astype(np.uint8))):
+        cv2.imwrite(path, written)
+        np.testing.assert_array_equal(read_file(path), expected)
+    palette.save(path)
+    np.testing.assert_array_equal(read_file(path), np.array(palette.convert("RGB"))[..., ::-1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_are_what_their_file_is(tmp_path, channels):
+    cv2.imwrite(str(tmp_path / "x.png"), picture())
+    data = (tmp_path / "x.png").read_bytes()
+    np.testing.assert_array_equal(pixels_of(data, "the image", channels), read_file(str(tmp_path / "x.png"), channels))
+    with pytest.raises(DataError, match="cannot read the image the upload: it is damaged, cut short or no image"):
+        pixels_of(data[:50], "the upload", channels)
+    with pytest.raises(DataError, match="cannot read the image the upload"):
+        pixels_of(b"", "the upload", channels)
+
+
+def test_frames_are_those_of_the_file_in_rgb(tmp_path):
+    path = dark_to_light(tmp_path / "film.avi")
+    assert is_video(path) and not is_video(str(tmp_path)) and not is_video("nowhere.avi")
+    frames = list(frames_of(path))
+    video = cv2.VideoCapture(path)
+    for frame in frames:
+        np.testing.assert_array_equal(frame[..., ::-1], video.read()[1])
+    assert len(frames) == 7 and not video.read()[0]
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    with pytest.raises(DataError, match="cannot read a frame of .*empty.mp4: it is empty or damaged"):
+        next(frames_of(str(tmp_path / "empty.mp4")))
