@@ -10,10 +10,8 @@ import paddleseg_encnet  # noqa: F401
 # isort: split
 
 import paddle
-from paddleseg.transforms import Compose
 
 from paddleseg_encnet.config import building
-from paddleseg_encnet.data import channels
 from paddleseg_encnet.data.label_files import label_of_config
 from paddleseg_encnet.flags import run
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
@@ -33,8 +31,7 @@ def main(args):
     config, network = builder.config, builder.model
     checkpoint.load(network, args.model_path)
     export, classes = Export(args.deploy), classes_of_config(config)
-    transforms = Compose(builder.val_transforms, img_channels=channels.of(config.dic))
-    networks = {"live": LiveNetwork(network, transforms, classes)}
+    networks = {"live": LiveNetwork(network, builder.preprocessing, classes)}
     for form in forms_of(export.content):
         networks[form.name] = Exported(export, form.backend, form.precision, "cpu", cpu.cpu_count())
     labels = dict(builder.val_dataset.file_list[::args.every])
@@ -43,8 +40,8 @@ def main(args):
         return label_of_config(path, size, len(classes.names), config)
     print(f"{'':20} {'mIoU':>8} {'pixels right':>13} {'agree with live':>16}")
     live = {}
-    for name, each in networks.items():
-        segmenter, progress = Segmenter.of(each, confidence=False), Progress(len(labels), "images")
+    for name, each_network in networks.items():
+        segmenter, progress = Segmenter.of(each_network, confidence=False), Progress(len(labels), "images")
         result = score(segmenter, labels, read, progress.advance)
         progress.close()
         seen = {each.source: each.ids for each in segmenter.stream(labels)}

@@ -165,7 +165,8 @@ def test_wrong_images(logits_export, image, run_tool, tmp_path):
 @pytest.mark.parametrize("more", [[], ["--benchmark", "True"], ["--backend", "auto"]], ids=str)
 def test_an_image_of_other_channels(more, logits_export, run_tool, tmp_path):
     """There is no config to be changed, which the other tools advise."""
-    tifffile.imwrite(tmp_path / "six.tif", np.zeros([8, 9, 6], np.uint8), photometric="minisblack")
+    tifffile.imwrite(tmp_path / "six.tif", np.zeros([8, 9, 6], np.uint8), photometric="minisblack",
+                     planarconfig="contig")
     infer = ["infer", "--config", logits_export / "deploy.yaml", "--image_path", tmp_path / "six.tif", "--save_dir",
              tmp_path / "masks"]
     assert error_of(run_tool, *infer, *more) == \
