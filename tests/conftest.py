@@ -142,7 +142,7 @@ def small_weights(small_config, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def image(scenes) -> pathlib.Path:
-    return next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+    return min((scenes / "leftImg8bit" / "val").glob("*/*.png"))
 
 
 @pytest.fixture(scope="session")
@@ -152,10 +152,27 @@ def pixels(image) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def lively_weights(small_config, pixels, tmp_path_factory) -> pathlib.Path:
-    """Weights of the small config's network with which an image has many classes."""
+def lively_network(small_config, pixels):
+    """The small config's network with weights with which an image has many classes."""
     import networks
-    return networks.lively(small_config, pixels, tmp_path_factory.mktemp("weights"))
+    return networks.lively(small_config, pixels)
+
+
+@pytest.fixture(scope="session")
+def lively_weights(lively_network, tmp_path_factory) -> pathlib.Path:
+    """The file of its weights."""
+    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
+    paddle.save(lively_network.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def logits_export(lively_network, image, tmp_path_factory) -> pathlib.Path:
+    """Folder of an export of its logits, in every form that can be had here."""
+    import exports
+    folder = tmp_path_factory.mktemp("logits")
+    exports.written(lively_network, folder, "none", image)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
-"""Exports for tests: a network with weights that are told apart, the forms that can be had here, and what tools write.
-"""
+"""Exports for tests, the forms that can be had here, and what tools write."""
 
 import importlib.util
 import os
@@ -10,7 +9,6 @@ import paddle
 import pytest
 from PIL import Image
 
-from paddleseg_encnet.config import building
 from paddleseg_encnet.deployment import export as writing
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -36,26 +34,6 @@ each_form = pytest.mark.parametrize("backend, precision", HERE, ids=["-".join(fo
 NORMALIZE = [{"type": "Normalize"}]
 
 
-def built(config):
-    """The network of a config, randomised."""
-    return randomised(building.read(str(config)).model)
-
-
-def randomised(network):
-    """Each tensor random and of a size that keeps activations near 1; in evaluation mode."""
-    random = np.random.RandomState(3)
-    for name, tensor in network.state_dict().items():
-        if tensor.ndim > 1:
-            bound = (6 / np.prod(tensor.shape[1:])) ** 0.5
-            tensor.set_value(random.uniform(-bound, bound, tensor.shape).astype("float32"))
-        elif name.endswith(".scale"):
-            tensor.set_value(random.uniform(-1, 0, tensor.shape).astype("float32"))
-        else:       # BatchNorm's four, and biases
-            tensor.set_value(random.uniform(0.2, 0.8, tensor.shape).astype("float32"))
-    network.eval()
-    return network
-
-
 def written(network, folder, output_op: str, calibration=None, transforms=NORMALIZE, **described) -> str:
     """An export in every form that can be had here, int8 if there is an image to calibrate on; returns its folder."""
     writing.export(network, str(folder), {"transforms": transforms, **described}, output_op, onnx=ONNX,
@@ -75,11 +53,6 @@ def live_logits(network, images: np.ndarray) -> np.ndarray:
 
 def random_images(*shape) -> np.ndarray:
     return np.random.RandomState(1).uniform(-1, 1, shape).astype("float32")
-
-
-def image_of(scenes):
-    """The path of one of them."""
-    return sorted((scenes / "leftImg8bit" / "val").rglob("*.png"))[0]
 
 
 def masks(folder) -> Dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose
 
 from paddleseg_encnet.weights import checkpoint
+from segrun.image import read_file
 
 # Between two logits, of the largest one: 84 times float32's 1.2e-7. A logit is the end of some twenty convolutions of
 # up to 4608 products each, whose roundings mostly cancel.
@@ -59,7 +60,7 @@ def live(config: str, weights: str) -> tuple:
 def live_scores(config, weights, image) -> np.ndarray:
     """Logits [C, H, W] of the live network, in the image's own size, by PaddleSeg's own inference."""
     model, transforms = live(str(config), str(weights))
-    data = transforms({"img": str(image), "trans_info": []})
+    data = transforms({"img": read_file(str(image)).astype("float32"), "trans_info": []})
     with paddle.no_grad():
         _, logits = infer.inference(model, paddle.to_tensor(data["img"][np.newaxis]), trans_info=data["trans_info"])
     return logits.numpy()[0]

@@ -1,7 +1,6 @@
 """Networks for tests that do not train them."""
 
 import contextlib
-import pathlib
 
 import numpy as np
 import paddle
@@ -33,20 +32,24 @@ def normalized(pixels: np.ndarray) -> np.ndarray:
     return ((pixels / 255 - 0.5) / 0.5).astype("float32").transpose(2, 0, 1)[np.newaxis]
 
 
-def lively(config, pixels: np.ndarray, folder: pathlib.Path) -> pathlib.Path:
-    """A file of weights for an ENCNet's config: random ones, of a size that keeps activations near 1, with which these
-    pixels have many classes."""
-    network, numbers = network_of(config), np.random.RandomState(3)
+def randomised(network: paddle.nn.Layer) -> paddle.nn.Layer:
+    """The same, each tensor random and of a size that keeps activations near 1; in evaluation mode."""
+    random = np.random.RandomState(3)
     for name, tensor in network.state_dict().items():
         if tensor.ndim > 1:
             bound = (6 / np.prod(tensor.shape[1:])) ** 0.5
-            tensor.set_value(numbers.uniform(-bound, bound, tensor.shape).astype("float32"))
-        elif not name.endswith(".scale"):       # BatchNorm's four, and biases
-            tensor.set_value(numbers.uniform(0.2, 0.8, tensor.shape).astype("float32"))
-    network.eval()
+            tensor.set_value(random.uniform(-bound, bound, tensor.shape).astype("float32"))
+        elif name.endswith(".scale"):
+            tensor.set_value(random.uniform(-1, 0, tensor.shape).astype("float32"))
+        else:       # BatchNorm's four, and biases
+            tensor.set_value(random.uniform(0.2, 0.8, tensor.shape).astype("float32"))
+    return evaluating(network)
+
+
+def lively(config, pixels: np.ndarray) -> paddle.nn.Layer:
+    """An ENCNet's config's network, with random weights with which these pixels have many classes."""
+    network = randomised(network_of(config))
     with paddle.no_grad():      # each class is as often above 0 as below
         logits = network(paddle.to_tensor(normalized(pixels)))[0].numpy()
         network.head.bias.set_value(network.head.bias.numpy() - np.median(logits, axis=(0, 2, 3)))
-    path = folder / "model.pdparams"
-    paddle.save(network.state_dict(), str(path))
-    return path
+    return network
