@@ -74,6 +74,18 @@ def run_tool():
     return run
 
 
+@pytest.fixture
+def error_of(run_tool):
+    """error_of("val", "--config", ...): the one line that a tool ends with."""
+    def run(*arguments) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            run_tool(*arguments)
+        line = stopped.value.code
+        assert isinstance(line, str) and line.startswith("error: ") and "\n" not in line
+        return line
+    return run
+
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> pathlib.Path:
     """Eight training and four validation scenes of 128 x 64 in the layout of Cityscapes."""
@@ -192,6 +204,27 @@ def segmenter(small_config, lively_weights):
     """A live one of the small config."""
     from segrun import Segmenter
     return Segmenter(small_config, lively_weights, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def deploy(lively_network, tmp_path_factory) -> pathlib.Path:
+    """The deploy.yaml of the export that the service runs."""
+    from service import NAMES
+
+    from paddleseg_encnet.deployment.export import export
+    folder = tmp_path_factory.mktemp("export")
+    transforms = [{"type": "ResizeByShort", "short_size": 32}, {"type": "Normalize"}]
+    export(lively_network, str(folder), {"transforms": transforms, "class_names": NAMES})
+    return folder / "deploy.yaml"
+
+
+@pytest.fixture(scope="module")
+def service(deploy):
+    """tools/serve.py in a process of its own, with the limits in service.py."""
+    from service import limited
+    with limited(deploy) as service:
+        yield service
+        assert service.process.poll() is None       # nothing of all that has ended it
 
 
 @pytest.fixture

@@ -60,13 +60,6 @@ def masks(folder) -> Dict[str, np.ndarray]:
     return {path.name: np.array(Image.open(path)) for path in sorted(folder.rglob("*.png"))}
 
 
-def error_of(run_tool, *arguments) -> str:
-    """The line that a tool ends with."""
-    with pytest.raises(SystemExit) as stopped:
-        run_tool(*arguments)
-    return str(stopped.value.code)
-
-
 def flags_of(backend: str, precision: str) -> List[str]:
     return ["--backend", backend, "--precision", precision]
 

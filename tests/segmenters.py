@@ -36,6 +36,12 @@ def small(model: paddle.nn.Layer = None, transforms: Compose = None, classes: Cl
     return Segmenter.of(network, asked_for(inference), confidence, min_conf)
 
 
+def scores_of(segmenter: Segmenter, image) -> np.ndarray:
+    """[1, C, H, W], in the image's own size."""
+    prepared = segmenter.network.prepare(segmenter.read(image, "it"), "it")
+    return np.asarray(segmenter.infer(prepared.image[np.newaxis], prepared.undo).values)
+
+
 def picture(height: int = 40, width: int = 60) -> np.ndarray:
     """Noise, uint8 [H, W, 3]."""
     return random.integers(0, 256, (height, width, 3), dtype=np.uint8)

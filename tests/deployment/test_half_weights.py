@@ -1,10 +1,13 @@
 """export --half_weights: an ONNX file of half the size, computed in float32."""
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from exports import needs_onnx
+from near_ties import MOST
 
 from paddleseg_encnet.deployment.half_weights import halve
 from segrun import STREET
@@ -17,14 +20,6 @@ onnx = pytest.importorskip("onnx")
 CONFIG = ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"
 WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
 RUNTIMES = ["onnx", *["openvino"] * (importlib.util.find_spec("openvino") is not None)]
-
-
-def converter_loads() -> bool:
-    try:
-        import paddle2onnx  # noqa: F401
-    except (ImportError, ValueError):       # ValueError: paddle2onnx 2 with Paddle 2.6
-        return False
-    return True
 
 
 # --- a file ----------------------------------------------------------------------------------------------------------
@@ -101,13 +96,14 @@ def test_what_is_too_large_for_a_half_stays(weights, tmp_path):
 
 # --- an export -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.skipif(not converter_loads(), reason="needs a paddle2onnx that loads with this Paddle")
+@needs_onnx
 def test_an_export_with_half_weights(run_tool, tmp_path, capsys):
     """The shipped weights are halves: the same numbers to the bit."""
     flags = ["--config", CONFIG, "--model_path", WEIGHTS, "--onnx", "--output_op", "none"]
     run_tool("export", *flags, "--save_dir", tmp_path / "full")
     run_tool("export", *flags, "--save_dir", tmp_path / "half", "--half_weights", "--verify", STREET)
-    assert capsys.readouterr().out.count("100.000% of the pixels agree") == 1 + len(RUNTIMES)
+    agreeing = re.findall(r"([\d.]+)% of the pixels agree", capsys.readouterr().out)
+    assert len(agreeing) == 1 + len(RUNTIMES) and all(float(share) >= 100 * (1 - MOST) for share in agreeing)
     full, half = ((tmp_path / name / "model.onnx").stat().st_size for name in ("full", "half"))
     assert half < 0.52 * full
     for runtime in RUNTIMES:
@@ -118,7 +114,7 @@ def test_an_export_with_half_weights(run_tool, tmp_path, capsys):
     assert np.abs(shipped.run(shipped.export.batch_of(STREET)).values - one.values).max() < 1e-3
 
 
-@pytest.mark.skipif(not converter_loads(), reason="needs a paddle2onnx that loads with this Paddle")
+@needs_onnx
 def test_classes_are_verified_by_logits_of_halves(run_tool, tmp_path, capsys):
     run_tool("export", "--config", CONFIG, "--model_path", WEIGHTS, "--onnx", "--half_weights", "--save_dir", tmp_path,
              "--verify", STREET)

@@ -200,7 +200,7 @@ def test_any_split_is_evaluated_with_its_labels_as_they_are(small_config, parts)
     np.testing.assert_array_equal(*matrices)
 
 
-def test_split_without_labels_says_so(run_tool, small_config, weights, scenes, tmp_path):
+def test_split_without_labels_says_so(error_of, small_config, weights, scenes, tmp_path):
     lists = tmp_path / "test.txt"
     images = sorted((scenes / "leftImg8bit" / "val").glob("*/*.png"))
     lists.write_text("".join(f"{image}\n" for image in images))
@@ -210,9 +210,8 @@ _base_: {small_config}
 val_dataset: {{type: Dataset, dataset_root: {tmp_path}, num_classes: 19, mode: test, test_path: {lists},
               transforms: [{{type: Normalize}}], _inherited_: False}}
 """)
-    with pytest.raises(SystemExit) as stopped:
-        run_tool("val", "--config", config, "--model_path", weights)
-    assert f"4 of 4 images have no label, the first one {images[0]}" in stopped.value.code
+    error = error_of("val", "--config", config, "--model_path", weights)
+    assert f"4 of 4 images have no label, the first one {images[0]}" in error
 
 
 def test_names_of_own_data_come_from_labels_txt(tmp_path, said):
@@ -342,12 +341,11 @@ def test_val_with_every_flag_of_inference(run_tool, small_config, weights, tmp_p
     ("--save_csv", "", "is a folder"),
     ("--save_confusion", "confusion.tiff", "must end in .png"),
     ("--data_format", "NHWC", "for DeepLabV3P only")])
-def test_val_refuses_before_it_evaluates(run_tool, small_config, weights, tmp_path, said, flag, path, words):
+def test_val_refuses_before_it_evaluates(error_of, small_config, weights, tmp_path, said, flag, path, words):
     (tmp_path / "a file").write_text("")
     value = path if flag == "--data_format" else tmp_path / path
-    with pytest.raises(SystemExit) as stopped:
-        run_tool("val", "--config", small_config, "--model_path", weights, flag, value)
-    assert words in stopped.value.code and "\n" not in stopped.value.code
+    error = error_of("val", "--config", small_config, "--model_path", weights, flag, value)
+    assert words in error
     assert not any("Start evaluating" in line for line in said)
     assert os.listdir(tmp_path) == ["a file"]
 

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from exports import image_of
 from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose
 
@@ -24,8 +23,7 @@ TRANSFORMS = [
 
 
 @pytest.mark.parametrize("transforms", TRANSFORMS, ids=lambda transforms: "-".join(t["type"] for t in transforms))
-def test_images_are_prepared_as_paddleseg_does(transforms, scenes):
-    image = image_of(scenes)
+def test_images_are_prepared_as_paddleseg_does(transforms, image):
     steps = preprocess.Preprocess(transforms, 3, "deploy.yaml")
     found, undo = steps(read_file(str(image)), str(image))
     stock = Compose([manager.TRANSFORMS[t["type"]](**{k: v for k, v in t.items() if k != "type"}) for t in transforms])
@@ -50,8 +48,8 @@ def test_resized_arrays_are_as_the_live_networks():
     np.testing.assert_array_equal(preprocess.resize_arrays(ids, (18, 28)), ids.repeat(2, axis=1).repeat(2, axis=2))
 
 
-def test_an_image_of_another_size_than_the_export_is_for(scenes, tmp_path):
+def test_an_image_of_another_size_than_the_export_is_for(image, tmp_path):
     write_deploy(str(tmp_path / "deploy.yaml"), {"transforms": [{"type": "Normalize"}], "input_shape": [1, 3, 32, 32]})
     export = Export(str(tmp_path))
     with pytest.raises(ValueError, match=r"comes to the network as 128 x 64, but that was exported for 32 x 32 \(w"):
-        export.batch_of(str(image_of(scenes)))
+        export.batch_of(str(image))

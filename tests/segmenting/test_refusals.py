@@ -7,29 +7,10 @@ import time
 import zlib
 
 import pytest
-from exports import image_of
 from PIL import Image
-from service import MOST_BYTES, MOST_PIXELS, deployed, head, in_format, limited, png, received
+from service import MOST_BYTES, MOST_PIXELS, head, in_format, png, received
 
 from segrun.service.limits import Limits, Refused, body_of, check_header
-
-
-@pytest.fixture(scope="module")
-def image(scenes):
-    return image_of(scenes)
-
-
-@pytest.fixture(scope="module")
-def deploy(small_config, tmp_path_factory):
-    return deployed(small_config, tmp_path_factory.mktemp("export"))
-
-
-@pytest.fixture(scope="module")
-def service(deploy):
-    with limited(deploy) as service:
-        yield service
-        assert service.process.poll() is None       # nothing of all that has ended it
-
 
 HOSTILE = [
     (b"", "image/png", 400, "the body is empty"),

@@ -7,25 +7,8 @@ import sys
 
 import pytest
 from conftest import ROOT
-from exports import image_of
-from service import Service, deployed, limited
+from service import Service
 
-
-@pytest.fixture(scope="module")
-def image(scenes):
-    return image_of(scenes)
-
-
-@pytest.fixture(scope="module")
-def deploy(small_config, tmp_path_factory):
-    return deployed(small_config, tmp_path_factory.mktemp("export"))
-
-
-@pytest.fixture(scope="module")
-def service(deploy):
-    with limited(deploy) as service:
-        yield service
-        assert service.process.poll() is None       # nothing of all that has ended it
 
 def test_it_ends_with_0(deploy):
     with Service(ROOT / "tools" / "serve.py", "--config", deploy, "--port", "0") as service:

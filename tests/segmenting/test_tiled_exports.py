@@ -6,6 +6,7 @@ from exports import HERE, NORMALIZE, exported, live_logits, written
 from near_ties import assert_same_classes
 from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose
+from segmenters import scores_of
 
 from paddleseg_encnet.live import LiveNetwork
 from segrun.classes import Classes
@@ -36,12 +37,6 @@ def live(network, transforms, tiling) -> Segmenter:
     return Segmenter.of(LiveNetwork(network, Compose(steps), Classes(["x"] * 19)), tiling)
 
 
-def scores_of(segmenter: Segmenter, image):
-    """[1, C, H, W], in the image's size."""
-    prepared = segmenter.network.prepare(segmenter.read(str(image), "it"), "it")
-    return segmenter.infer(prepared.image[np.newaxis], prepared.undo).values
-
-
 @pytest.mark.parametrize("inference", [WINDOWS, TURNS, {**WINDOWS, **TURNS}], ids=["windows", "turns", "both"])
 @pytest.mark.parametrize("transforms", [NORMALIZE, RESIZE], ids=["strips", "resized"])
 @pytest.mark.parametrize("backend", FP32)
@@ -49,7 +44,7 @@ def test_as_the_live_network(backend, transforms, inference, lively_network, fol
     segmenter = Segmenter(folder("none", transforms), backend=backend, device="cpu", **inference)
     stock = live(lively_network, transforms, segmenter.tiling)
     seen, expected = segmenter(image), stock(image)
-    scores, logits = (np.asarray(scores_of(each, image)) for each in (segmenter, stock))
+    scores, logits = (scores_of(each, image) for each in (segmenter, stock))
     assert scores.shape == logits.shape == (1, 19, 64, 128) and logits.std(axis=(2, 3)).max() > 1e-3
     assert np.abs(scores - logits).max() < 1e-4 * np.abs(logits).max()
     assert_same_classes(seen.ids, expected.ids, logits[0])
@@ -100,6 +95,6 @@ def test_windows_of_the_one_size_that_an_export_takes(lively_network, image, tmp
     inference = dict(is_slide=True, crop_size=[48, 40], stride=[40, 24])
     segmenter = Segmenter(tmp_path, device="cpu", **inference)
     stock = live(lively_network, NORMALIZE, segmenter.tiling)
-    assert_same_classes(segmenter(image).ids, stock(image).ids, np.asarray(scores_of(stock, image))[0])
+    assert_same_classes(segmenter(image).ids, stock(image).ids, scores_of(stock, image)[0])
     with pytest.raises(ValueError, match="comes to the network as 50 x 40, but that was exported for 48 x 40"):
         Segmenter(tmp_path, device="cpu", **WINDOWS)(image)

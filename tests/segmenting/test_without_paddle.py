@@ -2,14 +2,13 @@
 
 import io
 import pkgutil
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from conftest import ROOT
-from exports import built, environment_of, image_of, masks, needs_onnx, written
+from exports import masks, needs_onnx, written
 from PIL import Image
 from service import Service
 
@@ -28,14 +27,9 @@ def run(code: str, *arguments, **more) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def export(small_config, tmp_path_factory):
+def export(lively_network, tmp_path_factory):
     """Folder of an export of classes."""
-    return written(built(small_config), tmp_path_factory.mktemp("export"), "argmax")
-
-
-@pytest.fixture(scope="module")
-def image(scenes):
-    return image_of(scenes)
+    return written(lively_network, tmp_path_factory.mktemp("export"), "argmax")
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +53,6 @@ def test_the_first_module_alone_takes_nothing_of_opencv():
     run("import sys, segrun; from segrun import STREET; assert 'cv2' not in sys.modules")
 
 
-def test_what_the_tools_say_of_themselves():
-    for tool in ("infer", "serve"):
-        assert "deploy.yaml of the export" in run(TOOL, ROOT / "tools" / f"{tool}.py", "--help").stdout
-
-
 @needs_onnx
 def test_infer(export, image, mask, tmp_path):
     run(TOOL, ROOT / "tools" / "infer.py", "--config", f"{export}/deploy.yaml", "--image_path", image, "--save_dir",
@@ -77,26 +66,6 @@ def test_serve(export, image, mask):
                  "--backend", "onnx") as service:
         answer = service.predict(image.read_bytes())
     np.testing.assert_array_equal(Image.open(io.BytesIO(answer.body)), mask)
-
-
-@needs_onnx
-def test_a_segmenter(export, image, mask, tmp_path):
-    code = ALONE + ("import numpy; from segrun import Segmenter; export, image, path = sys.argv[1:]\n"
-                    "numpy.save(path, Segmenter(export)(image).ids)")      # of what is installed, ONNX Runtime is first
-    run(code, export, image, tmp_path / "ids.npy")
-    np.testing.assert_array_equal(np.load(tmp_path / "ids.npy"), mask)
-
-
-@needs_onnx
-def test_the_files_alone_in_another_folder(export, image, mask, tmp_path):
-    shutil.copytree(ROOT / "segrun", tmp_path / "copy" / "segrun", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tools" / "infer.py", tmp_path / "copy")
-    code = TOOL.replace("runpy.run_path", "import segrun; print(segrun.__file__); runpy.run_path")
-    done = run(code, tmp_path / "copy" / "infer.py", "--config", f"{export}/deploy.yaml", "--image_path", image,
-               "--save_dir", tmp_path / "masks", "--backend", "onnx", cwd=tmp_path / "copy",
-               env=environment_of(tmp_path / "copy"))
-    assert done.stdout.startswith(str(tmp_path / "copy" / "segrun"))
-    np.testing.assert_array_equal(masks(tmp_path / "masks")[image.name], mask)
 
 
 def test_what_needs_paddle_says_so(tmp_path):

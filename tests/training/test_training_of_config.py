@@ -171,7 +171,12 @@ def test_numpys_error_in_a_callback_is_no_mistake_in_the_config(small_config, tm
     (dict(data_format="nhwc"), ValueError, "data_format is NCHW or NHWC, got 'nhwc'"),
     (dict(save_interval=0), ValueError, "save_interval is a number of steps, at least 1, got 0"),
     (dict(accum_steps=0), ValueError, "accum_steps is a number of micro-batches, at least 1, got 0"),
+    (dict(log_iters=0), ValueError, "log_iters is a number of steps, at least 1, got 0"),
+    # PaddleSeg takes 0 for not given, and a training of -3 steps ended well without one.
     (dict(iters=0), ValueError, "iters must be at least 1, got 0"),
+    (dict(iters=-3), ValueError, "iters must be at least 1, got -3"),
+    (dict(batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
+    (dict(opts=["iters=-3"]), ValueError, "iters in the config is -3, must be a whole number above 0"),
     (dict(opts=["train_dataset.dataset_root=/nowhere"]), DataError, "there is no folder /nowhere/leftImg8bit/train"),
     (dict(iter=3), TypeError, "unexpected keyword argument 'iter'; did you mean iters")])
 def test_mistakes_leave_nothing(small_config, tmp_path, options, error, words):

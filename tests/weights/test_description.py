@@ -7,8 +7,8 @@ import numpy as np
 import paddle
 import pytest
 import yaml
+from limited_memory import MIB, limited_memory
 from paddleseg.cvlibs import manager
-from test_hostile_files import limited_memory
 
 from paddleseg_encnet import ENCNet
 from paddleseg_encnet.weights import checkpoint, description
@@ -16,7 +16,6 @@ from paddleseg_encnet.weights.checkpoint import CheckpointError
 from segrun import Segmenter
 from segrun.classes import Classes
 
-MIB = 2**20
 CONFIG = {
     "batch_size": 1, "iters": 1,
     "train_dataset": {"type": "Dataset", "dataset_root": "data/nowhere", "train_path": "data/nowhere/train.txt",

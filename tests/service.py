@@ -10,13 +10,9 @@ import sys
 import zlib
 from typing import NamedTuple
 
-import paddle
 from conftest import ROOT
 from events import wait_for
 from PIL import Image
-
-from paddleseg_encnet.config import building
-from paddleseg_encnet.deployment.export import export
 
 MOST_BYTES, MOST_PIXELS = 300_000, 100_000      # that the service of the fixture takes
 NAMES = [f"class <{i}>" for i in range(19)]     # of its export
@@ -177,16 +173,3 @@ def limited(deploy) -> Service:
     """tools/serve.py over an export, which takes MOST_BYTES and MOST_PIXELS, and a second for a body."""
     return Service(ROOT / "tools" / "serve.py", "--config", deploy, "--port", "0", "--cpu_threads", "1", "--max_bytes",
                    MOST_BYTES, "--max_pixels", MOST_PIXELS, "--body_time", "1")
-
-
-def network_of(config):
-    """A config's network, with the same random weights each time."""
-    paddle.seed(1)
-    return building.read(str(config)).model
-
-
-def deployed(config, folder):
-    """The path of the deploy.yaml of that network's export."""
-    transforms = [{"type": "ResizeByShort", "short_size": 32}, {"type": "Normalize"}]
-    export(network_of(config), str(folder), {"transforms": transforms, "class_names": NAMES})
-    return folder / "deploy.yaml"
