@@ -143,6 +143,16 @@ def logged(monkeypatch) -> list:
     return lines
 
 
+@pytest.fixture
+def said(monkeypatch) -> list:
+    """The same without the levels."""
+    from paddleseg.utils import logger
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logger, level, lines.append)
+    return lines
+
+
 @pytest.fixture(scope="session")
 def small_weights(small_config, tmp_path_factory) -> pathlib.Path:
     """Weights of the small config's network, as they are drawn."""

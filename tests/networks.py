@@ -27,6 +27,18 @@ def network_of(config) -> paddle.nn.Layer:
     return SegBuilder(Config(str(config))).model
 
 
+def scrambled(network: paddle.nn.Layer, spread: float = 0.1) -> paddle.nn.Layer:
+    """The same, with random values in all that starts as 0 or 1, so that no part of a formula can be left out unseen.
+    """
+    random = np.random.default_rng(0)
+    for name, value in network.state_dict().items():
+        if name.endswith(("_variance", "_batch_norm.weight", "encoding.1.weight")):
+            value.set_value(random.uniform(0.5, 1.5, value.shape).astype("float32"))
+        elif name.endswith(("_mean", "bias")):
+            value.set_value(random.normal(0, spread, value.shape).astype("float32"))
+    return network
+
+
 def normalized(pixels: np.ndarray) -> np.ndarray:
     """RGB [H, W, 3] as a network takes it, float32 [1, 3, H, W]."""
     return ((pixels / 255 - 0.5) / 0.5).astype("float32").transpose(2, 0, 1)[np.newaxis]

@@ -1,7 +1,6 @@
 """score() is tools/val.py from Python: the same arguments and scores."""
 
 import inspect
-import json
 
 import pytest
 from conftest import tool
@@ -20,17 +19,6 @@ def test_arguments_are_the_tools_flags_with_their_defaults():
     # The device is the one difference: a tool warns where there is no GPU.
     assert found.pop("device") is None and given.pop("device") == "gpu"
     assert {"config": "c", "model_path": "m", **found} == given
-
-
-def test_score_is_what_the_tool_writes(lively_weights, small_config, run_tool, tmp_path):
-    scores = paddleseg_encnet.score(small_config, lively_weights, device="cpu", save_json=tmp_path / "own.json",
-                                    flip_horizontal=True, aug_eval=True)
-    run_tool("val", "--config", small_config, "--model_path", lively_weights, "--save_json", tmp_path / "tool.json",
-             "--flip_horizontal", "--aug_eval")
-    assert (tmp_path / "own.json").read_text() == (tmp_path / "tool.json").read_text()
-    written = json.loads((tmp_path / "tool.json").read_text())
-    assert scores.mean_iou == written["mean_iou"] and scores.confusion.tolist() == written["confusion"]
-    assert scores.presence.mean_recall == written["presence"]["mean_recall"]
 
 
 @pytest.mark.parametrize("options, error, words", [

@@ -1,29 +1,10 @@
 """explain() is tools/explain.py from Python: the same pages."""
 
-import pathlib
 
 import pytest
 
 import paddleseg_encnet
 from segrun.errors import DataError
-
-
-def test_the_page_of_an_image_is_the_tools(small_config, lively_weights, image, run_tool, tmp_path):
-    files = paddleseg_encnet.explain(small_config, lively_weights, image, tmp_path / "own", device="cpu")
-    run_tool("explain", image, "--config", small_config, "--model_path", lively_weights, "--save_dir",
-             tmp_path / "tool")
-    assert files == {ending: str(tmp_path / "own" / f"{image.stem}.{ending}") for ending in ("png", "html")}
-    for path in map(pathlib.Path, files.values()):
-        assert path.read_bytes() == (tmp_path / "tool" / path.name).read_bytes()
-
-
-def test_the_page_of_a_folder_is_the_tools(small_config, lively_weights, image, run_tool, tmp_path):
-    files = paddleseg_encnet.explain(small_config, lively_weights, image.parent, tmp_path / "own", device="cpu")
-    run_tool("explain", image.parent, "--config", small_config, "--model_path", lively_weights, "--save_dir",
-             tmp_path / "tool")
-    assert sorted(files) == ["csv", "html", "png"]
-    for path in map(pathlib.Path, files.values()):
-        assert path.read_bytes() == (tmp_path / "tool" / path.name).read_bytes()
 
 
 def test_images_left_out_are_told_when_the_page_is_there(small_config, lively_weights, image, tmp_path):

@@ -2,9 +2,7 @@
 
 import collections
 import copy
-import glob
 import itertools
-import os
 import random
 
 import numpy as np
@@ -12,12 +10,9 @@ import paddle
 import pytest
 from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder
-from paddleseg.transforms import Compose
 from paddleseg.utils import utils
-from segmenters import small
 
 from paddleseg_encnet.evaluation import loop as evaluation
-from paddleseg_encnet.live import undo_of
 from paddleseg_encnet.training import loop as training
 
 
@@ -67,14 +62,6 @@ def test_ten_steps_give_the_same_losses_and_weights(small_config, tmp_path):
         assert np.abs(weights[0][key] - value).max() <= 1e-5 * scale, key
 
 
-def test_paddleseg_trains_and_evaluates_in_its_loop(small_config, tmp_path):
-    parts = build(small_config)
-    core.train(parts.model, parts.train_dataset, parts.val_dataset, parts.optimizer, losses=parts.loss, iters=2,
-               batch_size=2, save_interval=2, log_iters=1, save_dir=str(tmp_path))
-    for name in ("iter_2/model.pdparams", "iter_2/model.pdopt", "best_model/model.pdparams"):
-        assert (tmp_path / name).stat().st_size > 0
-
-
 def test_same_scores(small_config):
     parts = build(small_config)
     mean_iou, accuracy, class_iou, precision, kappa = core.evaluate(parts.model, parts.val_dataset)
@@ -88,47 +75,6 @@ def test_same_scores(small_config):
     assert float(mean_iou) == pytest.approx(class_iou.mean(), abs=1e-9)
     predicted = ~np.isnan(result.class_precision)
     assert result.class_precision[predicted] == pytest.approx(precision[predicted], abs=1e-9)
-
-
-WAYS = [
-    dict(is_slide=True, crop_size=[64, 64], stride=[32, 32]),
-    dict(aug_eval=True, scales=[0.75, 1.0], flip_horizontal=True),
-    dict(is_slide=True, crop_size=[64, 48], stride=[48, 32], aug_eval=True, scales=[1.0, 0.75], flip_horizontal=True,
-         flip_vertical=True)]
-
-
-@pytest.mark.parametrize("options", WAYS, ids=["windows", "scales and flips", "all"])
-def test_same_scores_with_windows_and_augmentation(small_config, options):
-    parts = build(small_config)
-    _, accuracy, *_ = core.evaluate(parts.model, parts.val_dataset, **options)
-    assert evaluation.evaluate(parts.model, parts.val_dataset, **options).accuracy == pytest.approx(float(accuracy))
-
-
-@pytest.mark.parametrize("options", [{}, *WAYS], ids=["whole", "windows", "scales and flips", "all"])
-def test_logits_are_those_of_paddlesegs_inference_to_the_last_bit(resizing, options):
-    """Of the same network on the same batch, whose images are resized back."""
-    parts = build(resizing)
-    parts.model.eval()
-    flags = {key: value for key, value in options.items() if key != "aug_eval"}
-    inference = core.infer.aug_inference if options.get("aug_eval") else core.infer.inference
-    data = parts.val_dataset[0]
-    images = paddle.to_tensor(data["img"][None])
-    with paddle.no_grad():
-        ids, logits = inference(parts.model, images, trans_info=data["trans_info"], **flags)
-    own = small(parts.model, parts.val_dataset.transforms, **options)
-    found = own.infer(images, undo_of(data["trans_info"])).values
-    assert tuple(found.shape) == (1, 19, 64, 128)
-    np.testing.assert_array_equal(np.asarray(found), logits.numpy())
-    np.testing.assert_array_equal(own(parts.val_dataset.file_list[0][0]).ids, ids.numpy()[0, 0])
-
-
-def test_paddleseg_predicts(small_config, scenes, tmp_path):
-    parts = build(small_config)
-    weights = str(tmp_path / "model.pdparams")
-    paddle.save(parts.model.state_dict(), weights)
-    images = sorted(glob.glob(f"{scenes}/leftImg8bit/val/*/*.png"))
-    core.predict(parts.model, weights, Compose(parts.val_transforms), images, save_dir=str(tmp_path / "pictures"))
-    assert len(os.listdir(tmp_path / "pictures" / "pseudo_color_prediction")) == len(images) == 4
 
 
 STOCK_MODELS = {

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import paddle
@@ -118,15 +118,8 @@ def test_two_threads_at_once(backend, precision, exports, scenes, tmp_path, caps
     images = [read_file(str(path)) for path in sorted((scenes / "leftImg8bit").rglob("*.png"))[:4]]
     expected = [segmenter.segment(pixels) for pixels in images]
     assert len({seen.ids.tobytes() for seen in expected}) == 4
-    found = [[], []]
-
-    def see(results):
-        results += [segmenter.segment(pixels) for pixels in 3 * images]
-    threads = [threading.Thread(target=see, args=[results]) for results in found]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: [segmenter.segment(pixels) for pixels in 3 * images], range(2)))
     for results in found:
         assert len(results) == 12
         for seen, alone in zip(results, 3 * expected):

@@ -4,25 +4,10 @@ import cv2
 import numpy as np
 import pytest
 from films import dark_to_light
-from PIL import Image
-from segmenters import picture, random
+from segmenters import picture
 
 from segrun.errors import DataError
 from segrun.image import frames_of, is_video, pixels_of, read_file
-
-
-def test_images_of_other_kinds_are_read_as_color(tmp_path):
-    color, path = picture(), str(tmp_path / "x.png")
-    alpha = random.integers(0, 256, (40, 60, 1), dtype=np.uint8)
-    grey = color[..., :1]
-    palette = Image.fromarray(color[..., ::-1].copy()).quantize(16)
-    deep = random.integers(0, 65536, (40, 60, 3)).astype(np.uint16)
-    for written, expected in ((grey, np.repeat(grey, 3, 2)), (np.concatenate([color, alpha], 2), color),
-                              (deep, (deep >> 8).astype(np.uint8))):
-        cv2.imwrite(path, written)
-        np.testing.assert_array_equal(read_file(path), expected)
-    palette.save(path)
-    np.testing.assert_array_equal(read_file(path), np.array(palette.convert("RGB"))[..., ::-1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -68,13 +68,6 @@ def test_only_names_that_collide_keep_their_endings():
     assert inputs.kept_endings(inputs.output_names(["in/a.jpg", "in/b/a.jpg"], "in")) == ""
 
 
-@pytest.mark.parametrize("images", [
-    ["a.jpg", "a.png", "a.jpg.bmp"], ["a", "a.png", "a.png.bmp"], ["a.jpg", "a.png", "a.jpg.jpg", "a.png.jpg.bmp"]])
-def test_names_with_their_endings_do_not_collide_again(images):
-    names = inputs.output_names([f"in/{image}" for image in images], "in")
-    assert len({os.path.splitext(name)[0] for name in names.values()}) == len(images)
-
-
 def test_pictures_stay_below_the_folder_they_are_saved_in():
     names = inputs.output_names(["data/a/x.png", "data/a/x.png", "/elsewhere/y.png", "other/z.png"], "data")
     assert names == {"data/a/x.png": "a/x.png", "/elsewhere/y.png": "y.png", "other/z.png": "z.png"}

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from full_disk import full_disk
 from hypothesis import strategies as st
 from PIL import Image
 from rules import rule, seeds, sides
@@ -30,7 +31,8 @@ def test_confidence_is_the_softmax_of_what_decides(options):
     unsure = small(min_conf=0.7, **options).segment(image).ids
     np.testing.assert_array_equal(unsure, np.where(expected < 0.7, 255, seen.ids))
     assert 0 < (unsure == 255).mean() < 1
-    assert small(**options).segment(image).confidence is None       # nobody asked for it
+    plain = small(**options).segment(image)
+    assert plain.confidence is None and plain.presence is None      # nobody asked for it; there is no SE branch
 
 
 def test_probabilities_are_their_own_confidence():
@@ -177,13 +179,9 @@ def test_pictures_for_people_are_not_larger_than_a_screen(kind, width, tmp_path,
         tuple(color) for color in drawn.reshape(-1, 3)}
 
 
-def test_picture_that_cannot_be_written(tmp_path, monkeypatch):
-    """The disk is full after a part of it."""
-    def full(path, data):
-        with open(path, "wb") as file:
-            file.write(data[:100])
-        raise OSError(28, "No space left on device")
-    monkeypatch.setattr(outputs, "write_bytes", full)
-    with pytest.raises(OSError, match="cannot write .*ids/a/x.png: No space left on device"):
-        outputs.save_below("ids", small().segment(picture()), str(tmp_path), "a/x.jpg")
+@pytest.mark.parametrize("kind", sorted(outputs.FOLDERS))
+def test_pictures_on_a_full_disk(kind, seen, tmp_path):
+    words = f"^cannot write {tmp_path}/{outputs.FOLDERS[kind]}/a/x.png: File too large$"
+    with pytest.raises(OSError, match=words), full_disk():
+        outputs.save_below(kind, seen, str(tmp_path), "a/x.png")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

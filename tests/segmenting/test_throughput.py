@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -172,15 +172,8 @@ def test_several_at_a_time_are_equal_to_one(config, small_config, lively_weights
     paths = sorted(folder.glob("*.png"))
     images = [Export(str(config)).batch_of(str(path)) for path in paths]
     expected = [one.run(image).values for image in images]
-    found = [None] * len(images)
-
-    def run(i):
-        found[i] = several.run(images[i]).values
-    threads = [threading.Thread(target=run, args=[i]) for i in range(len(images))]     # more than requests
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(images)) as pool:       # more than requests
+        found = list(pool.map(lambda image: several.run(image).values, images))
     for path, ids, alone in zip(paths, found, expected):        # on other numbers of threads
         assert_same_classes(ids[0], alone[0], live_scores(small_config, lively_weights, path))
     assert len({a.tobytes() for a in found}) == len(images)         # no one's output is another one's

@@ -2,12 +2,12 @@
 
 import os
 import re
-import resource
 
 import cv2
 import numpy as np
 import pytest
 from films import FFMPEG, dark_to_light, darkness, ffmpeg, greys_of, write_film
+from full_disk import full_disk
 from segmenters import picture, small
 
 from segrun import video
@@ -61,13 +61,8 @@ def test_video_without_a_codec(film, tmp_path, monkeypatch):
 
 def test_video_on_a_full_disk(film, tmp_path):
     """OpenCV says nothing of it; the limit on a file's size does the same to it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(OSError, match="film.avi: of 7 frames . are in the file; is there room?"):
-            video.predict_video(small(), film, str(tmp_path / "out"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(OSError, match="film.avi: of 7 frames . are in the file; is there room?"), full_disk(2000):
+        video.predict_video(small(), film, str(tmp_path / "out"))
     assert not os.listdir(tmp_path / "out" / "added_prediction")
 
 

@@ -35,7 +35,7 @@ def write_image(folder, name: str, channels: int, seed: int) -> str:
 
 @pytest.fixture(scope="module", params=CHANNELS)
 def made(request, tmp_path_factory):
-    """(channels, folder, config): images, and a config that names the number at the backbone alone."""
+    """(channels, folder, config): images, a config that names the number at the backbone alone, and weights."""
     channels, folder = request.param, tmp_path_factory.mktemp("channels")
     for split, count in (("train", 8), ("val", 3)):
         names = [write_image(folder, f"{split}{i}", channels, hash_of(split, i)) for i in range(count)]
@@ -75,6 +75,7 @@ model:
 optimizer: {{type: SGD, momentum: 0.9, weight_decay: 1.0e-4}}
 lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.02, end_lr: 0, power: 0.9}}
 """)
+    paddle.save(SegBuilder(Config(str(config))).model.state_dict(), str(folder / "model.pdparams"))
     return channels, folder, config
 
 
@@ -134,8 +135,7 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
 
 def test_what_is_no_image_for_the_network(made, tmp_path):
     channels, folder, config = made
-    paddle.save(SegBuilder(Config(str(config))).model.state_dict(), str(tmp_path / "model.pdparams"))
-    segmenter = Segmenter(config, tmp_path / "model.pdparams", device="cpu")
+    segmenter = Segmenter(config, folder / "model.pdparams", device="cpu")
     wanted = r"\[H, W\]" if channels == 1 else rf"\[H, W, {channels}\]"
     for shape in ([8, 9, 3], [8, 9, channels, 1], [0, 9] if channels == 1 else [8, 9]):
         with pytest.raises(ValueError, match=rf"the image is an array of shape \[.*\]: it must be {wanted}, as"):
@@ -202,19 +202,15 @@ def test_weights_of_colour_images(made, run_tool, tmp_path, capsys):
 
 def test_a_video_has_three_channels(made, run_tool, tmp_path):
     channels, folder, config = made
-    model = SegBuilder(Config(str(config))).model
-    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
     (tmp_path / "x.mp4").write_bytes(b"any")
     with pytest.raises(SystemExit, match=f"x.mp4 have 3 channels, the network takes {channels}"):
-        run_tool("predict", "--config", config, "--model_path", tmp_path / "model.pdparams", "--image_path",
+        run_tool("predict", "--config", config, "--model_path", folder / "model.pdparams", "--image_path",
                  tmp_path / "x.mp4", "--save_dir", tmp_path / "out")
 
 
 def test_an_export_for_other_channels_is_refused(made, run_tool, tmp_path):
     channels, folder, config = made
-    model = SegBuilder(Config(str(config))).model
-    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
     with pytest.raises(SystemExit, match=f"--input_shape has 3 channels, the network takes {channels}"):
-        run_tool("export", "--config", config, "--model_path", tmp_path / "model.pdparams", "--save_dir",
+        run_tool("export", "--config", config, "--model_path", folder / "model.pdparams", "--save_dir",
                  tmp_path / "export", "--input_shape", 1, 3, 48, 72)
     assert not (tmp_path / "export").exists()

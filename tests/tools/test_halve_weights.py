@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT
 
 from paddleseg_encnet.weights import checkpoint
-from segrun import STREET, Segmenter
+from segrun import Segmenter
 from segrun.palettes import CAMVID
 
 CONFIG = ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"
@@ -46,8 +46,8 @@ def test_what_is_no_weights_file(run_tool, tmp_path):
     assert not (tmp_path / "half.safetensors").exists()
 
 
-def test_with_its_config_the_file_runs_alone(run_tool, tmp_path, monkeypatch):
-    """The shipped network's, in a folder where neither its config nor its data set is."""
+def test_with_its_config(run_tool, tmp_path):
+    """The shipped network's. That such a file runs alone: test_description.py."""
     output, card = tmp_path / "model.safetensors", tmp_path / "card.md"
     card.write_text("of a street")
     run_tool("halve_weights", WEIGHTS, "--output", output, "--config", CONFIG, "--card", card)
@@ -55,11 +55,7 @@ def test_with_its_config_the_file_runs_alone(run_tool, tmp_path, monkeypatch):
     assert said["card"] == "of a street" and "_base_" not in yaml.safe_load(said["config"])
     before, after = checkpoint.read(WEIGHTS), checkpoint.read(output)
     assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
-    monkeypatch.chdir(tmp_path)
-    alone, beside = Segmenter("model.safetensors", device="cpu"), Segmenter(CONFIG, WEIGHTS, device="cpu")
-    assert np.array_equal(alone(STREET).ids, beside(STREET).ids)
-    assert alone.names == beside.names == list(CAMVID)
-    assert np.array_equal(alone.network.classes.colors, beside.network.classes.colors)
+    assert Segmenter(output, device="cpu").names == list(CAMVID)
 
 
 def test_a_config_of_another_network(run_tool, tmp_path):

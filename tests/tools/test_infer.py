@@ -1,4 +1,4 @@
-"""tools/infer.py: the pixels of the live network, what it runs without, and mistakes that end in one line."""
+"""tools/infer.py: what it says, and mistakes that end in one line. What it writes: test_answers.py."""
 
 import sys
 
@@ -7,36 +7,20 @@ import pytest
 import tifffile
 from conftest import tool
 from exports import OPENVINO, masks
-from near_ties import assert_same_classes, live_scores
 from PIL import Image
 
 from segrun.classes import Classes, id_type
 from segrun.result import Segmentation
 
 
-@pytest.mark.parametrize("resized", [False, True])
-def test_infer_writes_the_pixels_of_predict(resized, small_config, resizing, lively_weights, scenes, run_tool, tmp_path,
-                                            capsys):
-    config = resizing if resized else small_config
-    folder = scenes / "leftImg8bit" / "val"
-    run_tool("predict", "--config", config, "--model_path", lively_weights, "--image_path", folder, "--save_dir",
-             tmp_path / "live")
-    live = masks(tmp_path / "live" / "pseudo_color_prediction")
-    # Logits are resized back as predict does it; classes could only take the nearest.
-    run_tool("export", "--config", config, "--model_path", lively_weights, "--save_dir", tmp_path / "export",
-             "--output_op", "none" if resized else "argmax")
-    infer = ["infer", "--config", tmp_path / "export" / "deploy.yaml", "--image_path", folder]
+def test_more_is_said_of_a_benchmark(logits_export, scenes, run_tool, tmp_path, capsys):
+    infer = ["infer", "--config", logits_export / "deploy.yaml", "--image_path", scenes / "leftImg8bit" / "val"]
     run_tool(*infer, "--save_dir", tmp_path / "one")
     assert "images/s" in capsys.readouterr().out
     run_tool(*infer, "--save_dir", tmp_path / "three", "--batch_size", 3, "--benchmark", "True", "--cpu_threads", 1,
              "--enable_mkldnn", "False", "--print_detail", "False")
     assert "90 % below" in capsys.readouterr().out
-    assert len(live) == 4
-    for run in ("one", "three"):
-        found = masks(tmp_path / run)
-        assert found.keys() == live.keys()
-        for path in folder.rglob("*.png"):
-            assert_same_classes(found[path.name], live[path.name], live_scores(config, lively_weights, path))
+    assert masks(tmp_path / "one").keys() == masks(tmp_path / "three").keys() and len(masks(tmp_path / "one")) == 4
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------

@@ -34,11 +34,10 @@ def files(folder) -> list:
     return sorted(files_below(folder))
 
 
-def test_pictures_are_paddlesegs_if_nothing_is_asked_for(predict, small_weights, small_config, scenes, tmp_path):
-    image = str(next((scenes / "leftImg8bit" / "val").glob("*/*.png")))
+def test_pictures_are_paddlesegs_if_nothing_is_asked_for(predict, small_weights, small_config, image, tmp_path):
     builder = SegBuilder(Config(str(small_config)))
     colors = color_table(PALETTES["Cityscapes"])[:19].reshape(-1).tolist()
-    core.predict(builder.model, str(small_weights), Compose(builder.val_transforms), [image],
+    core.predict(builder.model, str(small_weights), Compose(builder.val_transforms), [str(image)],
                  save_dir=f"{tmp_path}/stock", custom_color=colors)
     out = predict(image)
     assert files(out) == files(tmp_path / "stock")
@@ -47,8 +46,7 @@ def test_pictures_are_paddlesegs_if_nothing_is_asked_for(predict, small_weights,
         np.testing.assert_array_equal(cv2.imread(str(out / name)), cv2.imread(str(tmp_path / "stock" / name)))
 
 
-def test_every_kind_of_picture(predict, scenes, tmp_path):
-    image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+def test_every_kind_of_picture(predict, scenes, image, tmp_path):
     label = scenes / "gtFine" / "val" / image.parent.name / image.name.replace("leftImg8bit", "gtFine_labelTrainIds")
     names = tmp_path / "list.txt"
     names.write_text(f"{image} {label}\n")
@@ -67,8 +65,7 @@ def test_every_kind_of_picture(predict, scenes, tmp_path):
     assert {tuple(colors[i]) for i in np.unique(cv2.imread(str(label), 0))} <= shown
 
 
-def test_labels_of_the_configs_images_are_found(predict, scenes, tmp_path):
-    image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+def test_labels_of_the_configs_images_are_found(predict, image, tmp_path):
     elsewhere = tmp_path / "in" / "copy.png"
     elsewhere.parent.mkdir()
     elsewhere.write_bytes(image.read_bytes())
@@ -108,8 +105,7 @@ def test_a_label_that_does_not_fit_leaves_its_image_out_and_not_the_others(predi
     assert files(tmp_path / "out") == ["comparison/a.png", "comparison/c.png", "ids/a.png", "ids/c.png"]
 
 
-def test_flips_and_custom_colors(predict, scenes):
-    image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+def test_flips_and_custom_colors(predict, image):
     out = predict(image, "--device_id", 0, "--save", "palette", "--aug_pred", "--scales", 0.5, 1.0, "--flip_horizontal",
                   "--flip_vertical", "--custom_color", *([1, 2, 3] * 19))
     assert (cv2.imread(str(out / "pseudo_color_prediction" / image.name)) == [3, 2, 1]).all()

@@ -2,7 +2,6 @@
 
 import os
 
-import conftest
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from kinds_of_files import folder_of_kinds
 from near_ties import assert_same_classes, live_scores
 from PIL import Image
 
+from paddleseg_encnet.deployment import export_of_config
 from segrun import outputs
 
 
@@ -47,10 +47,10 @@ def test_explain_and_calibration_name_what_they_pass_over(folder, lively_weights
     run_tool("explain", folder, "--config", small_config, "--model_path", lively_weights, "--save_dir",
              tmp_path / "explain")
     assert capsys.readouterr().out.count("4 files in") == 1
-    module, calibrated = conftest.tool("export"), []
-    monkeypatch.setattr(module, "export", lambda *arguments: calibrated.extend(arguments[6]))
+    calibrated = []
+    monkeypatch.setattr(export_of_config.forms, "export", lambda *arguments: calibrated.extend(arguments[6]))
     (tmp_path / "export").mkdir()
-    module.main(module.flags().parse_args(["--config", str(small_config), "--model_path", str(lively_weights), "--int8",
-                                           str(folder), "--save_dir", str(tmp_path / "export")]))
+    run_tool("export", "--config", small_config, "--model_path", lively_weights, "--int8", folder, "--save_dir",
+             tmp_path / "export")
     assert capsys.readouterr().out.count("4 files in") == 1
     assert [os.path.basename(path) for path in calibrated] == ["a.jpg", "a.png", "c.png", "moving.gif"]

@@ -23,15 +23,6 @@ from segrun.stopping import Stopped
 visualdl = pytest.importorskip("visualdl")
 
 
-@pytest.fixture
-def said(monkeypatch) -> list:
-    """What the logger is given. Not what is on stdout: that of PaddleSeg's repository version holds on to another."""
-    lines = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(dashboard.logger, level, lines.append)
-    return lines
-
-
 # --- one log ---------------------------------------------------------------------------------------------------------
 
 TIMES = ("Train/batch_cost", "Train/reader_cost", "Train/images_per_second", "Train/waiting_for_data")
