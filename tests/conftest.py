@@ -238,6 +238,13 @@ def service(deploy):
 
 
 @pytest.fixture
+def film(tmp_path) -> str:
+    """Seven frames, from dark to light."""
+    import films
+    return films.dark_to_light(tmp_path / "film.avi")
+
+
+@pytest.fixture
 def camvid() -> pathlib.Path:
     if not (CAMVID / "train").is_dir():
         pytest.skip(f"no CamVid in {CAMVID}; set CAMVID_ROOT to a copy in the layout of the SegNet authors")

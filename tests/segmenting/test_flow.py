@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from films import dark_to_light
 from near_ties import assert_same_classes
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose, Normalize, Resize
@@ -105,9 +104,8 @@ def test_a_broken_image_raises_at_its_turn(threads, batch_size, tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
-def test_a_path_is_an_image_or_a_video(tmp_path):
+def test_a_path_is_an_image_or_a_video(film, tmp_path):
     own = small(confidence=True)
-    film = dark_to_light(tmp_path / "film.avi")
     found = list(own.stream(film, batch_size=2))
     assert_same(found, [own(frame) for frame in frames_of(film)], own)
     assert len(found) == 7

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from films import dark_to_light
 from segmenters import picture
 
 from segrun.errors import DataError
@@ -21,11 +20,10 @@ def test_bytes_are_what_their_file_is(tmp_path, channels):
         pixels_of(b"", "the upload", channels)
 
 
-def test_frames_are_those_of_the_file_in_rgb(tmp_path):
-    path = dark_to_light(tmp_path / "film.avi")
-    assert is_video(path) and not is_video(str(tmp_path)) and not is_video("nowhere.avi")
-    frames = list(frames_of(path))
-    video = cv2.VideoCapture(path)
+def test_frames_are_those_of_the_file_in_rgb(film, tmp_path):
+    assert is_video(film) and not is_video(str(tmp_path)) and not is_video("nowhere.avi")
+    frames = list(frames_of(film))
+    video = cv2.VideoCapture(film)
     for frame in frames:
         np.testing.assert_array_equal(frame[..., ::-1], video.read()[1])
     assert len(frames) == 7 and not video.read()[0]

@@ -3,16 +3,11 @@
 import os
 
 import pytest
-from films import FFMPEG, dark_to_light, darkness, ffmpeg, greys_of
+from films import FFMPEG, darkness, ffmpeg, greys_of
 
 from segrun import sound, video
 
 needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="needs ffmpeg, or pip install imageio-ffmpeg")
-
-
-@pytest.fixture
-def film(tmp_path) -> str:
-    return dark_to_light(tmp_path / "film.avi")
 
 
 def with_sound(film: str, ending: str, codec: str) -> str:

@@ -6,7 +6,7 @@ import re
 import cv2
 import numpy as np
 import pytest
-from films import FFMPEG, dark_to_light, darkness, ffmpeg, greys_of, write_film
+from films import FFMPEG, darkness, ffmpeg, greys_of, write_film
 from full_disk import full_disk
 from segmenters import picture, small
 
@@ -16,11 +16,6 @@ from segrun.video import evenly
 
 capture = cv2.VideoCapture
 needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="needs ffmpeg, or pip install imageio-ffmpeg")
-
-
-@pytest.fixture
-def film(tmp_path) -> str:
-    return dark_to_light(tmp_path / "film.avi")
 
 
 @pytest.mark.parametrize("ending", [".avi", ".mp4"])

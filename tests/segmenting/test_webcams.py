@@ -3,15 +3,15 @@
 import os
 
 import pytest
-from films import Webcam, dark_to_light, darkness, greys_of
+from films import Webcam, darkness, greys_of
 
 from segrun import video
 
 
 @pytest.fixture
-def webcam(tmp_path, monkeypatch):
+def webcam(film, monkeypatch):
     """Number 0."""
-    Webcam.show(dark_to_light(tmp_path / "film.avi"), monkeypatch)
+    Webcam.show(film, monkeypatch)
 
 
 def test_a_webcams_video_plays_as_fast_as_it_was(webcam, tmp_path, logged):

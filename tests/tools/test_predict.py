@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
-from films import Webcam, dark_to_light, greys_of
+from films import Webcam, greys_of
 from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose
@@ -111,8 +111,7 @@ def test_flips_and_custom_colors(predict, image):
     assert (cv2.imread(str(out / "pseudo_color_prediction" / image.name)) == [3, 2, 1]).all()
 
 
-def test_video_from_the_command_line(predict, tmp_path):
-    film = dark_to_light(tmp_path / "film.avi")
+def test_video_from_the_command_line(predict, film):
     out = predict(film)
     assert files(out) == ["added_prediction/film.avi"]
     with pytest.raises(SystemExit) as stopped:
@@ -157,8 +156,8 @@ def test_image_beyond_opencvs_limit_in_the_shell(small_weights, small_config, tm
     assert "large.png has more pixels than OpenCV reads" in message
 
 
-def test_a_webcam_from_the_command_line(predict, tmp_path, monkeypatch):
-    Webcam.show(dark_to_light(tmp_path / "film.avi"), monkeypatch)
+def test_a_webcam_from_the_command_line(predict, film, monkeypatch):
+    Webcam.show(film, monkeypatch)
     assert len(greys_of(predict(0, "--max_frames", 2) / "added_prediction" / "webcam0.mp4")) == 4
 
 
