@@ -164,7 +164,7 @@ def write_export(folder: str, size, onnx: bool):
     import cv2
     import numpy as np
 
-    from paddleseg_encnet.deployment.export import export
+    from paddleseg_encnet.deployment.exporting import export
     picture = os.path.join(folder, "noise.png")
     cv2.imwrite(picture, np.random.RandomState(0).randint(0, 256, (*size, 3)).astype("uint8"))
     export(network(stock=False), folder, {"transforms": [{"type": "Normalize"}]}, "none", onnx=onnx,

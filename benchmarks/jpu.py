@@ -121,7 +121,7 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
     networks = {which: build(which) for which in ("dilated", "jpu")}
     import paddle
 
-    from paddleseg_encnet.deployment.export import export
+    from paddleseg_encnet.deployment.exporting import export
     from segrun.backends.exported import Exported
     from segrun.cpu import cpu_count
     from segrun.exports import Export

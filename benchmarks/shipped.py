@@ -27,7 +27,7 @@ def exported(folder: str):
     import paddle
 
     from paddleseg_encnet.config import building
-    from paddleseg_encnet.deployment.export import export
+    from paddleseg_encnet.deployment.exporting import export
     from paddleseg_encnet.weights import checkpoint
     paddle.set_device("cpu")
     builder = building.read(CONFIG, pretrained=False)

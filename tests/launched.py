@@ -28,9 +28,9 @@ from paddleseg.transforms import Compose, Normalize
 from segmenters import small
 
 from paddleseg_encnet.data.class_names import classes_of_dataset
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.runtime.devices import Ranks
-from paddleseg_encnet.training.loop import Parts, Schedule, train
+from paddleseg_encnet.training.training_loop import Parts, Schedule, train
 from segrun import inputs, outputs
 
 

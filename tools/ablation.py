@@ -12,7 +12,7 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.config import batch_recipe, building
 from paddleseg_encnet.flags import bare_parser, run
-from paddleseg_encnet.paper import ablation, report, running, studies
+from paddleseg_encnet.paper import ablation_plan, running, studies, study_report
 from paddleseg_encnet.training import dashboard
 
 
@@ -56,12 +56,12 @@ def main(args: argparse.Namespace) -> None:
         return
     logger.info(f"Each training is on one device. {batch}")
     folder = os.path.join(args.save_dir, args.study)
-    runs = ablation.runs_of(cells, args.seeds, folder)
+    runs = ablation_plan.runs_of(cells, args.seeds, folder)
 
     def write_report() -> str:
-        found = ablation.with_finished(runs, study, folder)
-        report.write_all(found, args.study, folder)
-        return report.as_table(found)
+        found = ablation_plan.with_finished(runs, study, folder)
+        study_report.write_all(found, args.study, folder)
+        return study_report.as_table(found)
 
     interval = args.save_interval or max(1, config["iters"] // 5)
     train_flags = ["--save_interval", str(interval), "--keep_checkpoint_max", "1"]

@@ -13,7 +13,7 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
 from paddleseg_encnet.flags import run
-from paddleseg_encnet.labelling import cityscapes, coco, colours, convert, labelme, published
+from paddleseg_encnet.labelling import cityscapes, coco, colours, labelme, project_conversion, published
 from paddleseg_encnet.labelling.project import Project, Rules, Tally
 from segrun.commands import typed
 from segrun.progress import Progress
@@ -142,11 +142,12 @@ def main(args: argparse.Namespace) -> None:
     bases = [find_config(args.base)] if args.base else [os.path.join(configs_folder(), "_base_", name)
                                                             for name in BASES]
     try:
-        converted = convert.convert(project, args.save_dir, bases, decided, tally, args.split, args.seed, advance)
+        converted = project_conversion.convert(project, args.save_dir, bases, decided, tally, args.split, args.seed,
+                                               advance)
     finally:
         if progress is not None:
             progress.close()
-    print("\n".join(convert.summary(converted, args.save_dir, tally, args.split, args.seed, own)))
+    print("\n".join(project_conversion.summary(converted, args.save_dir, tally, args.split, args.seed, own)))
 
 
 if __name__ == "__main__":

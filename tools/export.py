@@ -6,8 +6,8 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 # isort: split
 
-from paddleseg_encnet.deployment.export import OUTPUT_OPS
 from paddleseg_encnet.deployment.export_of_config import MAX_DROP, export
+from paddleseg_encnet.deployment.exporting import OUTPUT_OPS
 from paddleseg_encnet.flags import bare_parser, keywords, run
 
 

@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     cpu.prepare()
     cpu.share_memory()
     try:
-        from segrun.service import limits, network, server
+        from segrun.service import limits, served_network, server
     except ImportError as error:
         if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "h11"):
             raise
@@ -60,9 +60,9 @@ def main(args: argparse.Namespace) -> None:
     if args.max_pixels > limits.MOST_PIXELS:
         raise ValueError(f"--max_pixels can be at most {limits.MOST_PIXELS}, got {args.max_pixels}")
     if args.model_path:
-        load = functools.partial(network.load_live, args.config, args.model_path, args.device)
+        load = functools.partial(served_network.load_live, args.config, args.model_path, args.device)
     else:
-        load = functools.partial(network.load_export, args.config, args.sample,
+        load = functools.partial(served_network.load_export, args.config, args.sample,
                                  backend=args.backend or usual_backend(args.precision), device=args.device,
                                  precision=args.precision, threads=args.cpu_threads)
     asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time)

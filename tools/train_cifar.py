@@ -12,11 +12,11 @@ import random
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet.config import batch_recipe, building
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.flags import add_training_flags, parser, run
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import dashboard
-from paddleseg_encnet.training.loop import Parts, Schedule, train
+from paddleseg_encnet.training.training_loop import Parts, Schedule, train
 from paddleseg_encnet.weights import checkpoint
 
 TEST_BATCH = 250

@@ -9,8 +9,7 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.config import building
 from paddleseg_encnet.config.building import Builder
-from paddleseg_encnet.deployment import export as forms
-from paddleseg_encnet.deployment import held_out
+from paddleseg_encnet.deployment import exporting, held_out
 from paddleseg_encnet.deployment.int8 import CALIBRATION_IMAGES, Limit
 from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint
@@ -25,7 +24,7 @@ MAX_DROP = 0.5      # points of mIoU
 def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_model", *, output_op: str = "argmax",
            input_shape: Optional[Sequence[int]] = None, onnx: bool = False, int8: Optional[Path] = None,
            max_drop: Optional[float] = None, verify: Optional[Path] = None, half_weights: bool = False,
-           opts: Optional[Sequence[str]] = None) -> Dict[str, forms.Agreement]:
+           opts: Optional[Sequence[str]] = None) -> Dict[str, exporting.Agreement]:
     """Writes a trained network as files that run without its code, and logs what tools/export.py logs. Paddle's device
     is then the CPU; the files run on any.
 
@@ -66,12 +65,12 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     network = builder.model
     checkpoint.load(network, model_path)
     shape = list(input_shape) if input_shape else None
-    forms.export(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
-                 builder.in_channels, limit, half_weights)
+    exporting.export(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
+                     builder.in_channels, limit, half_weights)
     logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
     if not verify:
         return {}
-    agreements = forms.verify(network, save_dir, verify, cpu.cpu_count())
+    agreements = exporting.verify(network, save_dir, verify, cpu.cpu_count())
     for form, agreement in agreements.items():
         logger.info(f"{form}: {agreement}")
     return agreements

@@ -8,8 +8,8 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet.config import building
 from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.data.class_names import class_names
-from paddleseg_encnet.evaluation import confusion, report
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation import confusion, score_report
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.runtime.devices import Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
 from segrun.errors import unwrapped
@@ -67,8 +67,8 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
 
 def save(paths: dict, scores: Scores, names: list, about: dict) -> None:
     """Writes the files: paths by "json", "csv", "confusion"."""
-    writers = {"json": lambda path: report.write_json(path, scores, names, about),
-               "csv": lambda path: report.write_csv(path, scores, names),
+    writers = {"json": lambda path: score_report.write_json(path, scores, names, about),
+               "csv": lambda path: score_report.write_csv(path, scores, names),
                "confusion": lambda path: confusion.draw(path, scores.confusion, names)}
     for kind, path in paths.items():
         write(path, writers[kind])

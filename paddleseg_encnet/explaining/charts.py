@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, List, Optional
 import cv2
 import numpy as np
 
-from paddleseg_encnet.explaining.explain import Explanation
+from paddleseg_encnet.explaining.explanations import Explanation
 from segrun.pages import fitted
 
 if TYPE_CHECKING:

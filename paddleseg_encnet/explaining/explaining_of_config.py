@@ -11,7 +11,7 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet.config import building
 from paddleseg_encnet.config.building import Builder
 from paddleseg_encnet.data.label_files import label_of_config, labels_in_dataset
-from paddleseg_encnet.explaining import explain as explanations
+from paddleseg_encnet.explaining import explanations
 from paddleseg_encnet.explaining.page import image_page, set_page
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import select_device

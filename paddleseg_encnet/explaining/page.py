@@ -19,7 +19,7 @@ from paddleseg_encnet.explaining.charts import (
     shares_of,
     viridis,
 )
-from paddleseg_encnet.explaining.explain import Explanation, Gathered, common_pattern, use_of_codewords
+from paddleseg_encnet.explaining.explanations import Explanation, Gathered, common_pattern, use_of_codewords
 from segrun import bands, drawing
 from segrun.pages import Page, Picture, Section
 

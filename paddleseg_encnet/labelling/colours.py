@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from paddleseg_encnet.labelling import images
-from paddleseg_encnet.labelling.classes import IGNORE_LABEL, enough, read_names
+from paddleseg_encnet.labelling.label_classes import IGNORE_LABEL, enough, read_names
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Project, Rules, Tally
 from segrun.errors import DataError
 from segrun.palettes import PASCAL_VOC, bit_reversed

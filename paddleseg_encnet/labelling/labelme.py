@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from paddleseg_encnet.labelling import images, json_files
-from paddleseg_encnet.labelling.classes import ALIASES, IGNORE_LABEL
 from paddleseg_encnet.labelling.images import Size
+from paddleseg_encnet.labelling.label_classes import ALIASES, IGNORE_LABEL
 from paddleseg_encnet.labelling.project import Project, Rules, Tally
 from paddleseg_encnet.labelling.shapes import Annotated, Shape, items, points
 from segrun.errors import DataError

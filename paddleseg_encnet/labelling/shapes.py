@@ -4,7 +4,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from paddleseg_encnet.labelling import classes as labels
+from paddleseg_encnet.labelling import label_classes
 from paddleseg_encnet.labelling.images import Size, check_size, look, unannotated
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Rules, Tally
 from segrun.errors import DataError
@@ -57,10 +57,10 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
         names: file of a list of labels.
         ignore: labels that become 255.
     """
-    classes = labels.settle(found, names, ignore, rules)
-    uses = labels.count((shape.label, shape.where) for one in annotated for shape in one.shapes)
-    classes = labels.unknown(uses, classes, rules, names or "the categories", tally)
-    background = IGNORED if rules.rest == "ignore" else classes.id(labels.BACKGROUND)
+    classes = label_classes.settle(found, names, ignore, rules)
+    uses = label_classes.count((shape.label, shape.where) for one in annotated for shape in one.shapes)
+    classes = label_classes.unknown(uses, classes, rules, names or "the categories", tally)
+    background = IGNORED if rules.rest == "ignore" else classes.id(label_classes.BACKGROUND)
 
     def item(one: Annotated) -> Item:
         def draw() -> np.ndarray:

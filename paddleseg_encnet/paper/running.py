@@ -11,7 +11,7 @@ from typing import IO, Callable, Iterator, List, Sequence, Set
 
 from paddleseg.utils import logger
 
-from paddleseg_encnet.paper.ablation import AblationError, Run, prepare
+from paddleseg_encnet.paper.ablation_plan import AblationError, Run, prepare
 from paddleseg_encnet.paper.telling import Steps, Telling, cause
 from segrun import cpu
 from segrun.errors import one_line

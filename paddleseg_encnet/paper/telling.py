@@ -7,7 +7,7 @@ from typing import Callable, Dict, List
 
 from paddleseg.utils import logger
 
-from paddleseg_encnet.paper.ablation import Run
+from paddleseg_encnet.paper.ablation_plan import Run
 from segrun.errors import one_line
 
 

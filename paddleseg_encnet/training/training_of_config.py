@@ -12,7 +12,7 @@ from paddleseg_encnet.config.building import Builder
 from paddleseg_encnet.data import checks
 from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
-from paddleseg_encnet.training import dashboard, loop
+from paddleseg_encnet.training import dashboard, training_loop
 from paddleseg_encnet.training.events import Callback, Stepped
 from paddleseg_encnet.training.saving import BEST_FOLDERS
 from paddleseg_encnet.training.settings import Machine, Optimising, Saving, with_named
@@ -67,7 +67,7 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
         named: settings by their names alone, as iters=100, use_vdl=True or device="cpu"; they come before the groups'.
 
     Raises:
-        ValueError, OSError: what tools/train.py ends with; training/loop.py lists them.
+        ValueError, OSError: what tools/train.py ends with; training/training_loop.py lists them.
         TypeError: there is no setting of a name.
         Stopped: SIGTERM or SIGINT came, and the step was finished and saved. A KeyboardInterrupt.
     """
@@ -79,8 +79,9 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     settings = builder.config
     if settings.dic["model"]["type"] == "CifarResNet":
         raise ValueError(f"{config} is a classifier of images; train it with {command('train_cifar')}")
-    schedule = loop.Schedule(settings.iters, saving.save_interval, saving.log_iters, saving.keep_checkpoint_max,
-                             optimising.early_stop_intervals, settings.batch_size, optimising.accum_steps)
+    schedule = training_loop.Schedule(settings.iters, saving.save_interval, saving.log_iters,
+                                      saving.keep_checkpoint_max, optimising.early_stop_intervals, settings.batch_size,
+                                      optimising.accum_steps)
     schedule.check()
     # From here on the builder makes a network that begins with random numbers.
     pretrained = builder.take_pretrained()
@@ -108,8 +109,8 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     data = cached(os.fspath(machine.cache) if machine.cache else None, [train_dataset, val_dataset],
                   machine.num_workers, ranks)
     with building.explained(settings.dic, listener.raised), data as (train_dataset, val_dataset):
-        parts = loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
-        best = loop.train(
+        parts = training_loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
+        best = training_loop.train(
             parts, schedule, save_dir, precision=arithmetic, num_workers=machine.num_workers,
             resume_model=os.fspath(resume_model) if resume_model else None, use_ema=optimising.use_ema,
             use_vdl=saving.use_vdl,

@@ -11,7 +11,7 @@ from typing import Dict
 
 import numpy as np
 
-from paddleseg_encnet.weights import checkpoint, convert, download
+from paddleseg_encnet.weights import checkpoint, download, weight_conversion
 from paddleseg_encnet.weights.arrays import CheckpointError
 
 PREFIX = "pip:"
@@ -57,6 +57,6 @@ def read(address: str) -> Dict[str, np.ndarray]:
     path = weights_file(address)
     state = checkpoint.read(path)
     try:
-        return convert.convert(state)[0]
+        return weight_conversion.convert(state)[0]
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -11,8 +11,8 @@ from segrun.segmenter import Segmenter
 from segrun.service import app
 from segrun.service.counters import Metrics
 from segrun.service.limits import Limits
-from segrun.service.network import STEPS
 from segrun.service.protocol import Guarded
+from segrun.service.served_network import STEPS
 from segrun.service.worker import Worker
 from segrun.stopping import Stop
 

@@ -10,7 +10,7 @@ import yaml
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet.config import ignore_index
-from paddleseg_encnet.evaluation import loop as evaluation
+from paddleseg_encnet.evaluation import evaluation_loop
 
 PARTS = {
     "batch_size": 2, "iters": 1, "optimizer": {"type": "SGD"},
@@ -107,5 +107,5 @@ def test_from_the_command_line_to_losses_padding_and_scores(tmp_path, run_tool):
     assert [loss.ignore_index for loss in parts.loss["types"]] == [2, 2, 2]
     values, counts = np.unique(parts.train_dataset[0]["label"], return_counts=True)
     assert values.tolist() == [0, 1, 2] and counts[2] > 3 * 32 * 32
-    scores = evaluation.evaluate(Constant(), parts.val_dataset)
+    scores = evaluation_loop.evaluate(Constant(), parts.val_dataset)
     assert scores.accuracy == 0.5 and scores.class_iou[:2].tolist() == [0, 0.5]

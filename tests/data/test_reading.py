@@ -17,7 +17,7 @@ from paddleseg_encnet.data.checks import check, quick_check
 from paddleseg_encnet.data.label_files import label_of
 from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.data.samples import Checked
-from paddleseg_encnet.explaining import explain
+from paddleseg_encnet.explaining import explanations
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.dashboard import look
 from segrun.errors import DataError
@@ -173,7 +173,7 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
             "val": lambda: Checked(builder.val_dataset).read(0)["img"],
             "predict": lambda: live.prepare(small(network).read(str(self.path), "x"), "x").image,
             "infer and calibration": lambda: Export(str(self.root / "deploy.yaml")).batch_of(str(self.path))[0],
-            "explain": lambda: explain.explain(live, str(self.path))
+            "explain": lambda: explanations.explain(live, str(self.path))
             .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
             "the start of training": lambda: quick_check(builder, with_val=False) and None,
         }), "check_data": self.found(builder)}

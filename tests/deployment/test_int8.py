@@ -9,7 +9,7 @@ from paddleseg.cvlibs import Config, SegBuilder, manager
 from PIL import Image
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.deployment import export, held_out, int8
+from paddleseg_encnet.deployment import exporting, held_out, int8
 from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.exports import Export
 
@@ -57,9 +57,9 @@ def test_weights_are_called_as_their_layers():
     found = [weight for weight in names if int8.weight(f"ConvBnFusion_W_{weight}") == weight]
     depthwise = [name for weight, name in names.items() if weight.startswith("depthwise")]
     assert len(depthwise) == 16 and len(found) > 40
-    assert export.named(found, network) == [names[weight].removesuffix(".weight") for weight in found]
-    assert "backbone._blocks.13._depthwise_conv" in export.named(found, network)
-    assert int8.weight("another") == "another" and export.named(["another"], network) == ["another"]
+    assert exporting.named(found, network) == [names[weight].removesuffix(".weight") for weight in found]
+    assert "backbone._blocks.13._depthwise_conv" in exporting.named(found, network)
+    assert int8.weight("another") == "another" and exporting.named(["another"], network) == ["another"]
 
 
 # --- by what it is measured ------------------------------------------------------------------------------------------
@@ -104,8 +104,9 @@ def lite(scenes, tmp_path_factory):
     backbone = manager.BACKBONES["EfficientNetLite0"](output_stride=16)
     network = randomised(ENCNet(19, backbone, num_codes=4, mid_channels=16))
     image = str(image_of(scenes))
-    export.export(network, str(folder), {"transforms": NORMALIZE, "class_names": [str(i) for i in range(19)]}, "argmax",
-                  onnx=True, calibration=[image])
+    names = [str(i) for i in range(19)]
+    exporting.export(network, str(folder), {"transforms": NORMALIZE, "class_names": names}, "argmax", onnx=True,
+                     calibration=[image])
     return folder, network, image
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.data.samples import Checked
-from paddleseg_encnet.labelling import images, writing
+from paddleseg_encnet.labelling import images, mask_writing
 from paddleseg_encnet.labelling.project import Item, Rules, Tally
 
 SQUARE = [[4, 4], [20, 4], [20, 20], [4, 20]]
@@ -118,10 +118,10 @@ def test_split(tmp_path, project, convert):
     def items(names):
         return [Item(name, "", None) for name in names]
     names = [str(i) for i in range(100)]
-    drawn = writing.assign(items(names), 0.8, 0)
+    drawn = mask_writing.assign(items(names), 0.8, 0)
     assert sum(split == "train" for split in drawn.values()) == 80
-    assert writing.assign(items(names[::-1]), 0.8, 0) == drawn != writing.assign(items(names), 0.8, 1)
-    assert sorted(writing.assign(items(names[:2]), 0.99, 0).values()) == ["train", "val"]
+    assert mask_writing.assign(items(names[::-1]), 0.8, 0) == drawn != mask_writing.assign(items(names), 0.8, 1)
+    assert sorted(mask_writing.assign(items(names[:2]), 0.99, 0).values()) == ["train", "val"]
     assert "5 images to train on, 5 to evaluate (--split 0.5 --seed 3)" in convert("labelme", project, "--split", "0.5",
                                                                                   "--seed", "3")
     for wrong in ("0", "1", "80", "nan"):
@@ -193,7 +193,7 @@ def test_into_the_folder_of_the_photographs(tmp_path, project, run_tool):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_a_conversion_that_is_cut_short_leaves_nothing(tmp_path, project, convert, monkeypatch, error):
-    write, count = writing.write_mask, []
+    write, count = mask_writing.write_mask, []
 
     def fail(*arguments):
         count.append(1)
@@ -201,7 +201,7 @@ def test_a_conversion_that_is_cut_short_leaves_nothing(tmp_path, project, conver
             raise error
         write(*arguments)
 
-    monkeypatch.setattr(writing, "write_mask", fail)
+    monkeypatch.setattr(mask_writing, "write_mask", fail)
     with pytest.raises(SystemExit):
         convert("labelme", project)
     assert len(count) == 4 and not (tmp_path / "own").exists()
@@ -214,12 +214,12 @@ def test_a_file_where_the_folder_should_be(tmp_path, project, convert):
 
 
 def test_two_masks_of_one_name():
-    from paddleseg_encnet.labelling.convert import check
+    from paddleseg_encnet.labelling.project_conversion import check
     with pytest.raises(ValueError, match="the masks of a/x.jpg and b/X.jpg would both be masks/x.png"):
         check([Item("x", "a/x.jpg", None), Item("../X", "b/X.jpg", None)], Tally())
     for name in ("../../a", "/etc/a", "..\\a", "C:/a", "./a", "a"):
-        assert writing.mask_path(name) == "masks/a.png"
-    assert writing.mask_path("b/c/a") == "masks/b/c/a.png"
+        assert mask_writing.mask_path(name) == "masks/a.png"
+    assert mask_writing.mask_path("b/c/a") == "masks/b/c/a.png"
 
 
 def test_images_through_a_link(tmp_path, convert):

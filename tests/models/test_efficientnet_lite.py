@@ -15,7 +15,7 @@ from paddleseg.utils import utils
 from paddleseg_encnet.models import efficientnet_lite
 from paddleseg_encnet.models.efficientnet_lite import EfficientNetLite
 from paddleseg_encnet.models.encnet import ENCNet
-from paddleseg_encnet.weights import checkpoint, convert, packages
+from paddleseg_encnet.weights import checkpoint, packages, weight_conversion
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
@@ -258,11 +258,11 @@ def torch_state(variant) -> dict:
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_import(variant):
     state = torch_state(variant)
-    tensors, section = convert.convert(state)
+    tensors, section = weight_conversion.convert(state)
     network = backbone(variant)
     assert not checkpoint.load(network, tensors).missing
     assert section == {"type": f"EfficientNetLite{variant}", "output_stride": 32, "in_channels": 3}
-    assert sum(count for _, _, count in convert.summary(convert.recognise(state))) == len(tensors)
+    assert sum(count for _, _, count in weight_conversion.summary(weight_conversion.recognise(state))) == len(tensors)
 
 
 @pytest.mark.parametrize("change, words", [
@@ -276,4 +276,4 @@ def test_import_of_what_does_not_fit(change, words):
     state = torch_state(0)
     change(state)
     with pytest.raises(CheckpointError, match=words):
-        convert.convert(state)
+        weight_conversion.convert(state)

@@ -12,7 +12,7 @@ from paddleseg.models import fastfcn
 from paddleseg.models.backbones import ResNet18_vd, ResNet50_vd
 
 from paddleseg_encnet import Encoding
-from paddleseg_encnet.repairs import networks, table
+from paddleseg_encnet.repairs import network_repairs, table
 from paddleseg_encnet.weights import checkpoint
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -88,7 +88,7 @@ def test_probe_tells_the_layers_apart_and_draws_nothing(stock, monkeypatch, mend
     paddle.seed(1)
     expected = paddle.rand([4]).tolist()
     paddle.seed(1)
-    assert networks.fastfcn_builds_residuals() is not mended
+    assert network_repairs.fastfcn_builds_residuals() is not mended
     assert paddle.rand([4]).tolist() == expected
 
 

@@ -16,9 +16,9 @@ from paddleseg.transforms import Compose
 from paddleseg.utils import utils
 from segmenters import small
 
-from paddleseg_encnet.evaluation import loop as evaluation
+from paddleseg_encnet.evaluation import evaluation_loop
 from paddleseg_encnet.live import undo_of
-from paddleseg_encnet.training import loop as training
+from paddleseg_encnet.training import training_loop
 
 
 def build(config) -> SegBuilder:
@@ -58,7 +58,8 @@ def test_ten_steps_give_the_same_losses_and_weights(small_config, tmp_path):
         if name == "paddleseg":
             core.train(model, data, optimizer=optimizer, losses=loss, iters=10, batch_size=2, save_dir=folder)
         else:
-            training.train(training.Parts(model, optimizer, loss, data), training.Schedule(iters=10), folder)
+            training_loop.train(training_loop.Parts(model, optimizer, loss, data), training_loop.Schedule(iters=10),
+                                folder)
         losses.append(seen)
         weights.append({key: value.numpy() for key, value in model.state_dict().items()})
     assert len(losses[0]) == 3 * 10 and losses[1] == pytest.approx(losses[0], rel=1e-5)
@@ -78,7 +79,7 @@ def test_paddleseg_trains_and_evaluates_in_its_loop(small_config, tmp_path):
 def test_same_scores(small_config):
     parts = build(small_config)
     mean_iou, accuracy, class_iou, precision, kappa = core.evaluate(parts.model, parts.val_dataset)
-    result = evaluation.evaluate(parts.model, parts.val_dataset)
+    result = evaluation_loop.evaluate(parts.model, parts.val_dataset)
     occurs = ~np.isnan(result.class_iou)
     assert result.class_iou[occurs] == pytest.approx(class_iou[occurs], abs=1e-9)
     assert result.accuracy == pytest.approx(float(accuracy), abs=1e-9)
@@ -101,7 +102,8 @@ WAYS = [
 def test_same_scores_with_windows_and_augmentation(small_config, options):
     parts = build(small_config)
     _, accuracy, *_ = core.evaluate(parts.model, parts.val_dataset, **options)
-    assert evaluation.evaluate(parts.model, parts.val_dataset, **options).accuracy == pytest.approx(float(accuracy))
+    ours = evaluation_loop.evaluate(parts.model, parts.val_dataset, **options)
+    assert ours.accuracy == pytest.approx(float(accuracy))
 
 
 @pytest.mark.parametrize("options", [{}, *WAYS], ids=["whole", "windows", "scales and flips", "all"])
@@ -148,8 +150,8 @@ def test_stock_models_train_and_evaluate_in_our_loop(small_config, tmp_path, nam
     coef = STOCK_MODELS[name]["coef"]
     config["loss"] = dict(types=[dict(type="CrossEntropyLoss", ignore_index=255)] * len(coef), coef=coef)
     before = {key: value.numpy() for key, value in parts.model.state_dict().items()}
-    training.train(training.Parts(parts.model, parts.optimizer, parts.loss, parts.train_dataset, parts.val_dataset),
-                   training.Schedule(iters=2, log_iters=1), str(tmp_path))
+    trained = training_loop.Parts(parts.model, parts.optimizer, parts.loss, parts.train_dataset, parts.val_dataset)
+    training_loop.train(trained, training_loop.Schedule(iters=2, log_iters=1), str(tmp_path))
     moved = [key for key, value in parts.model.state_dict().items() if np.abs(value.numpy() - before[key]).max() > 0]
     assert type(parts.model).__name__ == name and len(moved) > len(before) * 0.9
     assert (tmp_path / "best_model" / "model.pdparams").exists()

@@ -17,7 +17,7 @@ from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.transforms import Compose
 from paddleseg.utils import logger, metrics
 
-from paddleseg_encnet.repairs import environment, table
+from paddleseg_encnet.repairs import environment_repairs, table
 
 # The files of the probes, without the package, whose import applies the repairs.
 PROBE_STOCK = """
@@ -207,9 +207,9 @@ def test_environment_of_a_gpu_build_without_cudnn(monkeypatch):
     if "environment_without_cudnn" not in table.APPLIED:
         with pytest.raises(TypeError):
             paddleseg.utils.get_sys_env()
-        assert environment.environment_needs_cudnn()
-        environment.environment_without_cudnn()
-    assert not environment.environment_needs_cudnn()
+        assert environment_repairs.environment_needs_cudnn()
+        environment_repairs.environment_without_cudnn()
+    assert not environment_repairs.environment_needs_cudnn()
     assert all(module.get_sys_env()["GPUs used"] == 0 for module in modules)
 
 

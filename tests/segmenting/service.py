@@ -16,7 +16,7 @@ from events import wait_for
 from PIL import Image
 
 from paddleseg_encnet.config import building
-from paddleseg_encnet.deployment.export import export
+from paddleseg_encnet.deployment.exporting import export
 
 MOST_BYTES, MOST_PIXELS = 300_000, 100_000      # that the service of the fixture takes
 NAMES = [f"class <{i}>" for i in range(19)]     # of its export

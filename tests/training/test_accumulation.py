@@ -22,7 +22,7 @@ from paddleseg.utils import utils
 from paddleseg_encnet.config import batch_recipe
 from paddleseg_encnet.models.losses import SELoss, compute_losses
 from paddleseg_encnet.runtime.devices import Precision
-from paddleseg_encnet.training import accumulation, loop, saving
+from paddleseg_encnet.training import accumulation, saving, training_loop
 from paddleseg_encnet.training.finite import NotFinite
 from segrun.stopping import Stopped
 
@@ -90,7 +90,7 @@ def trained(config, folder, batch_size: int, accum_steps: int, precise: bool = T
     if precise:
         as_float64(model, builder.loss)
     model.register_forward_pre_hook(lambda layer, inputs: images.append(inputs[0].numpy()))
-    step = loop.Run.step
+    step = training_loop.Run.step
 
     def kept(run, data, stop):
         result = step(run, data, stop)
@@ -99,11 +99,11 @@ def trained(config, folder, batch_size: int, accum_steps: int, precise: bool = T
 
     random.seed(3)      # of which train() draws its own
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Run, "step", kept)
+        patch.setattr(training_loop.Run, "step", kept)
         if not precise:     # ReLU's gradient jumps at 0, and float32's rounding says on which side a few positions are
             patch.setattr(paddle.nn.functional, "relu", paddle.nn.functional.silu)
-        loop.train(loop.Parts(model, builder.optimizer, builder.loss, builder.train_dataset),
-                   loop.Schedule(STEPS, batch_size=batch_size, accum_steps=accum_steps), str(folder))
+        training_loop.train(training_loop.Parts(model, builder.optimizer, builder.loss, builder.train_dataset),
+                            training_loop.Schedule(STEPS, batch_size=batch_size, accum_steps=accum_steps), str(folder))
     weights = {name: tensor.numpy() for name, tensor in model.named_parameters() if not tensor.stop_gradient}
     return weights, np.array(losses), np.concatenate(images), builder.optimizer.get_lr()
 
@@ -273,8 +273,8 @@ def test_loss_that_is_not_finite_names_the_micro_batch(scenes, tmp_path):
     weights = []
     model, data, _, optimizer = tiny_run.parts(scenes)
     with pytest.raises(NotFinite, match=r"at step 3 \(segmentation nan") as broken:
-        loop.train(loop.Parts(model, optimizer, {"types": [Breaks()], "coef": [1]}, data),
-                   loop.Schedule(9, 5, batch_size=2, accum_steps=2), str(tmp_path))
+        training_loop.train(training_loop.Parts(model, optimizer, {"types": [Breaks()], "coef": [1]}, data),
+                            training_loop.Schedule(9, 5, batch_size=2, accum_steps=2), str(tmp_path))
     order = paddle.io.DistributedBatchSampler(data, 4, shuffle=True, drop_last=True)
     order.set_epoch(1)              # two steps an epoch
     first = next(iter(order))[:2]

@@ -16,7 +16,7 @@ from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.models.encnet import EncModule
 from paddleseg_encnet.training import dashboard, saving
 from paddleseg_encnet.training.dashboard import Dashboard
-from paddleseg_encnet.training.loop import Schedule
+from paddleseg_encnet.training.training_loop import Schedule
 from segrun import drawing
 from segrun.palettes import CITYSCAPES, color_table
 

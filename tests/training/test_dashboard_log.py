@@ -16,7 +16,7 @@ from vdl import content, logged_run, logs, read, steps
 from paddleseg_encnet.training import dashboard, saving
 from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.finite import NotFinite
-from paddleseg_encnet.training.loop import Pace, Schedule
+from paddleseg_encnet.training.training_loop import Pace, Schedule
 from paddleseg_encnet.training.vdl_log import Log
 from segrun.stopping import Stopped
 

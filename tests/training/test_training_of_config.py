@@ -13,7 +13,7 @@ from conftest import tool
 import paddleseg_encnet
 from paddleseg_encnet import Machine, Optimising, Saving, Segmenter, flags
 from paddleseg_encnet.config import building
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.training.events import Evaluated, Stepped
 from paddleseg_encnet.weights import checkpoint
 from segrun.errors import DataError

@@ -1,7 +1,7 @@
 """The training loop: step, log, evaluate, save.
 
 PaddleSeg builds what a config names; this loop runs it. Checkpoints, log lines and defaults are PaddleSeg's, and so are
-the steps: ten of them give the losses and weights of paddleseg.core.train (tests/test_paddleseg_loops.py).
+the steps: ten of them give the losses and weights of paddleseg.core.train (tests/repairs/test_paddleseg_loops.py).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from paddleseg.utils import logger
 from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet.data.order import Batches, seed_step
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.training import accumulation, resuming, saving

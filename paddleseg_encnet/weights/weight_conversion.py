@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
-from paddleseg_encnet.weights import efficientnet_lite
+from paddleseg_encnet.weights import efficientnet_names
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.codebases import (
     AUXILIARY_CHANNELS,
@@ -25,7 +25,7 @@ from paddleseg_encnet.weights.codebases import (
     WIDTHS,
     Names,
 )
-from paddleseg_encnet.weights.efficientnet_lite import LiteSource
+from paddleseg_encnet.weights.efficientnet_names import LiteSource
 from paddleseg_encnet.weights.sources import Source, imagenet_classifier, recognise, tensors_of
 
 
@@ -55,7 +55,7 @@ def convert(checkpoint: Dict[str, Any],
     source = source or recognise(checkpoint)
     state = tensors_of(checkpoint)
     if isinstance(source, LiteSource):
-        return efficientnet_lite.convert(state, source)
+        return efficientnet_names.convert(state, source)
     converted: Dict[str, np.ndarray] = {}
     zeros: List[Tensor] = []
     missing: List[Tensor] = []
@@ -115,7 +115,7 @@ def model_config(source: Source) -> dict:
 def summary(source: Union[Source, LiteSource]) -> List[Tuple[str, str, int]]:
     """What goes where: common name there, part of the network here, number of tensors."""
     if isinstance(source, LiteSource):
-        return efficientnet_lite.summary(source)
+        return efficientnet_names.summary(source)
     parts: Dict[str, List[str]] = {}
     for tensor in layout(source):
         if not tensor.zero_if_missing or source.in_paddle:

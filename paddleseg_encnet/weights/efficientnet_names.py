@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite, from PyTorch's names to Paddle's: convert.py's part for this family.
+"""ImageNet weights of EfficientNet-Lite, from PyTorch's names to Paddle's: weight_conversion.py's part for this family.
 
 The names of layers are the same here and there (models/efficientnet_lite.py), so that only statistics are renamed, and
 what is no part of a backbone is left out.

@@ -9,7 +9,7 @@ import pathlib
 import statistics
 from typing import Any, Dict, List, Optional
 
-from paddleseg_encnet.paper.ablation import Run
+from paddleseg_encnet.paper.ablation_plan import Run
 from segrun.writing import write
 
 # By its name in tools/val.py's JSON. Those of the SE branch and of the codebook are there where the network has them;

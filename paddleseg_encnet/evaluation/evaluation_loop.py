@@ -9,7 +9,7 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.class_names import class_names, classes_of_dataset
 from paddleseg_encnet.data.samples import Loader
-from paddleseg_encnet.evaluation import codebook, report
+from paddleseg_encnet.evaluation import codebook_use, score_report
 from paddleseg_encnet.live import LiveNetwork, Tensor, as_tensor, undo_of
 from paddleseg_encnet.models.losses import has_own_rule, loss_names, losses_by_position
 from paddleseg_encnet.models.presence import has_branch
@@ -60,7 +60,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
     model.eval()
     logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
     progress = Progress(len(own), "images", visible=ranks.first)
-    with paddle.no_grad(), codebook.codebook_use(model) as used:
+    with paddle.no_grad(), codebook_use.codebook_use(model) as used:
         for data, batch in zip(loader, batches):     # asked for one more, the loader ends its processes
             logits, presence = segmenter.infer(data["img"], undo_of(data["trans_info"]))
             prediction = np.asarray(logits.argmax(axis=1))
@@ -77,9 +77,9 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
     confusion, rows = ranks.sum(confusion), ranks.sum(rows)
     present, presence, values = np.split(rows, [classes, 2 * classes], axis=1)
     result = scores(confusion, presence_scores(present, presence) if has_branch(model) else None,
-                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())), codebook.told(used, ranks))
-    logger.info(report.line(result, len(dataset)))
-    logger.info("[EVAL] by class:\n" + report.table(result, class_names(dataset)))
+                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())), codebook_use.told(used, ranks))
+    logger.info(score_report.line(result, len(dataset)))
+    logger.info("[EVAL] by class:\n" + score_report.table(result, class_names(dataset)))
     return result
 
 
