@@ -48,8 +48,8 @@ def measure(_: str) -> dict:
         timed(place, name)
     with tempfile.TemporaryDirectory() as folder:
         scenes.generate(folder, train=16, val=IMAGES, size=(512, 256))
-        builder = building.read(CONFIG, [f"train_dataset.dataset_root={folder}",
-                                         f"val_dataset.dataset_root={folder}"])
+        builder = building.read_config(CONFIG, [f"train_dataset.dataset_root={folder}",
+                                                f"val_dataset.dataset_root={folder}"])
         start = time.perf_counter()
         parts = training_loop.Parts(builder.model, builder.optimizer, builder.loss, builder.train_dataset,
                                     builder.val_dataset)

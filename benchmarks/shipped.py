@@ -30,9 +30,9 @@ def exported(folder: str):
     from paddleseg_encnet.deployment.exporting import export
     from paddleseg_encnet.weights import checkpoint
     paddle.set_device("cpu")
-    builder = building.read(CONFIG, pretrained=False)
+    builder = building.read_config(CONFIG, pretrained=False)
     network = builder.model
-    checkpoint.load(network, str(WEIGHTS))
+    checkpoint.fill_layer(network, str(WEIGHTS))
     network.eval()
     onnx = all(map(find_spec, ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes")))
     export(network, folder, {"transforms": builder.config.val_dataset_cfg["transforms"]}, "argmax", onnx=onnx,

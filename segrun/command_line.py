@@ -27,8 +27,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def run(main: Callable[[argparse.Namespace], None], flags: argparse.ArgumentParser,
-        arguments: Optional[List[str]] = None, failed: Callable[[str], None] = lambda line: None) -> None:
+def run_main(main: Callable[[argparse.Namespace], None], flags: argparse.ArgumentParser,
+             arguments: Optional[List[str]] = None, failed: Callable[[str], None] = lambda line: None) -> None:
     """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1, a signal that
     the training loop has taken in one line and 128 + its number, as shells have it.
 

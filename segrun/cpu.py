@@ -42,7 +42,7 @@ def environment(env: Mapping[str, str], cores: int, cpuinfo: str) -> Dict[str, s
     return added
 
 
-def shared(processes: int) -> Dict[str, str]:
+def divided_environment(processes: int) -> Dict[str, str]:
     """The environment for each of several processes that compute at once: each has its share of the cores, unless the
     user has set the threads."""
     threads = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes))} if "OMP_NUM_THREADS" in _added else {}
@@ -131,7 +131,7 @@ def keep_large_blocks() -> None:
     libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def share_memory() -> None:
+def use_one_arena() -> None:
     """Tells glibc's malloc to have one arena for all threads, where a thread finds what another has freed, and what is
     kept is kept once; of its own ones only the main arena keeps large blocks. For a process in which one thread
     computes: several would wait for each other."""

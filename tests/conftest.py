@@ -61,7 +61,7 @@ def tool(name: str):
 @pytest.fixture
 def run_tool():
     """run_tool("val", "--config", ...) runs a tool in this process, on the CPU, as its command line would."""
-    from paddleseg_encnet.flags import run as run_with
+    from paddleseg_encnet.flags import run_main as run_with
 
     def run(name: str, *arguments):
         module = tool(name)

@@ -38,7 +38,7 @@ NORMALIZE = [{"type": "Normalize"}]
 
 def built(config):
     """The network of a config, randomised."""
-    return randomised(building.read(str(config)).model)
+    return randomised(building.read_config(str(config)).model)
 
 
 def randomised(network):

@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
     # OpenCV and tifffile then refuse what a header has hidden too; they ask for it when they are imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(args.max_pixels)
     cpu.prepare()
-    cpu.share_memory()
+    cpu.use_one_arena()
     try:
         from segrun.service import limits, served_network, server
     except ImportError as error:
@@ -70,4 +70,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, flags())
+    command_line.run_main(main, flags())

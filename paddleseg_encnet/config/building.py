@@ -1,4 +1,4 @@
-"""read(): a config with what overrides it, judged and completed, as the builder of all that it names."""
+"""read_config(): a config with what overrides it, judged and completed, as the builder of all that it names."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ class Builder(SegBuilder):
     @property
     def in_channels(self) -> int:
         """Of the network's images."""
-        return in_channels.of(self.config.dic)
+        return in_channels.channels_of_config(self.config.dic)
 
     @property
     def preprocessing(self) -> Compose:
@@ -76,9 +76,9 @@ class Builder(SegBuilder):
         return self.config.dic["model"].get("backbone", {}).pop("pretrained", None)
 
 
-def read(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[str]] = None, *, iters: Optional[int] = None,
-         batch_size: Optional[int] = None, learning_rate: Optional[float] = None, data_format: str = "NCHW",
-         pretrained: bool = True) -> Builder:
+def read_config(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[str]] = None, *,
+                iters: Optional[int] = None, batch_size: Optional[int] = None, learning_rate: Optional[float] = None,
+                data_format: str = "NCHW", pretrained: bool = True) -> Builder:
     """The builder of a config.
 
     Args:
@@ -101,8 +101,8 @@ def read(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[str]] =
         parsed = Config(path, opts=None if opts is None else list(opts), checker=shape_first(), iters=iters,
                         batch_size=batch_size, learning_rate=learning_rate)
         judging_configs.check_clipping(parsed.dic)
-        ignore_index.share(parsed.dic)
-        in_channels.share(parsed.dic)
+        ignore_index.give_ignore_index(parsed.dic)
+        in_channels.give_in_channels(parsed.dic)
         builder = Builder(parsed)
     set_data_format(parsed.dic, data_format)
     if not pretrained:

@@ -100,7 +100,7 @@ class Cache(Reader):
                 raise CacheError(f"{self.folder} belongs to another user: name a folder, --cache DIR")
             if self.alone():
                 self.remove(name for name in os.listdir(self.folder) if self.passing or name.endswith(PARTIAL))
-            self.share()
+            self.lock_shared()
             if self.is_there():
                 return self
             os.close(self.descriptor)       # its last user removed it in between
@@ -121,7 +121,7 @@ class Cache(Reader):
         except OSError:         # or there are no locks on this file system
             return False
 
-    def share(self) -> None:
+    def lock_shared(self) -> None:
         if self.descriptor is not None:
             with contextlib.suppress(OSError):
                 fcntl.flock(self.descriptor, fcntl.LOCK_SH)

@@ -7,7 +7,7 @@ from PIL import Image
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.known_sets import known
 from paddleseg_encnet.data.label_values import JPEG, ONLY_ZERO_AND_255, allowed, likely_cause, only_zero_and_255
-from paddleseg_encnet.data.looking import Look, no_class
+from paddleseg_encnet.data.looking import SampleReport, no_class
 
 IN_BOTH = "images that are in train and in val"
 NO_CLASS = "labels with values that are no class"
@@ -42,7 +42,7 @@ def stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def note(split: Split, index: int, seen: Look) -> None:
+def note(split: Split, index: int, seen: SampleReport) -> None:
     """Adds one sample to what is known of the split."""
     image, label = split.dataset.file_list[index][:2]
     if seen.fault is not None:

@@ -51,7 +51,7 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     paddle.set_device("cpu")        # so that no layer is made for several GPUs
     if half_weights and not onnx:
         raise ValueError("--half_weights is for the ONNX file: add --onnx")
-    builder = building.read(config, opts, pretrained=False)
+    builder = building.read_config(config, opts, pretrained=False)
     model_path, save_dir = os.fspath(model_path), os.fspath(save_dir)
     int8 = os.fspath(int8) if int8 else None
     verify = os.fspath(verify) if verify else None
@@ -63,7 +63,7 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
         logger.info(passed_over)
     limit = accuracy_to_keep(builder, int8, calibration, max_drop)
     network = builder.model
-    checkpoint.load(network, model_path)
+    checkpoint.fill_layer(network, model_path)
     shape = list(input_shape) if input_shape else None
     exporting.export(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
                      builder.in_channels, limit, half_weights)

@@ -60,7 +60,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
     model.eval()
     logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
     progress = Progress(len(own), "images", visible=ranks.first)
-    with paddle.no_grad(), codebook_use.codebook_use(model) as used:
+    with paddle.no_grad(), codebook_use.codebook_statistics(model) as statistics:
         for data, batch in zip(loader, batches):     # asked for one more, the loader ends its processes
             logits, presence = segmenter.infer(data["img"], undo_of(data["trans_info"]))
             prediction = np.asarray(logits.argmax(axis=1))
@@ -77,7 +77,8 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
     confusion, rows = ranks.sum(confusion), ranks.sum(rows)
     present, presence, values = np.split(rows, [classes, 2 * classes], axis=1)
     result = scores(confusion, presence_scores(present, presence) if has_branch(model) else None,
-                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())), codebook_use.told(used, ranks))
+                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())),
+                    codebook_use.use_over_ranks(statistics, ranks))
     logger.info(score_report.line(result, len(dataset)))
     logger.info("[EVAL] by class:\n" + score_report.table(result, class_names(dataset)))
     return result

@@ -41,7 +41,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         TypeError: there is no such argument.
     """
     config = os.fspath(config)
-    builder = building.read(config, opts, data_format=data_format, pretrained=False)
+    builder = building.read_config(config, opts, data_format=data_format, pretrained=False)
     options = builder.tiling(inference).options()
     utils.show_env_info()
     utils.show_cfg_info(builder.config)
@@ -55,7 +55,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         for path in paths.values():
             check_place(path)
     dataset, model = builder.val_dataset, builder.model
-    checkpoint.load(model, os.fspath(model_path))
+    checkpoint.fill_layer(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
     with cached(os.fspath(cache) if cache else None, [dataset], num_workers, ranks) as (dataset,):
         scores = evaluate(model, dataset, num_workers=num_workers, **options)

@@ -19,7 +19,7 @@ from paddleseg_encnet.explaining.charts import (
     shares_of,
     viridis,
 )
-from paddleseg_encnet.explaining.explanations import Explanation, Gathered, common_pattern, use_of_codewords
+from paddleseg_encnet.explaining.explanations import Explanation, SetExplanation, common_pattern, use_of_codewords
 from segrun import bands, drawing
 from segrun.pages import Page, Picture, Section
 
@@ -77,7 +77,7 @@ def codewords(explanation: Explanation) -> Section:
     if explanation.assignment is None or codes is None or scale is None or moved is None:
         return Section(title, ["This network has no codewords (num_codes is 0): its context is the mean of the "
                                "features over the image."], [])
-    shares, use = explanation.shares(), use_of_codewords(explanation)
+    shares, use = explanation.codeword_shares(), use_of_codewords(explanation)
     count, order = len(shares), np.argsort(-shares, kind="stable")
     totals = codes.sum(axis=1)
     context = totals / totals.sum() if totals.sum() > 0 else np.zeros(count)
@@ -176,20 +176,20 @@ def before_and_after(explanation: Explanation, channel: int) -> np.ndarray:
 
 # --- a set of images -------------------------------------------------------------------------------------------------
 
-def set_page(gathered: Gathered, name: str, names: List[str]) -> Page:
+def set_page(over_set: SetExplanation, name: str, names: List[str]) -> Page:
     """The page of a set of images: which classes each codeword gathers, and what the attention does.
 
     Args:
         name: of the set, for the title.
     """
-    images = f"{len(gathered.paths)} image{'s' if len(gathered.paths) > 1 else ''}"
+    images = f"{len(over_set.paths)} image{'s' if len(over_set.paths) > 1 else ''}"
     return Page(f"What EncNet's codewords gather in {name}", [f"{images}. {INTRODUCTION}"],
-                [classes_of_codewords(gathered, names), *images_of_codewords(gathered), attention_over_set(gathered)])
+                [classes_of_codewords(over_set, names), *images_of_codewords(over_set), attention_over_set(over_set)])
 
 
-def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
-    shares, lift, of_all = gathered.shares(), gathered.lift(), gathered.pixels / gathered.pixels.sum()
-    use = gathered.gathering.use()
+def classes_of_codewords(over_set: SetExplanation, names: List[str]) -> Section:
+    shares, lift, of_all = over_set.codeword_shares(), over_set.lift(), over_set.pixels / over_set.pixels.sum()
+    use = over_set.statistics.use()
     rows = np.argsort(-shares, kind="stable")[:MAP_CODES]
     columns = np.argsort(-of_all, kind="stable")[:MAP_CLASSES]
     columns = columns[of_all[columns] > 0]
@@ -210,23 +210,23 @@ def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
     return Section("Classes that each codeword gathers", text, [Picture(chart, width, "", f"Heat map: {most}")])
 
 
-def images_of_codewords(gathered: Gathered) -> List[Section]:
+def images_of_codewords(over_set: SetExplanation) -> List[Section]:
     text = ["For each, the images that it takes the largest share of, and its map there, from dark (none) to yellow "
             "(the largest share in that map)."]
-    pictures, shares = [], gathered.shares()
+    pictures, shares = [], over_set.codeword_shares()
     for k in np.argsort(-shares, kind="stable")[:STRONGEST]:
-        for best in gathered.best[k] if shares[k] > 0 else []:
+        for best in over_set.best[k] if shares[k] > 0 else []:
             most = float(best.map.max())
-            pair = [thumbnail(best.path, gathered.channels, best.map.shape), viridis(best.map, most)]
+            pair = [thumbnail(best.path, over_set.channels, best.map.shape), viridis(best.map, most)]
             caption = f"Codeword {k}: {percent(best.share)} of this image; yellow is {number(most)}"
             pictures.append(Picture(np.concatenate(pair, axis=1), 370, caption,
                                     f"An image and the map of codeword {k} in it", photo=True))
     return [Section("Where the strongest codewords are strongest", text, pictures)]
 
 
-def attention_over_set(gathered: Gathered) -> Section:
+def attention_over_set(over_set: SetExplanation) -> Section:
     title = "Channels whose attention changes most from image to image"
-    gammas = np.array(gathered.gammas)                                                      # [images, C]
+    gammas = np.array(over_set.gammas)                                                      # [images, C]
     if len(gammas) < 2:
         return Section(title, ["One image has nothing to be compared with."], [])
     deviation = gammas.std(axis=0)
@@ -237,7 +237,7 @@ def attention_over_set(gathered: Gathered) -> Section:
     for c in np.argsort(-deviation, kind="stable")[:3]:
         for word, i in (("most", int(gammas[:, c].argmax())), ("least", int(gammas[:, c].argmin()))):
             caption = f"Channel {c}, raised {word}: gamma {gammas[i, c]:.2f}, mean {gammas[:, c].mean():.2f}"
-            image = limited(rgb(gathered.paths[i], gathered.channels), 360)
+            image = limited(rgb(over_set.paths[i], over_set.channels), 360)
             pictures.append(Picture(image, 178, caption, caption, photo=True))
     return Section(title, text, pictures)
 

@@ -28,7 +28,7 @@ CLASSES = Classes(list(CITYSCAPES), frozenset(set(LABELS) - set(CITYSCAPES)), CI
 IMAGE_END = "_leftImg8bit.png"
 
 
-def read(root: str, kind: str, rules: Rules, tally: Tally) -> Project:
+def read_cityscapes(root: str, kind: str, rules: Rules, tally: Tally) -> Project:
     """The project of a folder with leftImg8bit/ and gtFine/, its own train and val.
 
     Args:
@@ -91,7 +91,7 @@ def mapped(path: str, table: np.ndarray, rules: Rules, tally: Tally, expected: s
 
 def drawn(path: str, rules: Rules, tally: Tally) -> np.ndarray:
     """The train ids of a file with polygons, uint8 [H, W]."""
-    content = json_files.read(path)
+    content = json_files.read_json(path)
     size = json_files.size(content.get("imgHeight"), content.get("imgWidth"), path)
     if size is None or not isinstance(content.get("objects"), list):
         raise DataError(f"{path} is no file of Cityscapes': it has no imgHeight, imgWidth and list `objects`")

@@ -22,8 +22,8 @@ except ImportError:
     coco_mask = None
 
 
-def read(path: str, val_path: Optional[str], image_folder: Optional[str], names: Optional[str], ignore: List[str],
-         rules: Rules, tally: Tally) -> Project:
+def read_coco(path: str, val_path: Optional[str], image_folder: Optional[str], names: Optional[str], ignore: List[str],
+              rules: Rules, tally: Tally) -> Project:
     """The project of a JSON file, or of two: one to train on and one to evaluate.
 
     Args:
@@ -41,7 +41,7 @@ def read(path: str, val_path: Optional[str], image_folder: Optional[str], names:
     categories: Dict[int, str] = {}
     for file, split in ((path, "train" if val_path else None), (val_path, "val")):
         if file is not None:
-            content = json_files.read(file)
+            content = json_files.read_json(file)
             for key, kind in (("images", dict), ("annotations", dict), ("categories", dict)):
                 check_list(content, key, kind, file)
             own = categories_of(content["categories"], file)

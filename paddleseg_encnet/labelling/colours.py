@@ -26,8 +26,8 @@ class Table(NamedTuple):
     border: Optional[Color] = None
 
 
-def read(folder: str, image_folder: str, table: str, names: Optional[str], ignore: List[str], suffix: str, rules: Rules,
-         tally: Tally) -> Project:
+def read_coloured(folder: str, image_folder: str, table: str, names: Optional[str], ignore: List[str], suffix: str,
+                  rules: Rules, tally: Tally) -> Project:
     """The project of a folder of masks, in it and below, which have the names of their images.
 
     Args:

@@ -37,7 +37,7 @@ class Picture(NamedTuple):
         return self.displayed if rules.exif == "displayed" else self.stored
 
 
-def look(path: str) -> Picture:
+def read_header(path: str) -> Picture:
     """Reads the header; all of the image only if it is to be turned.
 
     Raises:

@@ -14,17 +14,17 @@ IGNORE_LABEL = "__ignore__"
 
 
 @dataclass(frozen=True)
-class Use:
+class LabelUse:
     """Where a label was seen."""
     count: int
     first: str
 
 
-def count(uses: Iterable[tuple]) -> Dict[str, Use]:
-    """{label: Use} of pairs (label, where)."""
-    found: Dict[str, Use] = {}
+def count(uses: Iterable[tuple]) -> Dict[str, LabelUse]:
+    """{label: LabelUse} of pairs (label, where)."""
+    found: Dict[str, LabelUse] = {}
     for label, where in uses:
-        found[label] = Use(found[label].count + 1, found[label].first) if label in found else Use(1, where)
+        found[label] = LabelUse(found[label].count + 1, found[label].first) if label in found else LabelUse(1, where)
     return found
 
 
@@ -47,7 +47,7 @@ def read_names(path: str) -> List[str]:
     return names
 
 
-def settle(found: List[str], labels: Optional[str], ignore: List[str], rules: Rules) -> Classes:
+def settle_classes(found: List[str], labels: Optional[str], ignore: List[str], rules: Rules) -> Classes:
     """The classes of a project of shapes.
 
     Args:
@@ -82,7 +82,7 @@ def enough(names: List[str], source: str) -> List[str]:
     return names
 
 
-def unknown(found: Dict[str, Use], classes: Classes, rules: Rules, source: str, tally: Tally) -> Classes:
+def unknown(found: Dict[str, LabelUse], classes: Classes, rules: Rules, source: str, tally: Tally) -> Classes:
     """The classes, with unknown labels among the ignored ones where that is the rule.
 
     Raises:

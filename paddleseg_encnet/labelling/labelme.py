@@ -25,8 +25,8 @@ POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "m
 NO_AREA = ("line", "linestrip", "point", "points")
 
 
-def read(folder: str, image_folder: Optional[str], names: Optional[str], ignore: List[str], rules: Rules,
-         tally: Tally) -> Project:
+def read_labelme(folder: str, image_folder: Optional[str], names: Optional[str], ignore: List[str], rules: Rules,
+                 tally: Tally) -> Project:
     """The project of a folder with JSON files, in it and below.
 
     Args:
@@ -46,7 +46,7 @@ def read(folder: str, image_folder: Optional[str], names: Optional[str], ignore:
     used: Dict[str, str] = {}
     for name, file in by_stem.items():
         path = os.path.join(folder, file)
-        content = json_files.read(path)
+        content = json_files.read_json(path)
         image = find_image(content, path, image_folder, tally)
         if image is None:
             images.absent(f"{path}: there is no image {content.get('imagePath')}", rules, tally,

@@ -29,8 +29,9 @@ class Converted(NamedTuple):
             f"  {number:>3}  {name.ljust(width)} {masks:7d}  {share:12.2f} %" for number, name, masks, share in rows]
 
 
-def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tally: Tally,
-            split: Optional[float] = None, seed: int = 0, advance: Optional[Callable[[int], None]] = None) -> Converted:
+def convert_project(project: Project, save_dir: str, bases: List[str], rules: Rules, tally: Tally,
+                    split: Optional[float] = None, seed: int = 0,
+                    advance: Optional[Callable[[int], None]] = None) -> Converted:
     """Writes masks/, train.txt, val.txt, labels.txt and config.yml into `save_dir`, or nothing.
 
     Args:
@@ -54,7 +55,7 @@ def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tal
     pixels, beside, pairs = np.zeros(256, np.int64), np.zeros(256, np.int64), []
     with mask_writing.staged(save_dir) as stage:
         for item in project.items:
-            mask = images.fit(item.draw(), images.look(item.image), rules, tally)
+            mask = images.fit(item.draw(), images.read_header(item.image), rules, tally)
             counts = np.bincount(mask.ravel(), minlength=256)
             pixels, beside = pixels + counts, beside + (counts > 0)
             pair = mask_writing.Pair(item.image, mask_writing.mask_path(item.name), splits[item.name])

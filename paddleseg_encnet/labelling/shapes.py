@@ -5,7 +5,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from paddleseg_encnet.labelling import label_classes
-from paddleseg_encnet.labelling.images import Size, check_size, look, unannotated
+from paddleseg_encnet.labelling.images import Size, check_size, read_header, unannotated
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Rules, Tally
 from segrun.errors import DataError
 
@@ -57,14 +57,14 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
         names: file of a list of labels.
         ignore: labels that become 255.
     """
-    classes = label_classes.settle(found, names, ignore, rules)
+    classes = label_classes.settle_classes(found, names, ignore, rules)
     uses = label_classes.count((shape.label, shape.where) for one in annotated for shape in one.shapes)
     classes = label_classes.unknown(uses, classes, rules, names or "the categories", tally)
     background = IGNORED if rules.rest == "ignore" else classes.id(label_classes.BACKGROUND)
 
     def item(one: Annotated) -> Item:
         def draw() -> np.ndarray:
-            picture = look(one.image)
+            picture = read_header(one.image)
             size = one.size or picture.annotated(rules)
             check_size(size, picture)       # before memory is taken for a size that a file made up
             return compose(one, size, classes, background, rules, tally)

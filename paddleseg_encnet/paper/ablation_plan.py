@@ -55,7 +55,7 @@ class Run(NamedTuple):
             return json.load(file)
 
     @property
-    def shared(self) -> bool:
+    def done_elsewhere(self) -> bool:
         """Another study's cell is the same training, and it is done there."""
         return os.path.basename(os.path.dirname(self.folder)) != self.cell.folder
 

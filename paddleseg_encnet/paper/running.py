@@ -62,7 +62,7 @@ class Ablation:
                 raise AblationError(f"{run} evaluates the weights of cell {source}, and there is no {run.weights}; "
                                     f"train cell {source} first (--cells {source} {cell})")
             prepare(run)
-            if run.shared:
+            if run.done_elsewhere:
                 logger.info(f"{run}: the same training as that of another study, in {run.folder}")
         to_do = [run for run in self.runs if run.scores() is None]
         logger.info(f"{len(self.runs) - len(to_do)} of {len(self.runs)} runs are finished, {len(to_do)} are to do")
@@ -120,7 +120,7 @@ class Ablation:
             if not locked(lock, run, stop) or run.scores() is not None:
                 return
             # As many trainings as there are CPUs in the list share its cores.
-            environment = cpu.shared(self.devices.count("cpu")) if device == "cpu" else None
+            environment = cpu.divided_environment(self.devices.count("cpu")) if device == "cpu" else None
             said_before = run.log_size()
             logger.info(f"{run}: started on {device}, {run.log_file}")
             for command in self._commands(run, device):

@@ -120,7 +120,7 @@ class Dashboard:
         if self.shows(state.step):
             panels = {}
             with attention(model) as gamma, self.careful("draw the validation images"), paddle.no_grad():
-                panels = look(model, dataset, precision, **inference)
+                panels = validation_panels(model, dataset, precision, **inference)
             self.write(state.step, images=panels, histograms={**codebook(model), "Encoding/gamma": gamma})
         with self.careful("write its log"):
             if self.log is not None:
@@ -192,8 +192,8 @@ def command(folder: str) -> str:
     return f"{shlex.quote(program)} --logdir {shlex.quote(os.path.abspath(folder))}"
 
 
-def look(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision, batch_size: int = 1,
-         **inference: Any) -> Dict[str, np.ndarray]:
+def validation_panels(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision, batch_size: int = 1,
+                      **inference: Any) -> Dict[str, np.ndarray]:
     """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes, but
     always one image at a time."""
     if not all(isinstance(files[0], str) for files in dataset.file_list):

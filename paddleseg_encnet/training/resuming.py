@@ -53,7 +53,7 @@ def find(where: str, save_dir: str) -> Optional[Found]:
         where = os.path.normpath(where)
         if is_checkpoint(where):
             try:
-                return read(where)
+                return read_checkpoint(where)
             except CheckpointError as error:
                 run = os.path.dirname(os.path.abspath(where))
                 raise CheckpointError(f"{error}. --resume_model {run} takes the newest whole one there") from error
@@ -64,7 +64,7 @@ def find(where: str, save_dir: str) -> Optional[Found]:
     damage = []
     for folder in folders:
         try:
-            return read(folder)
+            return read_checkpoint(folder)
         except CheckpointError as error:
             damage.append(str(error))
             if folder != folders[-1]:
@@ -108,15 +108,15 @@ def time_of(folder: str) -> float:
     return content["time"]
 
 
-def read(folder: str) -> Found:
+def read_checkpoint(folder: str) -> Found:
     """Reads a checkpoint; CheckpointError if it is damaged or no checkpoint to resume from."""
     state = read_state(folder) if os.path.exists(os.path.join(folder, STATE)) else None
     for name in (WEIGHTS, OPTIMIZER):
         if not os.path.isfile(os.path.join(folder, name)):
             raise CheckpointError(f"cannot resume from {folder}: there is no {name} in it")
     step = state.step if state else step_in_name(folder)
-    return Found(folder, state, step, checkpoint.read(os.path.join(folder, WEIGHTS), keep_names=True),
-                 checkpoint.read(os.path.join(folder, OPTIMIZER), keep_names=True))
+    return Found(folder, state, step, checkpoint.read_weights(os.path.join(folder, WEIGHTS), keep_names=True),
+                 checkpoint.read_weights(os.path.join(folder, OPTIMIZER), keep_names=True))
 
 
 def step_in_name(folder: str) -> int:
@@ -133,7 +133,7 @@ def fill(found: Found, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optim
         CheckpointError: it is of another model or optimiser.
     """
     try:
-        checkpoint.load(model, {name: value for name, value in found.weights.items() if name != PADDLE_NAMES})
+        checkpoint.fill_layer(model, {name: value for name, value in found.weights.items() if name != PADDLE_NAMES})
     except CheckpointError as error:
         raise CheckpointError(f"cannot resume from {found.folder}: {error}") from error
     values = for_this_process(found, model)

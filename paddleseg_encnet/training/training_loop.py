@@ -116,7 +116,7 @@ def train(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optiona
                       hyper_parameters)
     del found       # as large as model and optimiser
     if schedule.accum_steps > 1:
-        logger.info(accumulation.told(model, parts.losses, schedule.batch_size, schedule.accum_steps))
+        logger.info(accumulation.accumulation_line(model, parts.losses, schedule.batch_size, schedule.accum_steps))
     evaluation = None if parts.val_dataset is None else dict(
         dataset=parts.val_dataset, precision=precision, num_workers=num_workers,
         losses=parts.losses if use_vdl else None, **parts.test_config or {})
@@ -198,12 +198,12 @@ class Run:
         """
         model, losses, seen = self.tracked["model"], self.parts.losses, []
         micro = micro_batches(data, self.schedule.accum_steps)
-        for part, share in zip(micro, accumulation.shares(model, losses, micro)):
+        for part, factors in zip(micro, accumulation.term_factors(model, losses, micro)):
             last = part is micro[-1]
             with contextlib.nullcontext() if last else self.ranks.apart(self.network):
                 with self.precision.context():
                     terms = compute_losses(model, self.network(as_model_wants(model, part["img"])), part, losses)
-                    terms = accumulation.weighted(terms, share)
+                    terms = accumulation.weighted(terms, factors)
                     loss = sum(terms)
                 seen.append([term.detach() for term in terms])
                 if last:
@@ -269,7 +269,7 @@ class Run:
     def score(self, name: str) -> Scores:
         """Evaluates one of the tracked networks and gives its score to the state."""
         network = self.tracked[name]
-        self.ranks.share(network)
+        self.ranks.broadcast_weights(network)
         result = evaluate(network, **(self.evaluation or {}))
         self.state.scored(name, result.mean_iou)
         if name == "model":
@@ -303,7 +303,7 @@ def moving_average(model: paddle.nn.Layer, found: Optional[resuming.Found]) -> A
     average = frozen_copy(model)
     path = found and os.path.join(found.folder, "ema_model.pdparams")
     if path and os.path.exists(path):
-        checkpoint.load(average, path)
+        checkpoint.fill_layer(average, path)
     return average
 
 

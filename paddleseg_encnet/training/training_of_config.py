@@ -74,8 +74,8 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     optimising, saving, machine = with_named((optimising, saving, machine), named)
     config, save_dir = os.fspath(config), os.fspath(save_dir)
     arithmetic = Precision(machine.precision, machine.amp_level)
-    builder = building.read(config, opts, iters=optimising.iters, batch_size=optimising.batch_size,
-                            learning_rate=optimising.learning_rate, data_format=machine.data_format)
+    builder = building.read_config(config, opts, iters=optimising.iters, batch_size=optimising.batch_size,
+                                   learning_rate=optimising.learning_rate, data_format=machine.data_format)
     settings = builder.config
     if settings.dic["model"]["type"] == "CifarResNet":
         raise ValueError(f"{config} is a classifier of images; train it with {command('train_cifar')}")
@@ -92,13 +92,14 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     logger.info(f"--seed {seed} gives the random numbers of this run again")
     utils.set_seed(seed)
     device, ranks = select_device(machine.device), Ranks.join()
-    logger.info(batch_recipe.settle(settings.dic, ranks.count, optimising.scale_lr, optimising.accum_steps))
+    logger.info(batch_recipe.settle_batch(settings.dic, ranks.count, optimising.scale_lr, optimising.accum_steps))
     utils.set_cv2_num_threads(machine.num_workers)
 
     train_dataset, val_dataset = datasets(builder, do_eval, optimising.repeats, no_data_check)
     model = builder.model
     if pretrained is not None:
-        logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=optimising.allow_partial))
+        logger.info(checkpoint.fill_layer(model, download.pretrained(pretrained),
+                                          allow_partial=optimising.allow_partial))
     if pretrained_backbone is not None:
         load_what_fits(model.backbone, pretrained_backbone)
     model = ranks.synchronise(model, device)
@@ -145,8 +146,8 @@ class Listener:
 
 def load_what_fits(backbone: paddle.nn.Layer, pretrained: str) -> None:
     """Of the weights that a backbone's `pretrained` names; logs what they lack."""
-    report = checkpoint.load(backbone, packages.weights(pretrained), allow_partial=True, ignore_extra=("",),
-                             where=pretrained)
+    report = checkpoint.fill_layer(backbone, packages.pretrained_tensors(pretrained), allow_partial=True,
+                                   ignore_extra=("",), where=pretrained)
     left = report.missing + report.wrong_shape
     logger.info(f"{len(report.loaded)} variables loaded into the backbone; left as initialised: {len(left)}"
                 + "".join(f", {name}" for name in left[:5]))

@@ -64,7 +64,7 @@ def metadata(config: Dict[str, Any], classes: Classes, card: str = "") -> Dict[s
     return {**said, "card": card} if card else said
 
 
-def read(path: Union[str, os.PathLike]) -> Description:
+def read_description(path: Union[str, os.PathLike]) -> Description:
     """
     Raises:
         CheckpointError: the file can't be read, describes no network, or in a way that is refused.

@@ -65,7 +65,7 @@ def layout(source: LiteSource) -> Iterator[Tuple[str, str]]:
             yield f"{name}.{ours}", f"{name}.{theirs}"
 
 
-def convert(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str, np.ndarray], dict]:
+def convert_lite(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str, np.ndarray], dict]:
     """The tensors as ours, and what stands under `model.backbone` of a config.
 
     Raises:
@@ -85,7 +85,7 @@ def convert(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str,
 
 
 def summary(source: LiteSource) -> List[Tuple[str, str, int]]:
-    """What goes where, as convert.summary gives it."""
+    """What goes where, as weight_conversion.summary gives it."""
     parts: Dict[str, int] = {}
     for name, _ in layout(source):
         parts[name.split(".")[0]] = parts.get(name.split(".")[0], 0) + 1

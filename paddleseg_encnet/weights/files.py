@@ -99,7 +99,7 @@ class _Walk:
         if kind in (type(None), bool, int, float, str):
             return item
         if kind is memoryview:
-            self.budget.take(len(item))
+            self.budget.reserve(len(item))
             return bytes(item)
         if kind in (dict, OrderedDict):
             return {key: self.entry(key, value, depth) for key, value in item.items()}
@@ -288,7 +288,7 @@ def _zip_read(data: bytes, info: zipfile.ZipInfo, budget: Budget) -> memoryview:
     raw = memoryview(data)[begin:begin + info.compress_size]
     expect(len(raw) == info.compress_size, f"is cut short in archive entry {name}; download it again")
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        budget.take(info.file_size)
+        budget.reserve(info.file_size)
         try:
             raw = memoryview(zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw, info.file_size + 1))
         except zlib.error as error:

@@ -92,7 +92,7 @@ class Source:
 
 
 def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
-    """Tells what a file holds, as `checkpoint.read` returns it.
+    """Tells what a file holds, as `checkpoint.read_weights` returns it.
 
     Raises:
         CheckpointError: it is none of what this module knows; says what was looked for.

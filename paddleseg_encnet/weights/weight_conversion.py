@@ -38,12 +38,12 @@ class Tensor(NamedTuple):
     zero_if_missing: bool
 
 
-def convert(checkpoint: Dict[str, Any],
-            source: Union[Source, LiteSource, None] = None) -> Tuple[Dict[str, np.ndarray], dict]:
+def convert_weights(checkpoint: Dict[str, Any],
+                    source: Union[Source, LiteSource, None] = None) -> Tuple[Dict[str, np.ndarray], dict]:
     """The tensors of a file as ours, and the `model` section (or `model.backbone`) of the config that they belong to.
 
     Args:
-        checkpoint: what `checkpoint.read` returned.
+        checkpoint: what `checkpoint.read_weights` returned.
         source: what it holds, if not as `recognise` says; for instance with another `align_corners`.
 
     Returns:
@@ -55,7 +55,7 @@ def convert(checkpoint: Dict[str, Any],
     source = source or recognise(checkpoint)
     state = tensors_of(checkpoint)
     if isinstance(source, LiteSource):
-        return efficientnet_names.convert(state, source)
+        return efficientnet_names.convert_lite(state, source)
     converted: Dict[str, np.ndarray] = {}
     zeros: List[Tensor] = []
     missing: List[Tensor] = []

@@ -18,7 +18,7 @@ from paddleseg_encnet.data import checks
 from paddleseg_encnet.data.checks import check, quick_check
 from paddleseg_encnet.data.class_shares import class_weights
 from paddleseg_encnet.data.label_values import likely_cause
-from paddleseg_encnet.data.looking import as_read, look
+from paddleseg_encnet.data.looking import as_read, look_at_sample
 from paddleseg_encnet.data.samples import Checked, Loader
 from segrun.errors import DataError
 
@@ -474,4 +474,4 @@ def test_a_quick_look_leaves_the_transforms_of_training_alone(data):
     builder = data.builder()
     counting = Counting()
     builder.train_dataset.transforms.transforms.append(counting)
-    assert look(as_read(builder.train_dataset), 0).fault is None and counting.calls == 0
+    assert look_at_sample(as_read(builder.train_dataset), 0).fault is None and counting.calls == 0

@@ -19,7 +19,7 @@ from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.explaining import explanations
 from paddleseg_encnet.runtime.devices import Precision
-from paddleseg_encnet.training.dashboard import look
+from paddleseg_encnet.training.dashboard import validation_panels
 from segrun.errors import DataError
 from segrun.exports import Export
 
@@ -169,11 +169,11 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
             "training": lambda: view.read(0)["img"],
             "PaddleSeg's training": lambda: builder.train_dataset[0]["img"],
             "PaddleSeg's val": lambda: builder.val_dataset[0]["img"],
-            "the dashboard": lambda: look(network, builder.val_dataset, Precision()) and None,
+            "the dashboard": lambda: validation_panels(network, builder.val_dataset, Precision()) and None,
             "val": lambda: Checked(builder.val_dataset).read(0)["img"],
             "predict": lambda: live.prepare(small(network).read(str(self.path), "x"), "x").image,
             "infer and calibration": lambda: Export(str(self.root / "deploy.yaml")).batch_of(str(self.path))[0],
-            "explain": lambda: explanations.explain(live, str(self.path))
+            "explain": lambda: explanations.explain_image(live, str(self.path))
             .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
             "the start of training": lambda: quick_check(builder, with_val=False) and None,
         }), "check_data": self.found(builder)}

@@ -16,7 +16,7 @@ from paddleseg_encnet.config import building
 def weights(small_config, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "model.pdparams"
     paddle.seed(1)
-    paddle.save(building.read(small_config).model.state_dict(), str(path))
+    paddle.save(building.read_config(small_config).model.state_dict(), str(path))
     return path
 
 

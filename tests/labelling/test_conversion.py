@@ -242,7 +242,7 @@ def test_exif(tmp_path, ending, orientation, drawn_on):
     exif[0x112] = orientation
     Image.fromarray(stored).convert("RGB").save(path, exif=exif, **({"quality": 100} if ending == "jpg" else {}))
     displayed = read_image(str(path))[..., 0] > 127
-    picture, tally = images.look(str(path)), Tally()
+    picture, tally = images.read_header(str(path)), Tally()
     assert picture.displayed == displayed.shape and picture.orientation == orientation
     mask = displayed.astype(np.uint8) if drawn_on == "displayed" else stored // 255
     assert np.array_equal(images.fit(mask, picture, Rules(exif=drawn_on), tally), displayed)
@@ -277,7 +277,7 @@ def test_exif_that_opencv_does_not_follow(tmp_path):
     exif[0x112] = 6
     Image.new("RGB", (24, 16)).save(tmp_path / "image.webp", exif=exif)
     with pytest.raises(ValueError, match="image.webp is turned by its metadata .orientation 6. in a way that OpenCV"):
-        images.look(str(tmp_path / "image.webp"))
+        images.read_header(str(tmp_path / "image.webp"))
 
 
 def test_help_fits_a_screen_and_ends_with_an_example():

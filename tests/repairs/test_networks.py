@@ -44,7 +44,7 @@ def pair(stock, backbone=ResNet18_vd, **options):
         else:
             state[name] = value.numpy()
     for network in (mended, plain):
-        checkpoint.load(network, state)         # by name and by shape, all of it or an error
+        checkpoint.fill_layer(network, state)         # by name and by shape, all of it or an error
     return mended, plain
 
 
@@ -124,7 +124,7 @@ def test_fastfcn_is_trained_evaluated_and_exported(config, scenes, run_tool, tmp
              tmp_path / "pictures")
     assert list((tmp_path / "pictures").rglob("*.png"))
     network = fastfcn.FastFCN(19, ResNet18_vd(output_stride=8), num_codes=4, mid_channels=16, add_lateral=True)
-    checkpoint.load(network, checkpoint.read(weights))
+    checkpoint.fill_layer(network, checkpoint.read_weights(weights))
     images = np.random.default_rng(1).normal(size=(1, 3, 43, 61)).astype("float32")
     [live] = outputs(network, images, training=False)
     found = Exported(Export(str(tmp_path / "export"))).run(images).values

@@ -182,7 +182,7 @@ def limited(deploy) -> Service:
 def network_of(config):
     """A config's network, with the same random weights each time."""
     paddle.seed(1)
-    return building.read(str(config)).model
+    return building.read_config(str(config)).model
 
 
 def deployed(config, folder):

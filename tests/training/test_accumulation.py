@@ -181,7 +181,7 @@ def of_parts(loss, logits, label, count: int):
     outputs = logits.mean(axis=[2, 3]) if isinstance(loss, SELoss) else logits
     parts = accumulation.micro_batches({"img": outputs, "label": paddle.to_tensor(label)}, count)
     total = 0
-    for part, share in zip(parts, accumulation.shares(Output(), losses, parts)):
+    for part, share in zip(parts, accumulation.term_factors(Output(), losses, parts)):
         terms = compute_losses(Output(), [part["img"]], {"label": part["label"].clone()}, losses)
         total = total + sum(accumulation.weighted(terms, share))
     total.backward()
@@ -198,7 +198,7 @@ def test_a_loss_of_parts_is_that_of_the_batch(name, count):
     parts, gradient_of_parts = of_parts(make(), logits, label, count)
     assert parts == pytest.approx(whole, rel=1e-6)
     assert relative_difference(gradient_of_parts, gradient) < 1e-6
-    assert ": the mean of" not in accumulation.told(Output(), {"types": [make()]}, 1, count)
+    assert ": the mean of" not in accumulation.accumulation_line(Output(), {"types": [make()]}, 1, count)
 
 
 @pytest.mark.parametrize("name", APART)
@@ -208,7 +208,8 @@ def test_a_loss_that_chooses_pixels_is_named(name):
     logits, label = batch(3)
     parts = [of_parts(loss, logits[k:k + 2], label[k:k + 2], 1)[0] for k in (0, 2)]
     assert of_parts(loss, logits, label, 2)[0] == pytest.approx(np.mean(parts), rel=1e-6)
-    line = accumulation.told(Output(), {"types": [stock.DiceLoss(), stock.OhemCrossEntropyLoss(), loss, loss]}, 2, 4)
+    losses = {"types": [stock.DiceLoss(), stock.OhemCrossEntropyLoss(), loss, loss]}
+    line = accumulation.accumulation_line(Output(), losses, 2, 4)
     assert f"; OhemCrossEntropyLoss, {type(loss).__name__}: the mean of the losses of the micro-batches" in line
     assert "4 micro-batches of 2" in line and "a batch of 8" in line and "BatchNorm" in line
 
@@ -221,9 +222,9 @@ def test_a_model_with_a_rule_of_its_own_gets_the_mean():
     losses = {"types": [stock.CrossEntropyLoss()], "coef": [1]}
     parts = accumulation.micro_batches({"img": paddle.zeros([4, 3]), "label": paddle.arange(4)}, 2)
     terms = [accumulation.weighted(compute_losses(Own(), None, part, losses), share)
-             for part, share in zip(parts, accumulation.shares(Own(), losses, parts))]
+             for part, share in zip(parts, accumulation.term_factors(Own(), losses, parts))]
     assert [[float(term) for term in one] for one in terms] == [[0.25, 0.5], [1.25, 1.5]]
-    assert "the model's own rule: the mean of" in accumulation.told(Own(), losses, 2, 2)
+    assert "the model's own rule: the mean of" in accumulation.accumulation_line(Own(), losses, 2, 2)
 
 
 # --- what happens around the steps -----------------------------------------------------------------------------------
@@ -337,7 +338,7 @@ def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_th
             samples = [dataset[int(index)] for index in rank["asked"][2 * step:2 * step + 2]]
             data = {key: paddle.to_tensor(np.stack([sample[key] for sample in samples])) for key in ("img", "label")}
             parts = accumulation.micro_batches(data, 2)
-            for part, share in zip(parts, accumulation.shares(model, losses, parts)):
+            for part, share in zip(parts, accumulation.term_factors(model, losses, parts)):
                 terms = compute_losses(model, model(part["img"]), part, losses)
                 sum(accumulation.weighted(terms, share)).backward()
             gradients.append({name: value.grad.numpy() for name, value in parameters.items()})
@@ -364,7 +365,7 @@ def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_th
 def test_the_recipes_line_counts_micro_batches(devices, accum_steps, scale_lr, parts):
     config = {"batch_size": 2, "iters": 80000, "base_batch_size": 8,
               "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.01}}
-    line = batch_recipe.settle(config, devices, scale_lr, accum_steps)
+    line = batch_recipe.settle_batch(config, devices, scale_lr, accum_steps)
     assert all(part in line for part in parts) and ("has the recipe's batch" in line) == (accum_steps == 1)
 
 

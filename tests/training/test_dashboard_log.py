@@ -83,7 +83,7 @@ MOMENTS = {
     "two logged steps after a checkpoint": lambda patch: killed_in_step(patch, 8),
     "while a checkpoint is written": lambda patch: killed_in(patch, saving.Saver, "save"),
     "after the checkpoint, before its evaluation": lambda patch: killed_in(patch, paddle.nn.Layer, "eval"),
-    "with the scores of an evaluation, but no pictures": lambda patch: killed_in(patch, dashboard, "look"),
+    "with the scores of an evaluation, but no pictures": lambda patch: killed_in(patch, dashboard, "validation_panels"),
     "before the checkpoint knows of its evaluation": lambda patch: killed_in(patch, saving.Saver, "evaluated"),
 }
 

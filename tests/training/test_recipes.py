@@ -92,14 +92,14 @@ def small(roots, tmp_path, monkeypatch):
 
 def builder(path, *opts) -> SegBuilder:
     """As the tools build."""
-    return building.read(path, list(opts) or None)
+    return building.read_config(path, list(opts) or None)
 
 
 # --- the configs -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_builds_as_it_is(path):
-    parts = building.read(path, pretrained=False)
+    parts = building.read_config(path, pretrained=False)
     with paddle.LazyGuard():        # numbers are not drawn: of a ResNet-101 that takes seconds
         model = parts.model
     assert [loss.ignore_index for loss in parts.loss["types"]] == [255] * len(parts.loss["coef"])

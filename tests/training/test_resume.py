@@ -146,8 +146,9 @@ def test_moving_average_and_early_stopping_go_on(scenes, tmp_path):
     with pytest.raises(Stopped):
         tiny_run.run(scenes, tmp_path / "two", iters=20, use_ema=True, before_step=tiny_run.stop_at(13))
     tiny_run.run(scenes, tmp_path / "two", iters=20, use_ema=True, resume_model="auto")
-    averages = [checkpoint.read(tmp_path / name / "iter_20" / "ema_model.pdparams") for name in ("whole", "two")]
-    weights = checkpoint.read(tmp_path / "two" / "iter_20" / "model.pdparams")
+    averages = [checkpoint.read_weights(tmp_path / name / "iter_20" / "ema_model.pdparams")
+                for name in ("whole", "two")]
+    weights = checkpoint.read_weights(tmp_path / "two" / "iter_20" / "model.pdparams")
     assert all(np.array_equal(averages[0][name], averages[1][name]) for name in weights)
     assert not np.array_equal(averages[0]["head.weight"], weights["head.weight"])
     assert saved_best(tmp_path / "two" / "iter_20") == saved_best(tmp_path / "whole" / "iter_20")

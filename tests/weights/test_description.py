@@ -52,7 +52,7 @@ def written(state, tmp_path):
 
 def test_what_is_written_is_read(written):
     path = written()
-    found = description.read(path)
+    found = description.read_description(path)
     assert found.classes.names == CLASSES.names and found.classes.given == CLASSES.given
     without = {**CONFIG, "model": {**CONFIG["model"], "backbone": {"type": "ResNet18_v1b"}}}
     assert found.config == without
@@ -131,7 +131,7 @@ def test_hostile_metadata_ends_in_a_line(said, words, written, tmp_path, monkeyp
 @pytest.mark.parametrize("key", ["pretrained", "pretrained_path"])
 def test_no_weights_are_fetched_for_a_part_of_it(key, written):
     model = {**CONFIG["model"], "backbone": {"type": "ResNet18_v1b", "deep": [{key: "https://nowhere.invalid/x"}]}}
-    found = description.read(written(config=changed(model=model)))
+    found = description.read_description(written(config=changed(model=model)))
     assert found.config["model"]["backbone"]["deep"] == [{}]
 
 
@@ -140,7 +140,7 @@ def test_metadata_that_are_no_texts(state, tmp_path):
     for said in ({"config": {"model": {}}}, {"config": None}, ["config"]):
         checkpoint.write_safetensors(state, path, said)
         assert refusal(path).endswith("has metadata that are not texts by name")
-        assert checkpoint.read(path).keys() == state.keys()     # whatever stands beside
+        assert checkpoint.read_weights(path).keys() == state.keys()     # whatever stands beside
 
 
 def test_files_that_say_nothing(state, tmp_path):
