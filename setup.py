@@ -28,7 +28,7 @@ setup(
               "paddleseg_encnet.configs", "paddleseg_encnet_tools", "segrun.weights", "segrun.photographs"],
     package_dir={"paddleseg_encnet.configs": "configs", "paddleseg_encnet_tools": "tools", "segrun.weights": "weights",
                  "segrun.photographs": "docs/images"},
-    package_data={"paddleseg_encnet.configs": ["*.yml", "_base_/*.yml"],
+    package_data={"paddleseg_encnet.configs": ["*.yml", "_base_/*.yml"], "segrun": ["py.typed"],
                   "segrun.weights": ["*.safetensors", "README.md", "*/deploy.yaml", "*/model.onnx"],
                   "segrun.photographs": ["street.jpg"]},
     entry_points={"console_scripts": ["paddleseg-encnet = paddleseg_encnet_tools.command:main"],

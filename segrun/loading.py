@@ -76,7 +76,9 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
     check_precision(precision)
     kind, _ = parted(device or "cpu")
     if backend == AUTO:
-        return fastest(export, usual(export) if sample is None else sample, precision, device, threads, **how)
+        shipped = os.path.realpath(export.path).startswith(os.path.realpath(shipped_folder()) + os.sep)
+        return fastest(export, usual(export) if sample is None else sample, precision, device, threads,
+                       remember=not shipped, **how)
     if backend is None:
         forms = forms_of(export.content, kind, precision)
         # Where none is, Exported says what is missing of the first one that could be.

@@ -12,7 +12,7 @@ from typing import Sequence
 import numpy as np
 
 from segrun import command_line, cpu, inputs, outputs
-from segrun.backends import AUTO, BACKENDS, PRECISIONS, usual_backend
+from segrun.backends import AUTO, BACKENDS, PRECISIONS
 from segrun.backends.exported import Exported
 from segrun.exports import Export
 from segrun.image import WrongChannels, is_video
@@ -47,8 +47,9 @@ def flags() -> argparse.ArgumentParser:
                        "when they come to the network share a batch")
     flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
     flags.add_argument("--backend", choices=[*BACKENDS, AUTO],
-                       help="Paddle Inference (default), ONNX Runtime (default of int8) or OpenVINO; auto: the fastest "
-                       "of those installed on the first image, which deploy.yaml then remembers for this processor")
+                       help="Paddle Inference, ONNX Runtime or OpenVINO (default: the first of them that is installed "
+                       "and that the export has a file for); auto: the fastest of those installed on the first image, "
+                       "which deploy.yaml then remembers for this processor")
     flags.add_argument("--precision", default="fp32", choices=PRECISIONS,
                        help="fp16: Paddle Inference on a GPU; int8: what export --int8 wrote, by ONNX "
                        "Runtime or OpenVINO")
@@ -131,7 +132,7 @@ def load_export_of_flags(args: argparse.Namespace, first: str, throughput: bool)
         pixels = first_frame(first) if is_video(first) else export.read(first)
         image = export.prepare(pixels, first).image
         sample = np.stack([image] * (export.batch_size or args.batch_size))
-    return exported(export, args.backend or usual_backend(args.precision), args.precision, args.device,
+    return exported(export, args.backend, args.precision, args.device,
                     args.cpu_threads, sample, onednn=args.enable_mkldnn, verbose=args.print_detail,
                     throughput=throughput)
 

@@ -9,7 +9,7 @@ import functools
 import os
 
 from segrun import command_line, cpu
-from segrun.backends import AUTO, BACKENDS, PRECISIONS, usual_backend
+from segrun.backends import AUTO, BACKENDS, PRECISIONS
 
 
 def seconds(text: str) -> float:
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
         load = functools.partial(served_network.load_live, args.config, args.model_path, args.device)
     else:
         load = functools.partial(served_network.load_export, args.config, args.sample,
-                                 backend=args.backend or usual_backend(args.precision), device=args.device,
+                                 backend=args.backend, device=args.device,
                                  precision=args.precision, threads=args.cpu_threads)
     asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time)
     server.serve(load, args.host, args.port, asked, functools.partial(print, flush=True))

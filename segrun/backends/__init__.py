@@ -59,11 +59,6 @@ def check_precision(precision: str) -> None:
         raise ValueError(f"there is no precision {precision}; there are {', '.join(PRECISIONS)}")
 
 
-def usual_backend(precision: str) -> str:
-    """The first in the table that has it."""
-    return next(form.backend for form in FORMS if form.precision == precision)
-
-
 def forms_of(content: Mapping[str, Any], device: str = "cpu", precision: Optional[str] = None) -> List[Form]:
     """The forms that an export has files for, that run on this kind of device and whose runtime is installed.
 
