@@ -105,7 +105,7 @@ def main(args):
     for name, features in cases.items():
         layer = Encoding(features.shape[1], CODES)
         print(f"{name[-26:]:26} {'published start':17} {measured(layer, features)}")
-        codebook.place(layer, codebook.sample(features))
+        codebook.place_codebook(layer, codebook.sample(features))
         print(f"{name[-26:]:26} {'on the features':17} {measured(layer, features)}")
 
 

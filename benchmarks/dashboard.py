@@ -54,7 +54,7 @@ def measure(_: str) -> dict:
         parts = training_loop.Parts(builder.model, builder.optimizer, builder.loss, builder.train_dataset,
                                     builder.val_dataset)
         schedule = training_loop.Schedule(STEPS, STEPS, log_iters=1, batch_size=builder.config.batch_size)
-        training_loop.train(parts, schedule, os.path.join(folder, "run"), use_vdl=True)
+        training_loop.train_network(parts, schedule, os.path.join(folder, "run"), use_vdl=True)
         total = time.perf_counter() - start
         losses = measuring.interleaved({
             "with": lambda: evaluate(builder.model, builder.val_dataset, losses=builder.loss),

@@ -21,7 +21,7 @@ from segrun.backends import forms_of
 from segrun.backends.exported import Exported
 from segrun.exports import Export
 from segrun.progress import Progress
-from segrun.scoring import score
+from segrun.scoring import score_network
 from segrun.segmenter import Segmenter
 
 
@@ -42,7 +42,7 @@ def main(args):
     live = {}
     for name, each_network in networks.items():
         segmenter, progress = Segmenter.of(each_network, confidence=False), Progress(len(labels), "images")
-        result = score(segmenter, labels, read, progress.advance)
+        result = score_network(segmenter, labels, read, progress.advance)
         progress.close()
         seen = {each.source: each.ids for each in segmenter.stream(labels)}
         live = live or seen

@@ -34,7 +34,7 @@ def grid(rows) -> np.ndarray:
 
 
 def with_legend(picture: np.ndarray, palette: dict) -> np.ndarray:
-    names = drawing.legend(list(palette), color_table(palette), range(len(palette)), picture.shape[1])
+    names = drawing.draw_legend(list(palette), color_table(palette), range(len(palette)), picture.shape[1])
     return drawing.stacked([picture, names])
 
 

@@ -158,7 +158,7 @@ def own_config(source: str, described: description.Description, opts: Optional[S
     with tempfile.TemporaryDirectory() as folder, blaming(source):
         path = os.path.join(folder, "config.yml")
         with open(path, "w", encoding="utf-8") as file:
-            yaml.dump(described.config, file, description.Plain, allow_unicode=True)
+            yaml.dump(described.config, file, description.PlainDumper, allow_unicode=True)
         return building.read_config(path, opts, pretrained=False)
 
 

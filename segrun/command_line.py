@@ -56,7 +56,7 @@ def run_main(main: Callable[[argparse.Namespace], None], flags: argparse.Argumen
         sys.exit(f"error: {one_line(error)}")
 
 
-class Plain(logging.Handler):
+class PlainHandler(logging.Handler):
     """Lines on stdout; a warning says that it is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -68,6 +68,6 @@ def say_plainly() -> None:
     """Lets this package's log be plain lines, unless somebody has said how it should be."""
     log = logging.getLogger("segrun")
     if not log.handlers:
-        log.addHandler(Plain())
+        log.addHandler(PlainHandler())
         log.setLevel(logging.INFO)
         log.propagate = False

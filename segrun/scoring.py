@@ -179,8 +179,8 @@ def mean(values: NDArray[Any]) -> float:
 
 # --- a segmenter against labels ---------------------------------------------------------------------------------------
 
-def score(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, int]], NDArray[Any]],
-          advance: Callable[[], None] = lambda: None) -> Scores:
+def score_network(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, int]], NDArray[Any]],
+                  advance: Callable[[], None] = lambda: None) -> Scores:
     """Scores on labelled images.
 
     Args:

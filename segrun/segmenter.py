@@ -268,7 +268,7 @@ class Segmenter:
                 except ValueError as error:
                     if failed is None:
                         raise
-                    item = Failed(task.source, named(error, task.where))
+                    item = Failed(task.source, with_image_named(error, task.where))
             if failed is None:
                 raise item.error
             failed(*item)
@@ -291,10 +291,10 @@ def attempt(source: Any, where: str, function: Callable[[], Result],
     try:
         return function()
     except kinds as error:
-        return Failed(source, named(error, where))
+        return Failed(source, with_image_named(error, where))
 
 
-def named(error: Exception, where: str) -> Exception:
+def with_image_named(error: Exception, where: str) -> Exception:
     """The error, saying which image it is of."""
     return error if where in str(error) or not isinstance(error, ValueError) else DataError(f"{where}: {error}")
 

@@ -58,8 +58,8 @@ def randomised(network):
 
 def written(network, folder, output_op: str, calibration=None, transforms=NORMALIZE, **described) -> str:
     """An export in every form that can be had here, int8 if there is an image to calibrate on; returns its folder."""
-    exporting.export(network, str(folder), {"transforms": transforms, **described}, output_op, onnx=ONNX,
-                     calibration=[str(calibration)] if ONNX and calibration else None)
+    exporting.export_network(network, str(folder), {"transforms": transforms, **described}, output_op, onnx=ONNX,
+                             calibration=[str(calibration)] if ONNX and calibration else None)
     return str(folder)
 
 

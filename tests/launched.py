@@ -30,7 +30,7 @@ from segmenters import small
 from paddleseg_encnet.data.class_names import classes_of_dataset
 from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.runtime.devices import Ranks
-from paddleseg_encnet.training.training_loop import Parts, Schedule, train
+from paddleseg_encnet.training.training_loop import Parts, Schedule, train_network
 from segrun import inputs, outputs
 
 
@@ -74,7 +74,7 @@ def train_steps(config, folder, steps, batch_size="2"):
             parameter.set_value(parameter + 1)
     schedule = Schedule(int(steps), save_interval=int(steps), batch_size=int(batch_size),
                         accum_steps=2 // int(batch_size))
-    train(Parts(model, optimizer, losses, recorded), schedule, str(folder / "run"))
+    train_network(Parts(model, optimizer, losses, recorded), schedule, str(folder / "run"))
     np.savez(folder / f"rank{ranks.rank}.npz", asked=recorded.asked,
              **{name: parameter.numpy() for name, parameter in model.named_parameters()})
 

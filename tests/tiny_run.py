@@ -87,7 +87,7 @@ def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = 
 
     model.register_forward_pre_hook(see)
     losses = {"types": [loss or CrossEntropyLoss(ignore_index=255)], "coef": [1]}
-    best = training_loop.train(
+    best = training_loop.train_network(
         training_loop.Parts(model, optimizer, losses, data, val if evaluate else None, test_config),
         training_loop.Schedule(iters, save_interval, log_iters, keep, early_stop_intervals, batch_size=2,
                                accum_steps=accum_steps), str(save_dir), **options)

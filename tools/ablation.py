@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
     shown = args.save_dir if any(run.done_elsewhere for run in runs) else folder
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
           f"{write_report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
-          f"All runs with their hyper-parameters: {dashboard.command(shown)}")
+          f"All runs with their hyper-parameters: {dashboard.visualdl_command(shown)}")
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def main(args: argparse.Namespace) -> None:
     finally:
         if progress is not None:
             progress.close()
-    print("\n".join(project_conversion.summary(converted, args.save_dir, tally, args.split, args.seed, own)))
+    print("\n".join(project_conversion.project_summary(converted, args.save_dir, tally, args.split, args.seed, own)))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def described(args: argparse.Namespace, state: Dict[str, np.ndarray]) -> Dict[st
     if args.card:
         with open(args.card, encoding="utf-8") as file:
             card = file.read()
-    return description.metadata(config, classes_of_config(builder.config), card)
+    return description.network_metadata(config, classes_of_config(builder.config), card)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -117,7 +117,7 @@ def write_config(config: dict, notes: list, source: AnySource, path: str) -> Non
 
 
 def report(path: str, source: AnySource, notes: list, weights: str, config_path: str) -> None:
-    rows = weight_conversion.summary(source)
+    rows = weight_conversion.conversion_summary(source)
     width = max(len(there) for there, _, _ in rows)
     print(f"{path}: {source}")
     for there, here, count in rows:

@@ -16,7 +16,7 @@ from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.flags import add_training_flags, parser, run_main
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import dashboard
-from paddleseg_encnet.training.training_loop import Parts, Schedule, train
+from paddleseg_encnet.training.training_loop import Parts, Schedule, train_network
 from paddleseg_encnet.weights import checkpoint
 
 TEST_BATCH = 250
@@ -59,9 +59,9 @@ def main(args: argparse.Namespace) -> None:
         train_dataset, optimizer, losses = builder.train_dataset, builder.optimizer, builder.loss
         schedule = Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max,
                             batch_size=config.batch_size, accum_steps=args.accum_steps)
-        train(Parts(model, optimizer, losses, train_dataset, test_images, {"batch_size": TEST_BATCH}), schedule,
-              args.save_dir, precision=Precision(args.precision), num_workers=args.num_workers,
-              resume_model=args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
+        train_network(Parts(model, optimizer, losses, train_dataset, test_images, {"batch_size": TEST_BATCH}), schedule,
+                      args.save_dir, precision=Precision(args.precision), num_workers=args.num_workers,
+                      resume_model=args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
                   config.dic, model, schedule.step_samples * ranks.count, seed))
     result = evaluate(model, test_images, num_workers=args.num_workers, batch_size=TEST_BATCH)
     print(f"error on {len(test_images)} test images, {'these' if args.model_path else 'last'} weights: "

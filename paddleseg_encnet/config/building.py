@@ -12,7 +12,7 @@ from paddleseg.transforms import Compose
 from paddleseg.utils.utils import CachedProperty
 
 from paddleseg_encnet.config import ignore_index, in_channels, judging_configs
-from paddleseg_encnet.config.judging_values import shown
+from paddleseg_encnet.config.judging_values import shown_value
 from paddleseg_encnet.config.reading_configs import is_clear, reading
 from segrun.errors import innermost
 from segrun.tiling import Tiling, asked_for
@@ -48,8 +48,8 @@ class Builder(SegBuilder):
         names = [name for name, parameter in self.model.named_parameters() if not parameter.stop_gradient]
         for i, group in enumerate(self.config.optimizer_cfg.get("custom_cfg") or []):
             if not any(group["name"] in name for name in names):
-                raise ValueError(f"optimizer.custom_cfg[{i}].name in the config is {shown(group['name'])}, which is "
-                                 f"part of the name of no parameter; they begin with "
+                raise ValueError(f"optimizer.custom_cfg[{i}].name in the config is {shown_value(group['name'])}, which "
+                                 "is part of the name of no parameter; they begin with "
                                  f"{', '.join(dict.fromkeys(name.split('.')[0] for name in names))}")
         return super().optimizer
 
@@ -123,7 +123,7 @@ def shape_first() -> config_checker.ConfigChecker:
 
     class Shape(config_checker.Rule):
         def check_and_correct(self, config: Config) -> None:
-            judging_configs.check(config.dic)
+            judging_configs.check_config(config.dic)
 
     checker = Config._build_default_checker()
     return config_checker.ConfigChecker([Shape(), *checker.rule_list], allow_update=True)
@@ -167,7 +167,7 @@ def is_foreign(error: BaseException) -> bool:
 
 
 def unmade(cfg: dict, error: BaseException) -> ValueError:
-    options = ", ".join(f"{key}: {shown(value)}" for key, value in cfg.items() if key != "type")
+    options = ", ".join(f"{key}: {shown_value(value)}" for key, value in cfg.items() if key != "type")
     text = " ".join(str(error).split())
     return ValueError(f"{cfg.get('type')} can't be made of {options or 'nothing'} in the config "
                       f"({type(error).__name__}: {text})")

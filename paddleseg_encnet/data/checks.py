@@ -25,7 +25,7 @@ from segrun.raw_files import read_lines
 AT_LEAST = 10       # files that a quick look takes in, however long they take
 
 
-def check(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
+def check_data(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
     """Looks at every file of `train_dataset` and `val_dataset`, with progress on stderr."""
     splits = build_all(builder)
     for split in splits:

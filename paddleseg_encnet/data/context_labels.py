@@ -51,7 +51,7 @@ def convert_context_labels(label_folder: str, dataset_root: str,
                          (label_folder, "the published trainval.tar.gz, unpacked")):
         if not os.path.isdir(folder):
             raise DataError(f"there is no folder {folder}; it is {what}")
-    splits = {split: read_names(os.path.join(dataset_root, "ImageSets", "Main", f"{split}.txt"))
+    splits = {split: read_split(os.path.join(dataset_root, "ImageSets", "Main", f"{split}.txt"))
               for split in ("train", "val")}
     twice = sorted(set(splits["train"]) & set(splits["val"]))
     if twice:
@@ -74,7 +74,7 @@ def write_bytes(path: str, content: bytes) -> None:
     pathlib.Path(path).write_bytes(content)
 
 
-def read_names(path: str) -> List[str]:
+def read_split(path: str) -> List[str]:
     need_file(path, "dataset_root is VOC2010 of the published VOCtrainval_03-May-2010.tar")
     with open(path) as file:
         names = file.read().split()

@@ -65,12 +65,12 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     network = builder.model
     checkpoint.fill_layer(network, model_path)
     shape = list(input_shape) if input_shape else None
-    exporting.export(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
-                     builder.in_channels, limit, half_weights)
+    exporting.export_network(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
+                             builder.in_channels, limit, half_weights)
     logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
     if not verify:
         return {}
-    agreements = exporting.verify(network, save_dir, verify, cpu.cpu_count())
+    agreements = exporting.verify_export(network, save_dir, verify, cpu.cpu_count())
     for form, agreement in agreements.items():
         logger.info(f"{form}: {agreement}")
     return agreements
@@ -83,7 +83,7 @@ def accuracy_to_keep(builder: Builder, int8: Optional[str], calibration: Optiona
         raise ValueError(f"--max_drop is a number of points from 0 on, beside --int8 IMAGES; got {max_drop:g}")
     if not calibration:
         return None
-    labels, config = held_out.labelled(builder, calibration), builder.config
+    labels, config = held_out.labelled_images(builder, calibration), builder.config
     if not labels:
         why = f"none of the images of {int8}, beside those that int8 is calibrated on, has a label in the config's " \
               "train_dataset or val_dataset"

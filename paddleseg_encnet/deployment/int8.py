@@ -63,7 +63,7 @@ def to_int8(model: str, path: str, export: Export, images: List[str], limit: Opt
         quantise(folded, path, export, chosen, [])
         if limit is None:
             return []
-        return within(limit, folded, path, export, chosen)
+        return quantise_within(limit, folded, path, export, chosen)
 
 
 def calibrating(images: List[str]) -> List[str]:
@@ -71,7 +71,7 @@ def calibrating(images: List[str]) -> List[str]:
     return images[::step][:CALIBRATION_IMAGES]
 
 
-def within(limit: Limit, folded: str, path: str, export: Export, chosen: List[str]) -> List[str]:
+def quantise_within(limit: Limit, folded: str, path: str, export: Export, chosen: List[str]) -> List[str]:
     """Quantises anew until the limit holds: by bisection the fewest of the convolutions, the worst first."""
     full, drop = limit.mean_iou(folded, export), 0.0
 
@@ -156,7 +156,7 @@ def weight(initializer: str) -> str:
     return found[0] if found else initializer
 
 
-def logits_of(model: str, path: str) -> None:
+def write_logits_model(model: str, path: str) -> None:
     """Writes the ONNX file `model` to `path` without the operation that makes classes or probabilities of logits."""
     import onnx
     content = onnx.load(model)

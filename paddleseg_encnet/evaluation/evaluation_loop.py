@@ -44,7 +44,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
         DataError: an image has no label, a sample can't be read or its label doesn't fit.
         ValueError: the set is empty or has no pixel that counts.
     """
-    dataset = labelled(dataset)
+    dataset = with_untouched_labels(dataset)
     ranks = Ranks.join()
     network = LiveNetwork(model, getattr(dataset, "transforms", None), classes_of_dataset(dataset), precision=precision)
     segmenter = Segmenter.of(network, asked_for(inference))
@@ -80,11 +80,11 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
                     dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())),
                     codebook_use.use_over_ranks(statistics, ranks))
     logger.info(score_report.line(result, len(dataset)))
-    logger.info("[EVAL] by class:\n" + score_report.table(result, class_names(dataset)))
+    logger.info("[EVAL] by class:\n" + score_report.class_table(result, class_names(dataset)))
     return result
 
 
-def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
+def with_untouched_labels(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
     """The data set with its labels as they are in the files; in other modes than "val" PaddleSeg transforms them with
     the images.
 

@@ -60,16 +60,16 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     with cached(os.fspath(cache) if cache else None, [dataset], num_workers, ranks) as (dataset,):
         scores = evaluate(model, dataset, num_workers=num_workers, **options)
     if ranks.first:
-        save(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
-                                                   "inference": options, "images": len(dataset)})
+        save_scores(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
+                                                          "inference": options, "images": len(dataset)})
     return scores
 
 
-def save(paths: dict, scores: Scores, names: list, about: dict) -> None:
+def save_scores(paths: dict, scores: Scores, names: list, about: dict) -> None:
     """Writes the files: paths by "json", "csv", "confusion"."""
     writers = {"json": lambda path: score_report.write_json(path, scores, names, about),
-               "csv": lambda path: score_report.write_csv(path, scores, names),
-               "confusion": lambda path: confusion.draw(path, scores.confusion, names)}
+               "csv": lambda path: score_report.write_class_csv(path, scores, names),
+               "confusion": lambda path: confusion.draw_confusion(path, scores.confusion, names)}
     for kind, path in paths.items():
         write(path, writers[kind])
     for path in paths.values():

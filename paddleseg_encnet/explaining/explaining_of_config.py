@@ -79,8 +79,8 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
         over_set, left_out = gather(network, images)
         names = network.classes.names
         made = set_page(over_set, os.path.basename(os.path.abspath(image_path)), names)
-        rows = explanations.table(over_set, model.enc_module.encoding[0].scale.numpy(), names)
-        writing.write(paths["csv"], lambda to: write_csv(to, rows))
+        rows = explanations.codeword_table(over_set, model.enc_module.encoding[0].scale.numpy(), names)
+        writing.write(paths["csv"], lambda to: write_codeword_csv(to, rows))
     writing.write(paths["png"], lambda to: write_png(to, pages.as_picture(made)))
     writing.write(paths["html"], lambda to: write_text(to, pages.as_html(made)))
     logger.info(f"Written: {', '.join(paths.values())}")
@@ -119,7 +119,7 @@ def gather(network: LiveNetwork, images: List[str]) -> Tuple[explanations.SetExp
     return over_set, left_out
 
 
-def write_csv(path: str, rows: list) -> None:
+def write_codeword_csv(path: str, rows: list) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([explanations.TABLE_HEADER, *rows])
 

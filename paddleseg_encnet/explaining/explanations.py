@@ -172,7 +172,7 @@ def common_pattern(explanation: Explanation) -> float:
     return float(strengths[0] / strengths.sum())
 
 
-class Best(NamedTuple):
+class BestImage(NamedTuple):
     """An image that a codeword takes much of: its share there, the image's path and the map, MAP_WIDTH wide."""
     share: float
     path: str
@@ -194,7 +194,7 @@ class SetExplanation:
         self.channels = channels
         self.mass = np.zeros([num_codes, num_classes])
         self.pixels = np.zeros(num_classes, np.int64)
-        self.best: List[List[Best]] = [[] for _ in range(num_codes)]
+        self.best: List[List[BestImage]] = [[] for _ in range(num_codes)]
         self.paths: List[str] = []
         self.gammas: List[np.ndarray] = []
         self.statistics = codebook.CodebookStatistics(num_codes)
@@ -214,7 +214,7 @@ class SetExplanation:
             if len(best) < BEST_IMAGES or share > best[-1].share:
                 height = max(1, round(values.shape[0] * MAP_WIDTH / values.shape[1]))
                 small = cv2.resize(values, (MAP_WIDTH, height), interpolation=cv2.INTER_AREA)
-                self.best[k] = sorted([*best, Best(share, path, small)], key=lambda one: -one.share)[:BEST_IMAGES]
+                self.best[k] = sorted([*best, BestImage(share, path, small)], key=lambda one: -one.share)[:BEST_IMAGES]
 
     def codeword_shares(self) -> np.ndarray:
         """What share of all pixels each codeword takes: [K], sums to 1."""
@@ -236,7 +236,7 @@ class SetExplanation:
 TABLE_HEADER = ["codeword", "scale", "share_of_pixels", "class", "class_share_of_pixels", "share_of_class", "lift"]
 
 
-def table(over_set: SetExplanation, scale: np.ndarray, names: List[str]) -> List[list]:
+def codeword_table(over_set: SetExplanation, scale: np.ndarray, names: List[str]) -> List[list]:
     """Rows below TABLE_HEADER: one for each codeword and class; None where no pixel was predicted as the class."""
     shares, lift, of_all = over_set.codeword_shares(), over_set.lift(), over_set.pixels / over_set.pixels.sum()
 

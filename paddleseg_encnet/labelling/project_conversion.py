@@ -15,7 +15,7 @@ from segrun.errors import DataError
 class Converted(NamedTuple):
     """What was written."""
     names: List[str]
-    pairs: List[mask_writing.Pair]
+    pairs: List[mask_writing.MaskPair]
     pixels: np.ndarray          # [256] of each id in all masks
     beside: np.ndarray          # [256]: how many masks have it
     notes: List[str]
@@ -44,10 +44,10 @@ def convert_project(project: Project, save_dir: str, bases: List[str], rules: Ru
     Raises:
         DataError: something is there already, an image or its annotation is wrong, or the rules say to stop at it.
     """
-    check(project.items, tally)
+    check_items(project.items, tally)
     own = all(item.split for item in project.items) and split is None
     splits = {item.name: item.split or "" for item in project.items} if own else \
-        mask_writing.assign(project.items, 0.8 if split is None else split, seed)
+        mask_writing.assign_splits(project.items, 0.8 if split is None else split, seed)
     for name in ("train", "val"):
         if name not in splits.values():
             raise DataError(f"no image is left for {name}; see --split")
@@ -58,7 +58,7 @@ def convert_project(project: Project, save_dir: str, bases: List[str], rules: Ru
             mask = images.fit(item.draw(), images.read_header(item.image), rules, tally)
             counts = np.bincount(mask.ravel(), minlength=256)
             pixels, beside = pixels + counts, beside + (counts > 0)
-            pair = mask_writing.Pair(item.image, mask_writing.mask_path(item.name), splits[item.name])
+            pair = mask_writing.MaskPair(item.image, mask_writing.mask_path(item.name), splits[item.name])
             mask_writing.write_mask(os.path.join(stage, pair.mask), mask, colors)
             pairs.append(pair)
             if advance is not None:
@@ -70,7 +70,7 @@ def convert_project(project: Project, save_dir: str, bases: List[str], rules: Ru
     return Converted(project.classes.names, pairs, pixels, beside, notes)
 
 
-def check(items: List[Item], tally: Tally) -> None:
+def check_items(items: List[Item], tally: Tally) -> None:
     """DataError where nothing is to be converted, or two masks would have one name."""
     if not items:
         found = "; ".join(f"{one.count} x {kind}, the first: {one.examples[0]}"
@@ -85,8 +85,8 @@ def check(items: List[Item], tally: Tally) -> None:
         taken[path] = item.image
 
 
-def summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[float], seed: int,
-            own: bool) -> List[str]:
+def project_summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[float], seed: int,
+                    own: bool) -> List[str]:
     """What to print in the end; the last line trains.
 
     Args:

@@ -6,11 +6,11 @@ import numpy as np
 
 from paddleseg_encnet.labelling import label_classes
 from paddleseg_encnet.labelling.images import Size, check_size, read_header, unannotated
-from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Rules, Tally
+from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Rules, Tally
 from segrun.errors import DataError
 
 
-class Shape(NamedTuple):
+class LabelledShape(NamedTuple):
     label: str
     draw: Callable[[Size], np.ndarray]      # -> bool [H, W]
     where: str                              # file and place in it
@@ -22,7 +22,7 @@ class Annotated(NamedTuple):
     name: str
     image: str
     size: Optional[Size]        # of the image that was drawn on, where the file tells
-    shapes: List[Shape]
+    shapes: List[LabelledShape]
     split: Optional[str] = None
 
 
@@ -48,7 +48,7 @@ def points(values: Any, count: int, size: Optional[Size], where: str) -> List[Tu
 
 
 def items(annotated: List[Annotated], found: List[str], names: Optional[str], ignore: List[str], rules: Rules,
-          tally: Tally) -> Tuple[Classes, List[Item]]:
+          tally: Tally) -> Tuple[LabelClasses, List[Item]]:
     """Classes and items of a project of shapes.
 
     Args:
@@ -73,7 +73,7 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
     return classes, [item(one) for one in annotated if one.shapes or unannotated(one.image, rules, tally)]
 
 
-def compose(one: Annotated, size: Size, classes: Classes, background: Optional[int], rules: Rules,
+def compose(one: Annotated, size: Size, classes: LabelClasses, background: Optional[int], rules: Rules,
             tally: Tally) -> np.ndarray:
     """The mask, uint8 [H, W]."""
     known = [(IGNORED if shape.ignored else classes.id(shape.label), shape) for shape in one.shapes]

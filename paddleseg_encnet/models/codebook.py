@@ -89,7 +89,7 @@ def place_at_first_step(layer: Encoding) -> None:
         untouched = np.array_equal(layer.codewords.astype("float32").numpy(), start)
         if 0 in ranks.where(untouched)[0]:      # the first rank's weights are those of all
             if ranks.first:
-                place(layer, sample(layer.flatten(inputs[0])))
+                place_codebook(layer, sample(layer.flatten(inputs[0])))
             ranks.broadcast_weights(layer)
 
     hook = layer.register_forward_pre_hook(before)
@@ -102,11 +102,11 @@ def sample(features: paddle.Tensor) -> np.ndarray:
     return values[chosen].astype(np.float64)
 
 
-def place(layer: Encoding, positions: np.ndarray) -> None:
+def place_codebook(layer: Encoding, positions: np.ndarray) -> None:
     """Puts the layer's codewords on the centres of positions [M, C], and its factors at what leaves a position to
     ALIKE of them."""
     centres = k_means(positions, layer.num_codes, np.random.default_rng(0))
-    factors = np.full(layer.num_codes, sharpness(squared_distances(positions, centres)))
+    factors = np.full(layer.num_codes, factor_for(squared_distances(positions, centres)))
     for parameter, values in ((layer.codewords, centres), (layer.scale, factors)):
         parameter.set_value(paddle.to_tensor(values.astype(np.float32)).astype(parameter.dtype))
 
@@ -140,7 +140,7 @@ def squared_distances(positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.maximum(squares, 0)
 
 
-def sharpness(distances: np.ndarray, alike: float = ALIKE) -> float:
+def factor_for(distances: np.ndarray, alike: float = ALIKE) -> float:
     """The factor s < 0 with which softmax_k(s d_ik) leaves a position to `alike` codewords, exp of its mean entropy.
 
     Args:

@@ -159,7 +159,7 @@ def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:
         if key == "LR_Scheduler":
             values[key] = value
         elif key == "master_weights":       # float32 copies of half-precision weights, by parameter
-            values[key] = {parameters[name].name: named(array, f"{parameters[name].name}_fp32_master_0")
+            values[key] = {parameters[name].name: named_tensor(array, f"{parameters[name].name}_fp32_master_0")
                            for name, array in value.items() if name in parameters}
         elif isinstance(value, np.ndarray):
             owner = owner_of(key, parameters)
@@ -167,7 +167,7 @@ def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:
                 raise CheckpointError(f"cannot resume from {found.folder}: {key} in its {OPTIMIZER} fits no parameter "
                                       "of this network; resume with the config that the run was started with")
             name = parameters[owner].name + key[len(owner):]
-            values[name] = named(value, name)
+            values[name] = named_tensor(value, name)
     return values
 
 
@@ -180,7 +180,7 @@ def owner_of(key: str, parameters: dict) -> Optional[str]:
     return None
 
 
-def named(array: np.ndarray, name: str) -> paddle.Tensor:
+def named_tensor(array: np.ndarray, name: str) -> paddle.Tensor:
     tensor = paddle.to_tensor(array)
     tensor.name = name
     return tensor

@@ -74,9 +74,10 @@ class Schedule(NamedTuple):
         return step % self.save_interval == 0 or step == self.iters
 
 
-def train(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optional[Precision] = None,
-          num_workers: int = 0, resume_model: Optional[str] = None, use_ema: bool = False, use_vdl: bool = False,
-          hyper_parameters: Optional[dict] = None, callback: Optional[Callback] = None) -> saving.Best:
+def train_network(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optional[Precision] = None,
+                  num_workers: int = 0, resume_model: Optional[str] = None, use_ema: bool = False,
+                  use_vdl: bool = False, hyper_parameters: Optional[dict] = None,
+                  callback: Optional[Callback] = None) -> saving.BestCheckpoint:
     """Trains `parts.model` in place, leaves checkpoints in `save_dir` and returns the best score.
 
     Its random numbers are those of a seed that Python's generator gives, or the checkpoint; so seed before, with
@@ -124,7 +125,7 @@ def train(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optiona
               callback)
     with board, contextlib.closing(run.meter), Stop() as stop:
         run.to_the_end(stop)
-    return state.best.get("model", saving.Best())
+    return state.best.get("model", saving.BestCheckpoint())
 
 
 @dataclass

@@ -111,7 +111,7 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
                   machine.num_workers, ranks)
     with building.explained(settings.dic, listener.raised), data as (train_dataset, val_dataset):
         parts = training_loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
-        best = training_loop.train(
+        best = training_loop.train_network(
             parts, schedule, save_dir, precision=arithmetic, num_workers=machine.num_workers,
             resume_model=os.fspath(resume_model) if resume_model else None, use_ema=optimising.use_ema,
             use_vdl=saving.use_vdl,

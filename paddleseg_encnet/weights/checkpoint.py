@@ -16,13 +16,13 @@ import numpy as np
 
 from paddleseg_encnet.weights import safetensors_file
 from paddleseg_encnet.weights.arrays import CheckpointError
-from paddleseg_encnet.weights.files import PADDLE_NAMES, decode
+from paddleseg_encnet.weights.files import PADDLE_NAMES, decode_weights
 from paddleseg_encnet.weights.safetensors_file import write_safetensors
 
 if TYPE_CHECKING:
     import paddle
 
-__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "fill_layer", "metadata", "read_weights",
+__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "fill_layer", "read_metadata", "read_weights",
            "write_safetensors"]
 
 Shapes = Mapping[str, Tuple[Tuple[int, ...], Tuple[int, ...]]]      # the checkpoint's, the network's
@@ -50,16 +50,16 @@ def read_weights(path: Union[str, os.PathLike], keep_names: bool = False) -> Dic
     Raises:
         CheckpointError: One line: the file, what was seen, where, and what to do.
     """
-    return _named(path, decode, _content(path), keep_names)
+    return _named(path, decode_weights, _content(path), keep_names)
 
 
-def metadata(path: Union[str, os.PathLike]) -> Dict[str, str]:
+def read_metadata(path: Union[str, os.PathLike]) -> Dict[str, str]:
     """The texts by name that a safetensors file holds beside its tensors; ``description`` knows what they mean.
 
     Raises:
         CheckpointError: As of ``read_weights``; it is no safetensors file.
     """
-    return _named(path, safetensors_file.metadata, memoryview(_content(path)))
+    return _named(path, safetensors_file.header_metadata, memoryview(_content(path)))
 
 
 def _content(path: Union[str, os.PathLike]) -> bytes:

@@ -35,7 +35,7 @@ class LiteSource:
         return ["the ImageNet classifier is left out"] if self.classifier else []
 
 
-def recognise(state: Dict[str, np.ndarray]) -> Optional[LiteSource]:
+def recognise_lite(state: Dict[str, np.ndarray]) -> Optional[LiteSource]:
     """What the file holds; None if nothing in it has this family's names.
 
     Raises:
@@ -56,7 +56,7 @@ def recognise(state: Dict[str, np.ndarray]) -> Optional[LiteSource]:
     return LiteSource(VARIANTS[blocks, last.shape[0]], blocks, stem.shape[1], "_fc.weight" in state)
 
 
-def layout(source: LiteSource) -> Iterator[Tuple[str, str]]:
+def lite_layout(source: LiteSource) -> Iterator[Tuple[str, str]]:
     """Our name and PyTorch's of each tensor of the backbone."""
     names = ["_conv_stem", "_bn0"]
     names += [f"_blocks.{i}.{part}" for i in range(source.blocks) for part in (PARTS if i else PARTS[2:])]
@@ -71,7 +71,7 @@ def convert_lite(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict
     Raises:
         CheckpointError: tensors are missing or left over; the message lists them all.
     """
-    names = dict(layout(source))
+    names = dict(lite_layout(source))
     missing = [theirs for theirs in names.values() if theirs not in state]
     left = sorted(name for name in set(state) - set(names.values())
                   if not name.endswith(".num_batches_tracked") and not name.startswith(CLASSIFIER))
@@ -84,9 +84,9 @@ def convert_lite(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict
                      "in_channels": source.in_channels}
 
 
-def summary(source: LiteSource) -> List[Tuple[str, str, int]]:
-    """What goes where, as weight_conversion.summary gives it."""
+def lite_summary(source: LiteSource) -> List[Tuple[str, str, int]]:
+    """What goes where, as weight_conversion.conversion_summary gives it."""
     parts: Dict[str, int] = {}
-    for name, _ in layout(source):
+    for name, _ in lite_layout(source):
         parts[name.split(".")[0]] = parts.get(name.split(".")[0], 0) + 1
     return [(f"{part}.*", part, count) for part, count in parts.items()]

@@ -78,7 +78,7 @@ class Array:
 
 
 @dataclass(eq=False)
-class Tensor:
+class PickledTensor:
     """A torch tensor: a view of ``storage``, which is what ``persistent`` made of its id."""
 
     storage: Any
@@ -161,13 +161,13 @@ def _tuple(args: Any, budget: Budget) -> tuple:
     return tuple(args[0])
 
 
-def _tensor(args: Any, budget: Budget) -> Tensor:
+def _tensor(args: Any, budget: Budget) -> PickledTensor:
     expect(len(args) >= 4, "has a malformed tensor")
-    return Tensor(*args[:4])
+    return PickledTensor(*args[:4])
 
 
-def _parameter(args: Any, budget: Budget) -> Tensor:
-    expect(args and type(args[0]) is Tensor, "has a malformed parameter")
+def _parameter(args: Any, budget: Budget) -> PickledTensor:
+    expect(args and type(args[0]) is PickledTensor, "has a malformed parameter")
     return args[0]
 
 

@@ -98,7 +98,7 @@ def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
         CheckpointError: it is none of what this module knows; says what was looked for.
     """
     state = tensors_of(checkpoint)
-    lite = efficientnet_names.recognise(state)
+    lite = efficientnet_names.recognise_lite(state)
     if lite is not None:
         return lite
     names, version, prefix = _backbone_names(state)

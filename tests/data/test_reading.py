@@ -13,7 +13,7 @@ from paddleseg.cvlibs import Config, SegBuilder
 from PIL import Image
 from segmenters import small
 
-from paddleseg_encnet.data.checks import check, quick_check
+from paddleseg_encnet.data.checks import check_data, quick_check
 from paddleseg_encnet.data.label_files import label_of
 from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.data.samples import Checked
@@ -192,7 +192,7 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
 
     def found(self, builder):
         """The first fault that check_data finds in the training set."""
-        found = [example for split in check(builder)[:1] for finding in split.findings.values()
+        found = [example for split in check_data(builder)[:1] for finding in split.findings.values()
                  for example in finding.examples]
         return found[0] if found else None
 

@@ -166,7 +166,7 @@ def test_synchronised_batchnorm_is_exported_as_plain(network, weights, config, t
     synchronised = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(built(config))
     assert any(isinstance(layer, paddle.nn.SyncBatchNorm) for layer in synchronised.sublayers())
     synchronised.set_state_dict(paddle.load(str(weights)))
-    exporting.export(synchronised, str(tmp_path), {"transforms": []}, "none")
+    exporting.export_network(synchronised, str(tmp_path), {"transforms": []}, "none")
     model = yaml.safe_load((tmp_path / "deploy.yaml").read_text())["Deploy"]["model"]
     assert b"sync_batch_norm" not in (tmp_path / model).read_bytes()
     images = random_images(1, 3, 48, 32)
@@ -233,7 +233,7 @@ def test_a_failed_conversion_leaves_nothing(problem, network, tmp_path, monkeypa
     # The network itself need not be traced for it.
     monkeypatch.setattr(exporting, "trace", lambda *args: "model.json")
     with pytest.raises(exporting.ExportError) as error:
-        exporting.export(network, str(tmp_path / "new"), {"transforms": []}, onnx=True)
+        exporting.export_network(network, str(tmp_path / "new"), {"transforms": []}, onnx=True)
     assert {"exits": "could not convert", "is not there": "pip install"}[problem] in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".export*"))

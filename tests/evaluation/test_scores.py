@@ -143,7 +143,7 @@ def test_network_without_an_se_branch_has_no_presence(small_config):
     builder.config.dic["loss"] = dict(types=types, coef=coef)
     result = evaluate(builder.model, builder.val_dataset, losses=builder.loss)
     assert result.presence is None and list(result.losses) == ["segmentation"]
-    assert "SE" not in score_report.table(result, class_names(builder.val_dataset))
+    assert "SE" not in score_report.class_table(result, class_names(builder.val_dataset))
 
 
 def test_network_in_a_static_graph_is_evaluated_without_presence(parts):
@@ -234,7 +234,7 @@ NAMES = ["road", "tree; high", "bird", "Ölfleck"]
 
 
 def test_table_shows_what_is_absent_and_only_predicted():
-    lines = score_report.table(scores(CONFUSION), NAMES).splitlines()
+    lines = score_report.class_table(scores(CONFUSION), NAMES).splitlines()
     assert lines[0].split() == ["class", "IoU", "accuracy", "precision", "F1", "share"]
     assert lines[1].split() == ["road", "0.7500", "0.7500", "1.0000", "0.8571", "0.8000"]
     assert lines[3].split() == ["bird", "-", "-", "-", "-", "0.0000", "absent"]
@@ -248,7 +248,7 @@ def test_table_shows_what_is_absent_and_only_predicted():
 
 def test_table_has_the_se_branch_where_there_is_one():
     presence = presence_scores(np.array([[1, 1, 0, 0]]), np.array([[2.0, -1.0, -1.0, 1.0]]))
-    lines = score_report.table(scores(CONFUSION, presence), NAMES).splitlines()
+    lines = score_report.class_table(scores(CONFUSION, presence), NAMES).splitlines()
     assert lines[0].endswith("images   SE precision   SE recall    SE AP")
     assert lines[1].split()[-4:] == ["1", "1.0000", "1.0000", "1.0000"]
     assert lines[2].split()[-4:] == ["1", "-", "0.0000", "1.0000"]
@@ -270,7 +270,7 @@ def test_json_and_csv_hold_what_was_scored(tmp_path):
                 se_recall=None, se_ap=None)
     assert found["classes"][2] == {**bird, "class": "bird"}
 
-    score_report.write_csv(str(tmp_path / "scores.csv"), result, NAMES)
+    score_report.write_class_csv(str(tmp_path / "scores.csv"), result, NAMES)
     with open(tmp_path / "scores.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == NAMES and rows[2]["iou"] == "" and float(rows[0]["iou"]) == 0.75
@@ -288,7 +288,7 @@ def test_picture_shows_right_pixels_in_blue_wrong_ones_in_orange(tmp_path, class
     matrix = np.diag(np.full(classes, 10))
     if classes > 1:
         matrix[1, 0], matrix[2] = 90, 0
-    confusion.draw(str(tmp_path / "a.png"), matrix, [f"class {i}" for i in range(classes)])
+    confusion.draw_confusion(str(tmp_path / "a.png"), matrix, [f"class {i}" for i in range(classes)])
     pixels = cv2.imread(str(tmp_path / "a.png")).reshape(-1, 3).astype(int)
     blue, red = pixels[:, 0], pixels[:, 2]
     assert (blue > red + 60).sum() > 100

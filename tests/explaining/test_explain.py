@@ -160,7 +160,7 @@ def test_lift_by_hand():
     assert over_set.codeword_shares().tolist() == [0.8, 0.2]
     expected = [[0.9 / 0.8, 0.5 / 0.8, np.nan], [0.1 / 0.2, 0.5 / 0.2, np.nan]]
     np.testing.assert_allclose(over_set.lift(), expected, rtol=1e-12)
-    rows = explanations.table(over_set, np.array([-1, -0.5]), ["a", "b", "c"])
+    rows = explanations.codeword_table(over_set, np.array([-1, -0.5]), ["a", "b", "c"])
     assert rows[1] == [0, -1.0, 0.8, "b", 0.25, 0.5, 0.625] and rows[5][-1] is None
 
 

@@ -118,10 +118,11 @@ def test_split(tmp_path, project, convert):
     def items(names):
         return [Item(name, "", None) for name in names]
     names = [str(i) for i in range(100)]
-    drawn = mask_writing.assign(items(names), 0.8, 0)
+    drawn = mask_writing.assign_splits(items(names), 0.8, 0)
     assert sum(split == "train" for split in drawn.values()) == 80
-    assert mask_writing.assign(items(names[::-1]), 0.8, 0) == drawn != mask_writing.assign(items(names), 0.8, 1)
-    assert sorted(mask_writing.assign(items(names[:2]), 0.99, 0).values()) == ["train", "val"]
+    assert mask_writing.assign_splits(items(names[::-1]), 0.8, 0) == drawn
+    assert mask_writing.assign_splits(items(names), 0.8, 1) != drawn
+    assert sorted(mask_writing.assign_splits(items(names[:2]), 0.99, 0).values()) == ["train", "val"]
     assert "5 images to train on, 5 to evaluate (--split 0.5 --seed 3)" in convert("labelme", project, "--split", "0.5",
                                                                                   "--seed", "3")
     for wrong in ("0", "1", "80", "nan"):
@@ -214,9 +215,9 @@ def test_a_file_where_the_folder_should_be(tmp_path, project, convert):
 
 
 def test_two_masks_of_one_name():
-    from paddleseg_encnet.labelling.project_conversion import check
+    from paddleseg_encnet.labelling.project_conversion import check_items
     with pytest.raises(ValueError, match="the masks of a/x.jpg and b/X.jpg would both be masks/x.png"):
-        check([Item("x", "a/x.jpg", None), Item("../X", "b/X.jpg", None)], Tally())
+        check_items([Item("x", "a/x.jpg", None), Item("../X", "b/X.jpg", None)], Tally())
     for name in ("../../a", "/etc/a", "..\\a", "C:/a", "./a", "a"):
         assert mask_writing.mask_path(name) == "masks/a.png"
     assert mask_writing.mask_path("b/c/a") == "masks/b/c/a.png"

@@ -108,7 +108,7 @@ def test_positions_that_are_hardly_any(positions):
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
 def test_sharpness_leaves_a_position_to_so_many(draw, size):
     distances = size * draw.uniform(1, 2, size=(50, 12))
-    factor = codebook.sharpness(distances)
+    factor = codebook.factor_for(distances)
     each = 0.0
     for row in distances:
         shares = np.exp(factor * (row - row.min()))

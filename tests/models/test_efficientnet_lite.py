@@ -164,7 +164,7 @@ def test_wrong_arguments(arguments, words):
 
 
 def test_widths_are_rounded_as_published():
-    assert [efficientnet_lite.scaled(c, 1.1) for c in (16, 24, 40, 80, 112, 192, 320)] == \
+    assert [efficientnet_lite.scaled_channels(c, 1.1) for c in (16, 24, 40, 80, 112, 192, 320)] == \
         [16, 24, 48, 88, 120, 208, 352]
 
 
@@ -262,7 +262,8 @@ def test_import(variant):
     network = backbone(variant)
     assert not checkpoint.fill_layer(network, tensors).missing
     assert section == {"type": f"EfficientNetLite{variant}", "output_stride": 32, "in_channels": 3}
-    assert sum(count for _, _, count in weight_conversion.summary(weight_conversion.recognise(state))) == len(tensors)
+    rows = weight_conversion.conversion_summary(weight_conversion.recognise(state))
+    assert sum(count for _, _, count in rows) == len(tensors)
 
 
 @pytest.mark.parametrize("change, words", [

@@ -219,8 +219,8 @@ def test_outputs_and_losses_that_do_not_match(options, losses, coef, words, loop
     losses = {"types": losses, "coef": coef}
     with pytest.raises(ValueError) as error:
         if loop == "ours":
-            training_loop.train(training_loop.Parts(network, optimizer, losses, parts.train_dataset),
-                                training_loop.Schedule(1), str(tmp_path))
+            training_loop.train_network(training_loop.Parts(network, optimizer, losses, parts.train_dataset),
+                                        training_loop.Schedule(1), str(tmp_path))
         else:
             core.train(network, parts.train_dataset, optimizer=optimizer, losses=losses, iters=1,
                        save_dir=str(tmp_path))

@@ -250,7 +250,7 @@ def test_which_folder_a_shared_training_has(config, tmp_path):
             "codewords/codewords_32", "components/se_loss", "se_weight/se_weight_0.2", "components/multi_scale"))
 
     def place(seed=1, config=cell.config):
-        return places.place(config, cell.folder, seed, str(tmp_path / "codewords"))
+        return places.training_folder(config, cell.folder, seed, str(tmp_path / "codewords"))
 
     for folder in (multi_scale, se_loss, se_weight):
         os.makedirs(folder)
@@ -303,7 +303,7 @@ def test_table_and_plot_by_hand(config, tmp_path, monkeypatch):
 
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *arguments, **options: drawn.append(figure))
-    study_report.draw(runs, "", "")
+    study_report.draw_scores(runs, "", "")
     mean, _, [bars] = drawn[0].axes[0].containers[0]
     # A bar has two ends; one seed has none.
     assert [np.isfinite(np.reshape(ends, [-1, 2])).all(axis=1).sum() for ends in bars.get_segments()] == [2, 0]
@@ -316,7 +316,7 @@ def test_report_has_the_runs_of_earlier_commands(config, tmp_path):
     earlier = prepared(config, tmp_path, "codewords_8", "codewords_0", seeds=[2, 10])
     other = prepared(studies.changed(config, model={"mid_channels": 8}), tmp_path, "codewords_16")
     for run in asked + earlier + other:
-        ablation_plan.prepare(run)
+        ablation_plan.prepare_run(run)
         if run != earlier[-1]:
             pathlib.Path(run.scores_file).write_text('{"mean_iou": 0.5}')
     found = ablation_plan.with_finished(asked, studies.cells("codewords", config), str(tmp_path))
@@ -333,10 +333,10 @@ def test_cells_are_named(small_config, run_tool, capsys):
 def test_folder_of_another_config_is_refused(config, tmp_path):
     def first_run(config):
         return ablation_plan.runs_of(studies.cells("codewords", config), [1], str(tmp_path))[0]
-    ablation_plan.prepare(first_run(config))
-    ablation_plan.prepare(first_run(config))
+    ablation_plan.prepare_run(first_run(config))
+    ablation_plan.prepare_run(first_run(config))
     with pytest.raises(ablation_plan.AblationError) as error:
-        ablation_plan.prepare(first_run(studies.changed(config, model={"mid_channels": 8})))
+        ablation_plan.prepare_run(first_run(studies.changed(config, model={"mid_channels": 8})))
     assert "model.mid_channels 16 instead of 8; take another --save_dir" in str(error.value)
 
 
@@ -425,7 +425,7 @@ def test_one_evaluation_at_the_end_is_not_made_twice(small_config, tmp_path, run
     flags = []
     monkeypatch.setattr(running.Ablation, "_commands", commands)
     monkeypatch.setattr(study_report, "SCORES", {"mean_iou": "mIoU"})
-    monkeypatch.setattr(study_report, "draw", lambda runs, title, path: None)
+    monkeypatch.setattr(study_report, "draw_scores", lambda runs, title, path: None)
     monkeypatch.setattr(study_report, "write", lambda path, content: None)
     for folder, interval in (("often", 5), ("once", 20)):
         run_tool("ablation", "--config", small_config, "--study", "codewords", "--cells", "codewords_8", "--seeds", 1,
@@ -438,7 +438,7 @@ def test_differences_are_paired_by_seed(config, tmp_path):
     found = {("codewords_0", 1): 0.50, ("codewords_0", 2): 0.52, ("codewords_0", 3): 0.9,
              ("codewords_8", 1): 0.51, ("codewords_8", 2): 0.55}
     for run in runs:
-        ablation_plan.prepare(run)
+        ablation_plan.prepare_run(run)
         if (run.cell.folder, run.seed) in found:
             score = found[run.cell.folder, run.seed]
             pathlib.Path(run.scores_file).write_text(json.dumps({"mean_iou": score, "accuracy": 1 - score}))

@@ -58,8 +58,8 @@ def test_ten_steps_give_the_same_losses_and_weights(small_config, tmp_path):
         if name == "paddleseg":
             core.train(model, data, optimizer=optimizer, losses=loss, iters=10, batch_size=2, save_dir=folder)
         else:
-            training_loop.train(training_loop.Parts(model, optimizer, loss, data), training_loop.Schedule(iters=10),
-                                folder)
+            training_loop.train_network(training_loop.Parts(model, optimizer, loss, data),
+                                        training_loop.Schedule(iters=10), folder)
         losses.append(seen)
         weights.append({key: value.numpy() for key, value in model.state_dict().items()})
     assert len(losses[0]) == 3 * 10 and losses[1] == pytest.approx(losses[0], rel=1e-5)
@@ -151,7 +151,7 @@ def test_stock_models_train_and_evaluate_in_our_loop(small_config, tmp_path, nam
     config["loss"] = dict(types=[dict(type="CrossEntropyLoss", ignore_index=255)] * len(coef), coef=coef)
     before = {key: value.numpy() for key, value in parts.model.state_dict().items()}
     trained = training_loop.Parts(parts.model, parts.optimizer, parts.loss, parts.train_dataset, parts.val_dataset)
-    training_loop.train(trained, training_loop.Schedule(iters=2, log_iters=1), str(tmp_path))
+    training_loop.train_network(trained, training_loop.Schedule(iters=2, log_iters=1), str(tmp_path))
     moved = [key for key, value in parts.model.state_dict().items() if np.abs(value.numpy() - before[key]).max() > 0]
     assert type(parts.model).__name__ == name and len(moved) > len(before) * 0.9
     assert (tmp_path / "best_model" / "model.pdparams").exists()

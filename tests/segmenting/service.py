@@ -16,7 +16,7 @@ from events import wait_for
 from PIL import Image
 
 from paddleseg_encnet.config import building
-from paddleseg_encnet.deployment.exporting import export
+from paddleseg_encnet.deployment.exporting import export_network
 
 MOST_BYTES, MOST_PIXELS = 300_000, 100_000      # that the service of the fixture takes
 NAMES = [f"class <{i}>" for i in range(19)]     # of its export
@@ -188,5 +188,5 @@ def network_of(config):
 def deployed(config, folder):
     """The path of the deploy.yaml of that network's export."""
     transforms = [{"type": "ResizeByShort", "short_size": 32}, {"type": "Normalize"}]
-    export(network_of(config), str(folder), {"transforms": transforms, "class_names": NAMES})
+    export_network(network_of(config), str(folder), {"transforms": transforms, "class_names": NAMES})
     return folder / "deploy.yaml"

@@ -51,7 +51,7 @@ def test_with_its_config_the_file_runs_alone(run_tool, tmp_path, monkeypatch):
     output, card = tmp_path / "model.safetensors", tmp_path / "card.md"
     card.write_text("of a street")
     run_tool("halve_weights", WEIGHTS, "--output", output, "--config", CONFIG, "--card", card)
-    said = checkpoint.metadata(output)
+    said = checkpoint.read_metadata(output)
     assert said["card"] == "of a street" and "_base_" not in yaml.safe_load(said["config"])
     before, after = checkpoint.read_weights(WEIGHTS), checkpoint.read_weights(output)
     assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)

@@ -97,13 +97,14 @@ def trained(config, folder, batch_size: int, accum_steps: int, precise: bool = T
         losses.append([float(term) for term in result[0]])
         return result
 
-    random.seed(3)      # of which train() draws its own
+    random.seed(3)      # of which train_network() draws its own
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_loop.Run, "step", kept)
         if not precise:     # ReLU's gradient jumps at 0, and float32's rounding says on which side a few positions are
             patch.setattr(paddle.nn.functional, "relu", paddle.nn.functional.silu)
-        training_loop.train(training_loop.Parts(model, builder.optimizer, builder.loss, builder.train_dataset),
-                            training_loop.Schedule(STEPS, batch_size=batch_size, accum_steps=accum_steps), str(folder))
+        training_loop.train_network(training_loop.Parts(model, builder.optimizer, builder.loss, builder.train_dataset),
+                                    training_loop.Schedule(STEPS, batch_size=batch_size, accum_steps=accum_steps),
+                                    str(folder))
     weights = {name: tensor.numpy() for name, tensor in model.named_parameters() if not tensor.stop_gradient}
     return weights, np.array(losses), np.concatenate(images), builder.optimizer.get_lr()
 
@@ -274,8 +275,8 @@ def test_loss_that_is_not_finite_names_the_micro_batch(scenes, tmp_path):
     weights = []
     model, data, _, optimizer = tiny_run.parts(scenes)
     with pytest.raises(NotFinite, match=r"at step 3 \(segmentation nan") as broken:
-        training_loop.train(training_loop.Parts(model, optimizer, {"types": [Breaks()], "coef": [1]}, data),
-                            training_loop.Schedule(9, 5, batch_size=2, accum_steps=2), str(tmp_path))
+        training_loop.train_network(training_loop.Parts(model, optimizer, {"types": [Breaks()], "coef": [1]}, data),
+                                    training_loop.Schedule(9, 5, batch_size=2, accum_steps=2), str(tmp_path))
     order = paddle.io.DistributedBatchSampler(data, 4, shuffle=True, drop_last=True)
     order.set_epoch(1)              # two steps an epoch
     first = next(iter(order))[:2]

@@ -226,7 +226,7 @@ def test_runs_without_visualdl(scenes, tmp_path):
 def test_command_works_as_it_is_printed(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda program: None)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
-    assert dashboard.command("a b") == f"visualdl --logdir '{os.getcwd()}/a b'"
+    assert dashboard.visualdl_command("a b") == f"visualdl --logdir '{os.getcwd()}/a b'"
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "visualdl").touch()
-    assert dashboard.command("/run") == f"{tmp_path}/bin/visualdl --logdir /run"
+    assert dashboard.visualdl_command("/run") == f"{tmp_path}/bin/visualdl --logdir /run"

@@ -374,8 +374,9 @@ def test_loss_that_is_not_finite_ends_the_run_in_that_step(scenes, tmp_path, val
     model.register_forward_pre_hook(lambda layer, inputs: keep(len(weights)) if layer.training else None)
     from paddleseg_encnet.training import training_loop
     with pytest.raises(NotFinite) as broken:
-        training_loop.train(training_loop.Parts(model, optimizer, {"types": [BreaksAt(13, value)], "coef": [1]}, data),
-                            training_loop.Schedule(20, save_interval=5, batch_size=2), str(tmp_path))
+        losses = {"types": [BreaksAt(13, value)], "coef": [1]}
+        training_loop.train_network(training_loop.Parts(model, optimizer, losses, data),
+                                    training_loop.Schedule(20, save_interval=5, batch_size=2), str(tmp_path))
     message = str(broken.value)
     assert "at step 13 (segmentation " + str(value) in message and f"--resume_model {tmp_path}/iter_10" in message
     order = paddle.io.DistributedBatchSampler(data, 2, shuffle=True, drop_last=True)

@@ -175,7 +175,7 @@ def test_fastfcn_is_recognised():
     _, section = weight_conversion.convert_weights(fastfcn_state())
     assert section["use_jpu"] is True and section["backbone"]["output_stride"] == 32
     assert weight_conversion.convert_weights(encoding_state())[1]["use_jpu"] is False
-    assert ("jpu.*", "jpu", 3 * 5 + 4 * 10) in weight_conversion.summary(source)
+    assert ("jpu.*", "jpu", 3 * 5 + 4 * 10) in weight_conversion.conversion_summary(source)
 
 
 @pytest.mark.parametrize("stem, width, backbone", [

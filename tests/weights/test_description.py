@@ -29,7 +29,7 @@ CONFIG = {
               "backbone": {"type": "ResNet18_v1b", "pretrained": "https://nowhere.invalid/weights.pdparams"}},
 }
 CLASSES = Classes(["meadow", "brook", "path"], [[0, 200, 0], [0, 0, 250], [120, 90, 60]])
-SAID = description.metadata(CONFIG, CLASSES, "of a meadow")
+SAID = description.network_metadata(CONFIG, CLASSES, "of a meadow")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_what_is_written_is_read(written):
     assert found.classes.names == CLASSES.names and found.classes.given == CLASSES.given
     without = {**CONFIG, "model": {**CONFIG["model"], "backbone": {"type": "ResNet18_v1b"}}}
     assert found.config == without
-    assert checkpoint.metadata(path)["card"] == "of a meadow"
+    assert checkpoint.read_metadata(path)["card"] == "of a meadow"
 
 
 def test_a_file_runs_alone(written, state, tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_a_file_runs_alone(written, state, tmp_path, monkeypatch):
     found = Segmenter(path, device="cpu")(image)
     assert found.names == CLASSES.names and found.colors[:3].tolist() == CLASSES.given
     config = {**CONFIG, "model": {**CONFIG["model"], "backbone": {"type": "ResNet18_v1b"}}}
-    (tmp_path / "config.yml").write_text(yaml.dump(config, Dumper=description.Plain))
+    (tmp_path / "config.yml").write_text(yaml.dump(config, Dumper=description.PlainDumper))
     beside = Segmenter(tmp_path / "config.yml", path, device="cpu")(image)
     assert np.array_equal(found.ids, beside.ids) and np.array_equal(found.confidence, beside.confidence)
     assert found.presence.shape == (3,)
@@ -93,7 +93,7 @@ LAUGHS = "a: &a [x, x]\nb: &b [*a, *a, *a]\nmodel: {type: ENCNet, list: [*b, *b]
 
 
 def changed(**parts) -> str:
-    return yaml.dump({**CONFIG, **parts}, Dumper=description.Plain)
+    return yaml.dump({**CONFIG, **parts}, Dumper=description.PlainDumper)
 
 
 @pytest.mark.parametrize("said, words", [

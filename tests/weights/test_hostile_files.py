@@ -590,7 +590,8 @@ def test_mutated_files_give_a_dict_or_an_error():
         # the budget and a little for a file of some kB.
         with limited_memory(17 * MIB) if number % 5 == 0 else contextlib.nullcontext():
             try:
-                assert type(checkpoint.decode(data)) is dict  # what read_weights() calls; no file spares half a minute
+                # What read_weights() calls; no file spares half a minute.
+                assert type(checkpoint.decode_weights(data)) is dict
                 outcomes["read"] += 1
             except CheckpointError as error:
                 assert str(error).isprintable()
