@@ -9,6 +9,7 @@
 Several of them, separated by --, run one after the other.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -79,6 +80,12 @@ def train_steps(config, folder, steps, batch_size="2"):
              **{name: parameter.numpy() for name, parameter in model.named_parameters()})
 
 
+def noted(paths: list, write, path, make) -> None:
+    """outputs.write, which notes what it writes."""
+    paths.append(path)
+    write(path, make)
+
+
 def share_images(config, folder, *numbers):
     paddle.seed(1)
     builder, ranks = SegBuilder(Config(str(config))), Ranks.join()
@@ -91,9 +98,8 @@ def share_images(config, folder, *numbers):
         result = evaluate(model, dataset, losses=builder.loss)
         np.savez(folder / f"scores_{name}.npz", confusion=result.confusion, **result.presence._asdict(),
                  losses=list(result.losses.values()))
-        written = []
-        write = outputs.write
-        outputs.write = lambda path, make: (written.append(path), write(path, make))
+        written, write = [], outputs.write
+        outputs.write = functools.partial(noted, written, write)
         names = inputs.output_names([image for image, _ in dataset.file_list], None)
         predict.save_pictures(segmenter, names, {}, builder.config, str(folder / f"pictures_{number}"))
         outputs.write = write

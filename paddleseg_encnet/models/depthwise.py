@@ -53,7 +53,8 @@ def shared_memory_array(tensor: paddle.Tensor) -> np.ndarray:
 
 
 def empty(shape: Sequence[int]) -> paddle.Tensor:
-    """float32 on the CPU, whatever the default device is, to be written by way of shared_memory_array(): no copy is made."""
+    """float32 on the CPU, whatever the default device is, to be written by way of shared_memory_array(): no copy is
+    made."""
     tensor = paddle.empty(shape, "float32")
     return tensor if tensor.place.is_cpu_place() else tensor.cpu()
 

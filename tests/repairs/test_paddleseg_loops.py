@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import functools
 import glob
 import itertools
 import os
@@ -45,14 +46,18 @@ def draw_alike(model, data):
     data.transforms.transforms.insert(0, before_transforms)
 
 
+def keep_loss(kept: list, layer, inputs, output) -> None:
+    kept.append(float(output))
+
+
 def test_ten_steps_give_the_same_losses_and_weights(small_config, tmp_path):
     weights, losses = [], []
     for name in ("paddleseg", "ours"):
         parts = build(small_config)
         model, data, optimizer, loss = parts.model, parts.train_dataset, parts.optimizer, parts.loss
-        seen = []
+        losses.append([])
         for term in loss["types"]:
-            term.register_forward_post_hook(lambda layer, inputs, output: seen.append(float(output)))
+            term.register_forward_post_hook(functools.partial(keep_loss, losses[-1]))
         draw_alike(model, data)
         folder = str(tmp_path / name)
         if name == "paddleseg":
@@ -60,7 +65,6 @@ def test_ten_steps_give_the_same_losses_and_weights(small_config, tmp_path):
         else:
             training_loop.train_network(training_loop.Parts(model, optimizer, loss, data),
                                         training_loop.Schedule(iters=10), folder)
-        losses.append(seen)
         weights.append({key: value.numpy() for key, value in model.state_dict().items()})
     assert len(losses[0]) == 3 * 10 and losses[1] == pytest.approx(losses[0], rel=1e-5)
     for key, value in weights[1].items():           # PaddleSeg's loop counts flops at its end and leaves buffers behind

@@ -73,9 +73,9 @@ import sys
 import paddleseg_encnet, numpy as np, cv2
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
-from paddleseg_encnet.repairs import channels, data
+from paddleseg_encnet.repairs import channel_repairs, data_repairs
 Compose.__call__, Dataset.__init__ = Compose.__call__.__wrapped__, Dataset.__init__.__wrapped__
-mend = [data.one_reader, channels.images_of_any_channels]
+mend = [data_repairs.one_reader, channel_repairs.images_of_any_channels]
 for repair in mend[::int(sys.argv[1])] + mend:
     repair()
 assert not hasattr(Compose.__call__.__wrapped__, "__wrapped__")

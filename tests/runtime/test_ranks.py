@@ -182,7 +182,7 @@ def test_watch_names_a_rank_that_was_stopped(gone):
     ended = run_watched(f"if rank == {gone}: os.kill(os.getpid(), signal.SIGSTOP)")
     assert time.monotonic() - began > 4
     assert ended[gone][0] == -signal.SIGKILL
-    for code, line in ended.values():
+    for _, line in ended.values():
         assert line.startswith(f"error: rank {gone} (127.0.0.1:") and "has not answered for 4 s: it is stopped" in line
     assert [code for rank, (code, _) in ended.items() if rank != gone] == [1, 1]
 

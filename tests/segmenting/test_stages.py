@@ -45,7 +45,7 @@ def test_what_the_caller_is_done_with_is_let_go():
         alive.add(made)
         return made
     most = 0
-    for image in ahead(read, range(100), 1, 2):
+    for _ in ahead(read, range(100), 1, 2):
         most = max(most, len(alive))
     assert most <= 5        # the last, this one, two ahead, and one that is just being handed over
 
