@@ -109,7 +109,7 @@ def infer(network: Network, batch: Array, tiling: Tiling = Tiling()) -> Output:
     total: Array = None
     presences: List[Optional[NDArray[Any]]] = []
     for scale in tiling.scales:
-        scaled = network.resize(batch, (int(height * scale + 0.5), int(width * scale + 0.5)))
+        scaled = network.resize(batch, (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))))
         for flip in tiling.flips():
             turned = flipped(scaled, flip)
             seen = run_whole(network, turned, tiling) if tiling.whole else in_windows(network, turned, tiling)
