@@ -20,7 +20,7 @@ from shrunk_recipes import CONFIGS, Narrow, roots_of, shrunk
 
 from paddleseg_encnet import PascalContext59
 from paddleseg_encnet.config import building
-from paddleseg_encnet.data.checks import check
+from paddleseg_encnet.data.checks import check_data
 from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
 from segrun.errors import DataError
@@ -45,14 +45,14 @@ def small(roots, tmp_path, monkeypatch):
 
 def builder(path, *opts) -> SegBuilder:
     """As the tools build."""
-    return building.read(path, list(opts) or None)
+    return building.read_config(path, list(opts) or None)
 
 
 # --- the configs -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_builds_as_it_is(path):
-    parts = building.read(path, pretrained=False)
+    parts = building.read_config(path, pretrained=False)
     with paddle.LazyGuard():        # numbers are not drawn: of a ResNet-101 that takes seconds
         model = parts.model
     assert [loss.ignore_index for loss in parts.loss["types"]] == [255] * len(parts.loss["coef"])
@@ -172,7 +172,7 @@ def test_stray_files_are_no_images(roots, tmp_path):
 
 @pytest.mark.parametrize("name", [path.stem for path in CONFIGS if "encnet_resnet50" in path.stem])
 def test_nothing_is_wrong_with_them(small, name):
-    train, val = check(builder(small(name)))
+    train, val = check_data(builder(small(name)))
     assert train.lines()[0].endswith("samples looked at, nothing wrong") and not val.findings
     assert {*range(train.dataset.num_classes)} - {*train.pixels} == set() or "cityscapes" in name
 
@@ -187,7 +187,7 @@ def test_wrong_ids_are_explained(small, tmp_path, name, folder, value, words):
     shutil.copytree(yaml.safe_load(path.read_text())["train_dataset"]["dataset_root"], root)
     label = next((root / folder).glob("*a3*.png"))
     published_layouts.mask(label, np.full(published_layouts.SIZE, value, np.uint8))
-    train, val = check(builder(path, f"train_dataset.dataset_root={root}"))
+    train, val = check_data(builder(path, f"train_dataset.dataset_root={root}"))
     assert re.search(words, " ".join(train.lines())) and not any("no class" in kind for kind in val.findings)
 
 
@@ -195,7 +195,7 @@ def test_lost_label_is_one_finding_and_the_rest_is_looked_at(small, tmp_path):
     path, root = small("encnet_resnet50_ade20k_480x480_152k"), tmp_path / "copy"
     shutil.copytree(yaml.safe_load(path.read_text())["train_dataset"]["dataset_root"], root)
     (root / "annotations" / "training" / "ADE_train_a2.png").unlink()
-    train, _ = check(builder(path, f"train_dataset.dataset_root={root}"))
+    train, _ = check_data(builder(path, f"train_dataset.dataset_root={root}"))
     assert train.looked_at == "3 of 3 samples looked at" and [
         kind.split(" like ")[0] for kind in train.findings] == ["images without a label"]
 
