@@ -173,7 +173,8 @@ def test_a_fault_of_all_labels_is_explained(tmp_path, name, classes, spoil, word
 
 @pytest.mark.parametrize("values, dataset, files, words", [
     ([19, 24, 33], "Cityscapes", (), "labelIds"), ([24], "Dataset", ["x_gtFine_labelIds.png"], "labelIds"),
-    ([254], "ADE20K", (), "subtracts 1"), ([19], "PascalContext", (), "off by one"),
+    ([254], "ADE20K", (), "subtracts 1"), ([254], "PascalContext59", (), "subtracts 1"),
+    ([19], "PascalContext", (), "off by one"),
     ([25], "CamVid", (), "CamVid has ids"), ([7], "Dataset", ["mask.jpg"], "JPEG"),
     ([255], "Dataset", (), "ignore_index")])
 def test_likely_causes(values, dataset, files, words):

@@ -6,8 +6,9 @@ In each form of an export each is answered as by one that has seen no other, and
 import numpy as np
 import paddle
 import pytest
-from exports import HERE, exported, image_of, randomised, written
+from exports import HERE, exported, written
 from near_ties import assert_same_classes
+from networks import randomised
 from paddleseg.transforms import Compose, Normalize
 
 from paddleseg_encnet.config import building
@@ -28,8 +29,8 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def folder(network, scenes, tmp_path_factory):
-    return written(network, tmp_path_factory.mktemp("export"), "none", image_of(scenes))
+def folder(network, image, tmp_path_factory):
+    return written(network, tmp_path_factory.mktemp("export"), "none", image)
 
 
 @pytest.fixture(scope="module")
