@@ -42,8 +42,11 @@ class OnnxRuntime:
         self.session = onnxruntime.InferenceSession(
             model, options, providers=[provider], provider_options=[{"device_id": number}] if number else None)
         self.name = self.session.get_inputs()[0].name
+        self.shrinking = onnxruntime.RunOptions()
+        if kind == "cpu":
+            self.shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
-        """The network's outputs for images [B, C, H, W] float32."""
-        outputs: List[NDArray[Any]] = self.session.run(None, {self.name: batch})
+    def __call__(self, batch: NDArray[Any], release: bool = False) -> List[NDArray[Any]]:
+        """As exported.Runtime."""
+        outputs: List[NDArray[Any]] = self.session.run(None, {self.name: batch}, self.shrinking if release else None)
         return outputs

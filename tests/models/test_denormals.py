@@ -90,7 +90,8 @@ def test_no_number_is_denormal(trained, start, change, kind, images):
             for name, value in [*optimizer.state_dict().items(), *network.state_dict().items()]:
                 numbers.look(name, value)
     assert {"inference[0]", "segmentation logits: gradient", "SE logits: gradient",
-            "encoding.encode_backward: weighted", "encoding.assign: exponents", "enc_module.fc.0.weight: gradient"} <= numbers.seen
+            "encoding.encode_backward: weighted", "encoding.assign: exponents",
+            "enc_module.fc.0.weight: gradient"} <= numbers.seen
     assert len(numbers.seen) > 1000
     assert dict(numbers.found) == {}
 
