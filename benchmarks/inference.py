@@ -9,6 +9,7 @@ rate of a large paddle.matmul in the same rounds. Forms whose packages are not i
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -17,13 +18,13 @@ import sys
 import tempfile
 import time
 
+from segrun.backends import form_of
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FORMS = {"paddle": "exported, Paddle Inference", "onnx": "exported, ONNX Runtime",
-         "int8": "exported, ONNX Runtime int8", "openvino": "exported, OpenVINO",
-         "openvino-int8": "exported, OpenVINO int8"}
-OPTIONS = {"paddle": {}, "onnx": {"backend": "onnx"}, "int8": {"precision": "int8"},
-           "openvino": {"backend": "openvino"}, "openvino-int8": {"backend": "openvino", "precision": "int8"}}
-PIECES = {**FORMS, "ours": "live", "stock": "PaddleSeg, our CPU defaults", "stock-alone": "PaddleSeg as installed",
+EXPORTS = {"paddle": form_of("paddle", "fp32"), "onnx": form_of("onnx", "fp32"), "int8": form_of("onnx", "int8"),
+           "openvino": form_of("openvino", "fp32"), "openvino-int8": form_of("openvino", "int8")}
+PIECES = {**{piece: f"exported, {form.name}" for piece, form in EXPORTS.items()}, "ours": "live",
+          "stock": "PaddleSeg, our CPU defaults", "stock-alone": "PaddleSeg as installed",
           "torch": "PyTorch, eager"}
 MULTIPLICATIONS = 346e9 / (512 * 1024)          # a pixel, of this network
 
@@ -53,23 +54,17 @@ def network(stock: bool):
 def prepare(piece: str, threads: int, folder: str):
     """The work of a piece, as a function of an image, and where its packages are."""
     import numpy as np
-    if piece in FORMS:
+    if piece in EXPORTS:
         # As tools/infer.py does it.
-        import types
-        package = types.ModuleType("paddleseg_encnet")
-        package.__path__ = [str(ROOT / "paddleseg_encnet")]
-        sys.modules["paddleseg_encnet"] = package
         from segrun import cpu
         cpu.prepare()
-        from segrun.preprocess import Deployed
-        if piece == "paddle":
-            import paddle  # noqa: F401
-        elif piece.startswith("openvino"):
-            import openvino  # noqa: F401
-        else:
-            import onnxruntime  # noqa: F401
+        from segrun.backends.exported import Exported
+        from segrun.exports import Export
+        form = EXPORTS[piece]
+        importlib.import_module(form.package)
         start = resident()
-        return Deployed(os.path.join(folder, "deploy.yaml"), threads=threads, **OPTIONS[piece]).run, start
+        exported = Exported(Export(folder), form.backend, form.precision, "cpu", threads)
+        return lambda image: exported.run(image).values, start
     if piece == "torch":
         sys.path.insert(0, str(ROOT / "tests"))
         import torch
@@ -195,8 +190,8 @@ def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None
     have = installed()
     wanted = [name for name in pieces or PIECES if have[name]]
     with tempfile.TemporaryDirectory() as folder:
-        if set(wanted) & set(FORMS):
-            write_export(folder, size, onnx=bool(set(wanted) & (set(FORMS) - {"paddle"})))
+        if set(wanted) & set(EXPORTS):
+            write_export(folder, size, onnx=bool(set(wanted) & (set(EXPORTS) - {"paddle"})))
         processes, rate = [Piece(name, size, threads, folder, cpu_time) for name in wanted], matmul_rate(clock)
         for _ in range(repeats + 1):           # the first round warms up
             for process in processes:
@@ -211,7 +206,7 @@ def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None
             row = {"piece": process.name, "name": PIECES[process.name], "seconds": min(process.seconds[1:]),
                    "memory": process.memory}
             row["floor_ratio"] = row["seconds"] / floor
-            if live is not None and process.name in FORMS:
+            if live is not None and process.name in EXPORTS:
                 output = np.load(process.output)
                 row["agreement"] = float((output.argmax(1) == live.argmax(1)).mean())
                 row["difference"] = float(np.abs(output - live).max() / np.abs(live).max())
@@ -247,7 +242,7 @@ def rows():
     pieces = {row["piece"]: row for row in result["rows"]}
     for unit, key, scale in (("s", "seconds", 1), ("GiB", "memory", 1 / 1024)):
         stock, torch = (pieces[name][key] * scale if name in pieces else None for name in ("stock-alone", "torch"))
-        for name in ("ours", *FORMS):
+        for name in ("ours", *EXPORTS):
             if name in pieces:
                 note = "R50, 512 x 1024"
                 if "agreement" in pieces[name] and "int8" not in name:      # which says nothing on random weights

@@ -21,11 +21,12 @@ import time
 
 import measuring
 
+from segrun.backends import form_of
+
 NETWORKS = {"dilated": "EncNet-50", "jpu": "EncNet-50 + JPU", "fastfcn": "FastFCN, our layer",
             "stock": "FastFCN, its layer", "installed": "FastFCN as installed"}
-FORMS = {"paddle": ("exported, Paddle Inference", {}), "onnx": ("exported, ONNX Runtime", {"backend": "onnx"}),
-         "int8": ("exported, ONNX Runtime int8", {"precision": "int8"})}
-PIECES = ("step", "live", *FORMS)
+EXPORTS = {"paddle": form_of("paddle", "fp32"), "onnx": form_of("onnx", "fp32"), "int8": form_of("onnx", "int8")}
+PIECES = ("step", "live", *EXPORTS)
 NEEDED = {"onnx": ("paddle2onnx", "onnxruntime"), "int8": ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes")}
 
 
@@ -121,8 +122,9 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
     import paddle
 
     from paddleseg_encnet.deployment.export import export
+    from segrun.backends.exported import Exported
     from segrun.cpu import cpu_count
-    from segrun.preprocess import Deployed
+    from segrun.exports import Export
     image = np.random.RandomState(0).randint(0, 256, (*size, 3)).astype("uint8")
     batch = np.ascontiguousarray((image[..., ::-1].astype("float32") / 127.5 - 1).transpose(2, 0, 1)[np.newaxis])
     works, differences = {}, {}
@@ -134,7 +136,10 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
             export(network, place, {"transforms": [{"type": "Normalize"}]}, "none", onnx=form == "onnx",
                    calibration=[picture] if form == "int8" else None)
             threads = int(os.environ.get("OMP_NUM_THREADS", cpu_count()))
-            run = Deployed(os.path.join(place, "deploy.yaml"), threads=threads, **FORMS[form][1]).run
+            network_of_export = Exported(Export(place), EXPORTS[form].backend, EXPORTS[form].precision, "cpu", threads)
+
+            def run(batch, network=network_of_export):
+                return network.run(batch).values
             with paddle.no_grad():
                 logits = network(paddle.to_tensor(batch))[0].numpy()
             differences[which] = float(np.abs(run(batch) - logits).max() / np.abs(logits).max())
@@ -162,14 +167,15 @@ def lines(size, rounds: int, pieces) -> list:
         alone = measured("live", "installed")
         found.append(("inference, live", "s", {**result["seconds"], **(alone["seconds"] if alone else {})},
                       result["floors"]["jpu"], f"EncNet-50's own floor {result['floors']['dilated']:.3g}"))
-    for form in (form for form in FORMS if form in pieces):
+    for form in (form for form in EXPORTS if form in pieces):
         missing = [name for name in NEEDED.get(form, ()) if importlib.util.find_spec(name) is None]
         result = None if missing else measuring.child("jpu.py", "exported", form, *size, rounds)
         if result is None:
-            print(f"left out: {FORMS[form][0]}" + (f", needs {', '.join(missing)}" if missing else ""), file=sys.stderr)
+            print(f"left out: exported, {EXPORTS[form].name}" + (f", needs {', '.join(missing)}" if missing else ""),
+                  file=sys.stderr)
             continue
         difference = max(result["differences"].values())
-        found.append((f"inference, {FORMS[form][0]}", "s", result["seconds"], result["floor"],
+        found.append((f"inference, exported, {EXPORTS[form].name}", "s", result["seconds"], result["floor"],
                       "" if form == "int8" else f"logits within {difference:.0e} of live"))
     return found
 

@@ -26,6 +26,8 @@ import time
 import zlib
 from typing import List, NamedTuple
 
+from segrun.backends import BACKENDS
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"
 WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
@@ -159,7 +161,7 @@ def clean(seen: Seen) -> bool:
     except ValueError:
         return False
     return seen.status in REFUSALS and list(content) == ["error"] and seen.body.count(b"\n") == 1 and \
-        not re.search(r"Traceback|File \"|site-packages|paddleseg_encnet/|/home/|/tmp/", content["error"])
+        not re.search(r"Traceback|File \"|site-packages|paddleseg_encnet/|segrun/|/home/|/tmp/", content["error"])
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def main():
     flags.add_argument("--clients", type=int, default=32)
     flags.add_argument("--rate", type=float, default=200, help="requests a minute of all clients together")
     flags.add_argument("--hostile", type=int, default=1000, help="number of hostile bodies")
-    flags.add_argument("--backend", default="paddle", choices=["paddle", "onnx", "openvino"])
+    flags.add_argument("--backend", default="paddle", choices=BACKENDS)
     args = flags.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder:

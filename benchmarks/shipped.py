@@ -6,7 +6,6 @@ Forms whose packages are not installed are left out. The peer, in the column "st
 Paddle's own kernel for depthwise convolutions.
 """
 
-import os
 import pathlib
 import tempfile
 from importlib.util import find_spec
@@ -47,10 +46,11 @@ def measure() -> dict:
         network = exported(folder)
         import paddle
 
-        from paddleseg_encnet.deployment.export import forms
         from paddleseg_encnet.models.depthwise import DepthwiseConv2D
         from segrun import cpu
-        from segrun.preprocess import Deployed, read_config
+        from segrun.backends import forms_of
+        from segrun.backends.exported import Exported
+        from segrun.exports import Export
         forward = DepthwiseConv2D.forward
 
         def live(kernel):
@@ -59,13 +59,13 @@ def measure() -> dict:
                 network(images)[0].numpy()
             DepthwiseConv2D.forward = forward
 
-        deploy = os.path.join(folder, "deploy.yaml")
-        runs = {name: Deployed(deploy, threads=cpu.cpu_count(), **options)
-                for name, options in forms(read_config(deploy)).items()}
-        batch = next(iter(runs.values())).prepare(str(IMAGE))[0][None]
+        export = Export(folder)
+        runs = {form.name: Exported(export, form.backend, form.precision, "cpu", cpu.cpu_count())
+                for form in forms_of(export.content)}
+        batch = export.batch_of(str(IMAGE))
         images = paddle.to_tensor(batch)
         works = {"live": lambda: live(forward), "stock": lambda: live(paddle.nn.Conv2D.forward)}
-        works.update((name, lambda run=deployed.run: run(batch)) for name, deployed in runs.items())
+        works.update((name, lambda run=each.run: run(batch)) for name, each in runs.items())
         return measuring.interleaved(works, rounds=8)
 
 

@@ -8,7 +8,8 @@ process, after the runtimes have warmed up. Memory is the peak of a process of i
 Forms whose packages are not installed are left out.
 """
 
-import importlib.util
+import collections
+import functools
 import os
 import pathlib
 import subprocess
@@ -41,54 +42,44 @@ def film(path: str, images: list):
     writer.release()
 
 
-def infer():
-    """The module of tools/infer.py."""
-    spec = importlib.util.spec_from_file_location("infer", shipped.ROOT / "tools" / "infer.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def work(segmenter, images, threads: int, size: int, folder: str):
+    """Reads, computes and writes all images, as tools/infer.py does."""
+    from segrun import outputs
 
-
-def work(tool, deployed, images, threads: int, size: int, folder: str):
-    """Reads, computes and writes all images, as the tool does."""
-    palette = deployed.palette()
-    return lambda: tool.segment(images, deployed, size, threads, tool.Times(), lambda path, classes: tool.save(
-        classes, palette, folder, os.path.basename(path)))
-
-
-def work_on_video(tool, deployed, path: str, threads: int, folder: str):
-    import numpy as np
-    style = tool.Style([], np.array(deployed.palette(), np.uint8).reshape(-1, 3))
-    return lambda: tool.predict_video(tool.Frames(deployed), path, folder, style, threads)
+    def save(seen):
+        outputs.save("palette", seen, os.path.join(folder, os.path.basename(seen.source)))
+    return lambda: collections.deque(segmenter.flow(images, save, size, threads), 0)
 
 
 def speed(folder: str) -> dict:
-    """{form: (Deployed's options, {how: seconds an image})}; how: a number of --io_threads, of a batch, or of a video.
+    """{form: (backend, precision, {how: seconds an image})}; how: a number of --io_threads, of a batch, or of a video.
     """
-    from paddleseg_encnet.deployment.export import forms
     from segrun import cpu
-    from segrun.preprocess import Deployed, read_config
-    tool, deploy = infer(), os.path.join(folder, "deploy.yaml")
+    from segrun.backends import forms_of
+    from segrun.backends.exported import Exported
+    from segrun.exports import Export
+    from segrun.segmenter import Segmenter
+    from segrun.video import predict_video
+    export, out, video = Export(folder), os.path.join(folder, "out"), os.path.join(folder, "film.mp4")
     images = sorted(map(str, pathlib.Path(folder, str(MANY)).iterdir()))[:IMAGES]
+    film(video, images)
     found = {}
-    for name, options in forms(read_config(deploy)).items():
-        one, many = (Deployed(deploy, threads=cpu.cpu_count(), throughput=throughput, **options)
-                     for throughput in (False, True))
-        works = {how: work(tool, deployed, images, threads, size, os.path.join(folder, "out"))
-                 for how, deployed, threads, size in (("0", one, 0, 1), ("1", many, 1, 1), ("2", many, 2, 1),
-                                                      ("batches of 4", many, 1, 4))}
-        video = os.path.join(folder, "film.mp4")
-        film(video, images)
-        works.update((f"video {threads}", work_on_video(tool, deployed, video, threads, os.path.join(folder, "out")))
-                     for threads, deployed in ((0, one), (1, many)))
+    for form in forms_of(export.content):
+        one, many = (Segmenter.of(Exported(export, form.backend, form.precision, "cpu", cpu.cpu_count(),
+                                           throughput=throughput), confidence=False) for throughput in (False, True))
+        works = {how: work(segmenter, images, threads, size, out)
+                 for how, segmenter, threads, size in (("0", one, 0, 1), ("1", many, 1, 1), ("2", many, 2, 1),
+                                                       ("batches of 4", many, 1, 4))}
+        for threads, segmenter in ((0, one), (1, many)):
+            works[f"video {threads}"] = functools.partial(predict_video, segmenter, video, out, threads=threads)
         best = measuring.interleaved(works, rounds=3, in_a_row=1)
-        found[name] = options, {how: each / IMAGES for how, each in best.items()}
+        found[form.name] = form.backend, form.precision, {how: each / IMAGES for how, each in best.items()}
     return found
 
 
-def memory(folder: str, options: dict, count: int, threads: int) -> float:
+def memory(folder: str, backend: str, precision: str, count: int, threads: int) -> float:
     """Peak MiB of tools/infer.py."""
-    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    flags = ["--backend", backend, "--precision", precision]
     process = subprocess.Popen(
         [sys.executable, shipped.ROOT / "tools" / "infer.py", "--config", os.path.join(folder, "deploy.yaml"),
          "--image_path", os.path.join(folder, str(count)), "--save_dir", os.path.join(folder, "out"), "--io_threads",
@@ -113,14 +104,14 @@ def rows():
     with tempfile.TemporaryDirectory() as folder:
         measuring.child("throughput.py", "export", folder)
         found = measuring.child("throughput.py", "speed", folder)
-        for name, (_, seconds) in found.items():
+        for name, (_, _, seconds) in found.items():
             others = ", ".join(f"{how} {1000 * seconds[how]:.1f} ms" for how in ("2", "batches of 4"))
             yield Row(f"Folder, {name}", "ms", 1000 * seconds["1"], 1000 * seconds["0"],
                       note=f"{1 / seconds['1']:.1f} images/s; stock: --io_threads 0; --io_threads {others}")
             yield Row(f"Video, {name}", "ms", 1000 * seconds["video 1"], 1000 * seconds["video 0"],
                       note=f"{1 / seconds['video 1']:.1f} frames/s, with overlay and codec")
-        for name, (options, _) in found.items():
-            few, many, alone = (memory(folder, options, count, threads)
+        for name, (backend, precision, _) in found.items():
+            few, many, alone = (memory(folder, backend, precision, count, threads)
                                 for count, threads in ((FEW, 1), (MANY, 1), (MANY, 0)))
             yield Row(f"Folder, {name}, {MANY} images", "MiB", many, alone, note=f"{few:.0f} with {FEW} images; stock: "
                       "--io_threads 0")

@@ -12,16 +12,12 @@ import paddleseg_encnet  # noqa: F401
 
 # isort: split
 
-import cv2
 import numpy as np
-import paddle
-from paddleseg.core import infer
 from PIL import Image
 
 from paddleseg_encnet import scenes
 from paddleseg_encnet.config import building
-from paddleseg_encnet.weights import checkpoint
-from segrun import drawing
+from segrun import Segmenter, drawing
 from segrun.palettes import CITYSCAPES, PALETTES, color_table
 
 GAP = 6
@@ -54,21 +50,14 @@ def draw_scenes(args) -> np.ndarray:
 
 def draw_predictions(args) -> np.ndarray:
     """Image, label and prediction of some validation samples, side by side."""
-    builder = building.read(args.config, args.opts)
-    paddle.set_device("cpu")
-    dataset, model = builder.val_dataset, builder.model
-    checkpoint.load(model, args.model_path)
-    model.eval()
+    dataset = building.read(args.config, args.opts).val_dataset
+    segmenter = Segmenter(args.config, args.model_path, device="cpu", opts=args.opts, confidence=False)
     palette = PALETTES[type(dataset).__name__]
     colors = color_table(palette)
     rows = []
     for index in args.samples:
-        sample = dataset[index]
-        with paddle.no_grad():
-            ids, _ = infer.inference(model, paddle.to_tensor(sample["img"][None]), trans_info=sample["trans_info"])
-        image = cv2.imread(dataset.file_list[index][0])[..., ::-1]
-        label = sample["label"][0]
-        rows.append([image, drawing.colorize(label, colors), drawing.colorize(ids.numpy()[0, 0], colors)])
+        seen, label = segmenter(dataset.file_list[index][0]), dataset[index]["label"][0]
+        rows.append([seen.image, drawing.colorize(label, colors), drawing.colorize(seen.ids, colors)])
     return with_legend(grid(rows), palette)
 
 

@@ -12,6 +12,8 @@ Import it before paddle: threads, MKL's code path and malloc can be set only the
 """
 
 import importlib
+import importlib.util
+from typing import Any
 
 from paddleseg_encnet.repairs import environment, table
 from paddleseg_encnet.version import __version__
@@ -19,6 +21,11 @@ from segrun import cpu
 
 cpu.prepare()
 environment.before_paddle()
+for _package in ("paddle", "paddleseg"):
+    if importlib.util.find_spec(_package) is None:
+        raise ImportError(f"No module named {_package!r}: training and live networks need Paddle and PaddleSeg, pip "
+                          "install \"paddleseg_encnet[cpu]\", or \"paddleseg_encnet[gpu]\" for a GPU; `from segrun "
+                          "import Segmenter` runs exports and the shipped network without them", name=_package)
 cpu.import_paddle()
 table.apply()
 
@@ -31,8 +38,10 @@ from paddleseg_encnet.models.encoding import Encoding  # noqa: E402
 from paddleseg_encnet.models.fcn import DilatedFCN  # noqa: E402
 from paddleseg_encnet.models.losses import SELoss  # noqa: E402
 from paddleseg_encnet.runtime import paddleseg_log  # noqa: E402
+from segrun import loading  # noqa: E402
 
 paddleseg_log.join()
+loading.run_live_with(lambda *arguments: importlib.import_module("paddleseg_encnet.live").load(*arguments))
 
 # Where they stand. Most who import the package only want it registered.
 LATER = {
@@ -52,7 +61,7 @@ __all__ = ["CamVid", "DilatedFCN", "ENCNet", "Encoding", "Evaluated", "Machine",
            "SELoss", "Saving", "Segmenter", "Stepped", "__version__", "explain", "export", "score", "train"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(importlib.import_module(LATER[name]), name)

@@ -11,7 +11,7 @@ import sys
 USAGE = "usage: python -m paddleseg_encnet SCRIPT ARGS...   for instance tools/train.py of a PaddleSeg checkout"
 
 
-def main():
+def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit(USAGE)
     script = os.path.abspath(sys.argv[1])
@@ -23,7 +23,7 @@ def main():
     runpy.run_path(script, run_name="__main__")
 
 
-def use_checkout_of(script: str):
+def use_checkout_of(script: str) -> None:
     """Starts again with the script's own PaddleSeg if another one was imported."""
     checkout = os.path.dirname(os.path.dirname(script))
     if not os.path.isfile(os.path.join(checkout, "paddleseg", "__init__.py")):

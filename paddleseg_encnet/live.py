@@ -1,6 +1,8 @@
 """A live network, PaddleSeg's transforms before it, as one more backend of segrun's Segmenter."""
 
 import contextlib
+import os
+import tempfile
 import threading
 from collections.abc import Sequence as SequenceType
 from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
@@ -8,6 +10,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+import yaml
 from paddleseg.cvlibs import Config
 from paddleseg.transforms import Compose, Normalize
 
@@ -16,9 +19,10 @@ from paddleseg_encnet.data.class_names import classes_of, fitting
 from paddleseg_encnet.data.transforms import prepared
 from paddleseg_encnet.models.presence import least_side, with_presence
 from paddleseg_encnet.runtime.devices import Precision, select_device
-from paddleseg_encnet.weights import checkpoint
+from paddleseg_encnet.weights import checkpoint, description
+from paddleseg_encnet.weights.arrays import CheckpointError
 from segrun.classes import Classes
-from segrun.errors import unwrapped
+from segrun.errors import one_line, unwrapped
 from segrun.network import LOGITS, Output, Prepared, Size
 from segrun.palettes import PALETTES
 from segrun.tiling import Tiling
@@ -38,7 +42,9 @@ class LiveNetwork:
         device: as Paddle calls it; Paddle's own if None.
         precision: float32 if None.
     """
-    requests, batch_size, meaning = 1, None, LOGITS
+    requests = 1
+    batch_size: Optional[int] = None
+    meaning = LOGITS
 
     def __init__(self, model: paddle.nn.Layer, transforms: Optional[Compose], classes: Classes,
                  device: Optional[str] = None, precision: Optional[Precision] = None):
@@ -120,18 +126,47 @@ def load(source: str, weights: Optional[str], inference: dict, opts: Optional[Se
          device: Optional[str] = None) -> Tuple[LiveNetwork, Tiling]:
     """A config's network with weights, and how images go through it: for the arguments of segrun's Segmenter.
 
+    Args:
+        source: the config; a .safetensors file with its own, where `weights` is None.
+
     Raises:
         ValueError, OSError: config or weights are missing or wrong (CheckpointError, ...).
         TypeError: `inference` has an argument that there is not.
     """
-    builder = building.read(source, opts, pretrained=False)
+    described = description.read(source) if weights is None else None
+    builder = own_config(source, described, opts) if described else building.read(source, opts, pretrained=False)
     tiling = builder.tiling(inference)
-    classes, before = classes_of_config(builder.config), paddle.get_device()
+    classes = described.classes if described else classes_of_config(builder.config)
+    before = paddle.get_device()
     with computing:
         try:
             device = select_device(device)
-            model = builder.model
-            checkpoint.load(model, weights)
+            with blaming(source) if described else contextlib.nullcontext():
+                model, transforms = builder.model, builder.preprocessing
+            checkpoint.load(model, weights or source)
         finally:
             paddle.set_device(before)
-    return LiveNetwork(model, builder.preprocessing, classes, device), tiling
+    count = building.num_classes(builder.config)
+    if described and len(classes.names) != count:
+        raise CheckpointError(f"{source}: names {len(classes.names)} classes in its metadata, but is of a network of "
+                              f"{count}")
+    return LiveNetwork(model, transforms, classes, device), tiling
+
+
+def own_config(source: str, described: description.Description, opts: Optional[Sequence[str]]) -> building.Builder:
+    """The builder of the config that a file of weights holds, which PaddleSeg wants in a file of its own."""
+    with tempfile.TemporaryDirectory() as folder, blaming(source):
+        path = os.path.join(folder, "config.yml")
+        with open(path, "w", encoding="utf-8") as file:
+            yaml.dump(described.config, file, description.Plain, allow_unicode=True)
+        return building.read(path, opts, pretrained=False)
+
+
+@contextlib.contextmanager
+def blaming(source: str) -> Iterator[None]:
+    """Around what is made of a file's own config: what goes wrong there, the file is told to be the cause of."""
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(f"{source}: no network can be made of the config in its metadata: {one_line(error)}"
+                              ) from error

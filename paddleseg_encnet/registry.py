@@ -1,9 +1,11 @@
 """Puts our classes where PaddleSeg's config builder looks them up."""
 
+from typing import Any, Optional
+
 from paddleseg.cvlibs import manager
 
 
-def register(kind: str, component, name: str = None, replaces: bool = False):
+def register(kind: str, component: Any, name: Optional[str] = None, replaces: bool = False) -> None:
     """Registers `component` under `name` (default: its own) in PaddleSeg's manager of that kind ("MODELS", ...).
 
     PaddleSeg replaces a name with a warning that reads like a mistake. Here taking over a name is said by

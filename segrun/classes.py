@@ -47,7 +47,7 @@ class Classes:
         return self.tables[size]
 
     def name(self, number: int) -> str:
-        return self.names[number] if number < len(self.names) else f"class {number}"
+        return self.names[number] if number < len(self.names) else "unknown"
 
     def shares(self, *masks: NDArray[Any]) -> Dict[int, float]:
         """The share of the masks' pixels that each class has which is there, the largest first."""

@@ -8,7 +8,7 @@ import yaml
 from numpy.typing import NDArray
 
 from segrun.classes import Classes
-from segrun.image import WrongChannels, read_file
+from segrun.image import WrongChannels, decode
 from segrun.network import IDS, LOGITS, PROBABILITIES, Prepared
 from segrun.preprocess import Preprocess
 
@@ -60,11 +60,17 @@ class Export:
 
     def read(self, path: str) -> NDArray[Any]:
         """What `prepare` takes, from a file."""
+        with open(path, "rb") as file:
+            data = file.read()
         try:
-            return read_file(path, self.channels)
+            return decode(data, path, self.channels)
         except WrongChannels as error:
-            raise ValueError(f"the image {path} has {error.found} channels, the network was exported for "
-                             f"{self.channels}") from error
+            raise self.refusal(error) from error
+
+    def refusal(self, error: WrongChannels) -> ValueError:
+        """The error in words of an export, which has no config to be changed."""
+        return ValueError(f"the image {error.path} has {error.found} channels, the network was exported for "
+                          f"{self.channels}")
 
     def filled(self, batch: NDArray[Any]) -> NDArray[Any]:
         """A batch [B, C, H, W], filled up with its last image where the network takes but one number of images."""

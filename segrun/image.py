@@ -40,7 +40,7 @@ class WrongChannels(PictureError):
         super().__init__(f"the image {path} has {found} channel{'s' * (found != 1)}, but in_channels is {channels}: "
                          f"set in_channels to {found}, or give images of {channels}",
                          "images of another number of channels")
-        self.found = found
+        self.path, self.found = path, found
 
 
 def decode(data: bytes, path: str, channels: int = 3) -> NDArray[Any]:

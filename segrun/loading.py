@@ -8,7 +8,7 @@ from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Sequence,
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.backends import AUTO, FORMS, forms_of
+from segrun.backends import AUTO, FORMS, check_precision, forms_of, parted
 from segrun.backends.choosing import fastest
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -16,7 +16,6 @@ from segrun.network import Network
 from segrun.tiling import Tiling, asked_for
 
 LIVE = "segrun.live"        # group of entry points: load(source, weights, inference, opts, device) -> network, tiling
-CONFIGS = {"encnet_lite0_camvid": "encnet_lite0_camvid_480x360"}      # of shipped networks
 USUAL = (480, 640)          # of an image for a first run, height and width, where the export fixes none
 
 
@@ -44,14 +43,14 @@ def load(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLik
     if backend or precision != "fp32":
         raise ValueError(f"backend and precision are of exports, and {source} is none: tools/export.py makes one")
     if shipped:
-        source, weights = shipped.config, shipped.weights
+        source = shipped.weights
     elif weights is None and not source.endswith(".safetensors"):
         raise ValueError(f"a config needs weights: Segmenter({source!r}, WEIGHTS); alone stands the folder of an "
                          "export, a .safetensors file with its config, or the name of a shipped network")
     live = live_loader()
     if live is None:
-        raise ValueError(f"{source} is run by Paddle and PaddleSeg, which are not installed: pip install "
-                         "\"paddleseg_encnet[cpu]\" or \"[gpu]\"")
+        raise ValueError(f"{source} is run by Paddle and PaddleSeg, and no installed package says that it does so: pip "
+                         "install \"paddleseg_encnet[cpu]\" or \"[gpu]\", or import paddleseg_encnet before")
     return live(source, None if weights is None else os.fspath(weights), inference, opts, device)
 
 
@@ -69,13 +68,21 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
     Args:
         backend: "auto" is the fastest here; None the first in the table of forms that is installed.
         sample: as of `load`.
+
+    Raises:
+        ValueError, OSError: as of Exported; or "auto" finds none that runs it.
     """
+    check_precision(precision)
+    kind, _ = parted(device or "cpu")
     if backend == AUTO:
-        return fastest(export, usual(export) if sample is None else sample, precision, device, threads, **how)
+        shipped = os.path.realpath(export.path).startswith(os.path.realpath(shipped_folder()) + os.sep)
+        return fastest(export, usual(export) if sample is None else sample, precision, device, threads,
+                       remember=not shipped, **how)
     if backend is None:
-        forms = forms_of(export.content, (device or "cpu").partition(":")[0], precision)
-        # Where none is, Exported says what is missing: the form that comes first.
-        backend = forms[0].backend if forms else next(form.backend for form in FORMS if form.precision == precision)
+        forms = forms_of(export.content, kind, precision)
+        # Where none is, Exported says what is missing of the first one that could be.
+        wanted = [form for form in FORMS if form.precision == precision]
+        backend = (forms or [form for form in wanted if form.key in export.content] or wanted)[0].backend
     return Exported(export, backend, precision, device, threads, **how)
 
 
@@ -95,8 +102,20 @@ def grey(height: int, width: int, channels: int) -> NDArray[Any]:
     return np.full([height, width] if channels == 1 else [height, width, channels], 128, np.uint8)
 
 
-def live_loader() -> Optional[Callable[..., Tuple[Network, Tiling]]]:
-    """What runs networks live: a package that says so of itself, and that has Paddle."""
+LiveLoader = Callable[..., Tuple[Network, Tiling]]
+_live: List[LiveLoader] = []        # the one of run_live_with(), if it was called
+
+
+def run_live_with(loader: LiveLoader) -> None:
+    """Lets `loader(source, weights, inference, opts, device)` run what is no export: a config, or a file of weights."""
+    _live[:] = [loader]
+
+
+def live_loader() -> Optional[LiveLoader]:
+    """What runs networks live: what was given to run_live_with(), or an installed package that says so of itself, where
+    Paddle is installed too."""
+    if _live:
+        return _live[0]
     if importlib.util.find_spec("paddle") is None or importlib.util.find_spec("paddleseg") is None:
         return None
     found: Any = importlib.metadata.entry_points()
@@ -107,8 +126,7 @@ def live_loader() -> Optional[Callable[..., Tuple[Network, Tiling]]]:
 # --- what is shipped --------------------------------------------------------------------------------------------------
 
 class Shipped(NamedTuple):
-    """A network that comes with the package: config and weights for Paddle, an export for the rest."""
-    config: str
+    """A network that comes with the package: weights, with their config, for Paddle, an export for the rest."""
     weights: str
     export: str
 
@@ -126,4 +144,4 @@ def shipped_files(name: str) -> Optional[Shipped]:
     weights = os.path.join(folder, f"{name}.safetensors")
     if os.path.basename(name) != name or not os.path.isfile(weights):
         return None
-    return Shipped(CONFIGS.get(name, name), weights, os.path.join(folder, name, "deploy.yaml"))
+    return Shipped(weights, os.path.join(folder, name, "deploy.yaml"))

@@ -179,7 +179,7 @@ def mean(values: NDArray[Any]) -> float:
 
 # --- a segmenter against labels ---------------------------------------------------------------------------------------
 
-def score(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, ...]], NDArray[Any]],
+def score(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, int]], NDArray[Any]],
           advance: Callable[[], None] = lambda: None) -> Scores:
     """Scores on labelled images.
 
@@ -195,6 +195,6 @@ def score(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tup
     count = len(segmenter.names)
     confusion = np.zeros([count, count], np.int64)
     for seen in segmenter.stream(labels):
-        confusion += confusion_matrix(read(labels[seen.source], seen.ids.shape), seen.ids, count)
+        confusion += confusion_matrix(read(labels[seen.source], (len(seen.ids), seen.ids.shape[1])), seen.ids, count)
         advance()
     return scores(confusion)

@@ -11,6 +11,7 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    Type,
     TypeVar,
     Union,
     overload,
@@ -29,7 +30,7 @@ from segrun.preprocess import restore
 from segrun.progress import Progress
 from segrun.result import Segmentation, confidence_of, mask_of, sigmoid
 from segrun.stages import Stages, Times, batches
-from segrun.tiling import Tiling, combined, infer, run, strips, windows
+from segrun.tiling import Tiling, combined, infer, scores_of, strips, windows
 
 Result = TypeVar("Result")
 Picture = TypeVar("Picture", bound=ImageLike)
@@ -60,12 +61,12 @@ class Segmenter:
             .safetensors file that says what it was trained by; or that config, as the tools' --config takes it, with
             its `weights`.
         weights: a file of weights, with a config.
+        device: "cpu", "gpu", "gpu:1", ...; the GPU if there is one when it is None.
+        opts: keys of the config to set, ["KEY=VALUE", ...].
         backend: of an export or a shipped network: "paddle", "onnx", "openvino", or "auto", the fastest here. The
             first of these that is installed if None. A shipped network is live if None and Paddle is installed.
-        precision: of an export: "fp32", "int8", or "fp16" on a GPU with Paddle Inference.
-        device: "cpu", "gpu", "gpu:1", ...; the GPU if there is one when it is None.
+        precision: of an export: "fp32", "int8", "bf16" with OpenVINO, or "fp16" on a GPU with Paddle Inference.
         threads: of the CPU, for an export; all if None.
-        opts: keys of the config to set, ["KEY=VALUE", ...].
         confidence: whether it is wanted; it takes time.
         min_conf: pixels whose confidence is below become unknown, the largest number of the mask's type.
         inference: as the flags of tools/predict.py of these names: is_slide, crop_size, stride, aug_pred, scales,
@@ -91,9 +92,9 @@ class Segmenter:
         TypeError: no argument has that name; an image is none of these, or an array of other numbers than uint8.
     """
 
-    def __init__(self, source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None, *,
-                 backend: Optional[str] = None, precision: str = "fp32", device: Optional[str] = None,
-                 threads: Optional[int] = None, opts: Optional[Sequence[str]] = None, confidence: bool = True,
+    def __init__(self, source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None,
+                 device: Optional[str] = None, opts: Optional[Sequence[str]] = None, *, backend: Optional[str] = None,
+                 precision: str = "fp32", threads: Optional[int] = None, confidence: bool = True,
                  min_conf: float = 0.0, **inference: Any):
         self.network, self.tiling = load(source, weights, inference, opts, device, backend=backend,
                                          precision=precision, threads=threads)
@@ -206,16 +207,16 @@ class Segmenter:
         assert crop_size and stride     # as in_strips says
         presences: List[Optional[NDArray[Any]]] = []
 
-        def scores_of(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
+        def of_window(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
             prepared = self.network.prepare(task.pixels[top:bottom, left:right], task.where)
-            output = run(self.network, prepared.image[np.newaxis])
+            output = scores_of(self.network, prepared.image[np.newaxis])
             presences.append(output.presence)
             scores: NDArray[Any] = np.asarray(output.values)[0]
             return scores
 
         progress = Progress(len(windows(size[0], crop_size[1], stride[1])), "rows of windows", show_rows)
         parts = []
-        for _, scores in strips(scores_of, size, crop_size, stride):
+        for _, scores in strips(of_window, size, crop_size, stride):
             parts.append(self.decide(scores[np.newaxis]))
             progress.advance()
         progress.close()
@@ -232,8 +233,9 @@ class Segmenter:
         and another one does `then` with those before, where it may write; with 0 one thing is done after the other.
 
         Args:
-            failed: failed(image, error) is called for an image that can't be read or segmented, when its turn comes,
-                and the others follow. Without it the error is raised.
+            failed: failed(image, error) is called for an image that can't be read or segmented, or for which `then`
+                raises a ValueError, when its turn comes, in the thread of `then`, and the others follow. Without it the
+                error is raised.
             times: is told how long each step takes.
             show_rows: as of `segment`.
         """
@@ -243,7 +245,8 @@ class Segmenter:
         def read(image: ImageLike) -> Union[Task, Failed]:
             where = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
             with times.take("preprocess"):
-                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image))
+                return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image),
+                               (ValueError, OSError, TypeError))
 
         def compute(group: List[Any]) -> List[Any]:
             if isinstance(group[0], Failed):
@@ -254,11 +257,22 @@ class Segmenter:
                 return [each for single in group for each in compute([single])]
             return [found] if isinstance(found, Failed) else found
 
-        def finish(item: Any) -> Any:
-            if isinstance(item, Failed):
-                return item
-            with times.take("postprocess"):
-                return (then(self.finish(*item)),)
+        def finish(item: Any) -> Optional[Tuple[Result]]:
+            """None of what failed. Here, in the thread of `then`, so that what is told and what is written of other
+            images keep their order."""
+            if not isinstance(item, Failed):
+                task, output = item
+                try:
+                    with times.take("postprocess"):
+                        return (then(self.finish(task, output)),)
+                except ValueError as error:
+                    if failed is None:
+                        raise
+                    item = Failed(task.source, named(error, task.where))
+            if failed is None:
+                raise item.error
+            failed(*item)
+            return None
 
         with Stages() as stages:
             tasks = stages.ahead(read, images, threads, max(threads, size))
@@ -266,25 +280,25 @@ class Segmenter:
             computed = stages.ahead(compute, batches(tasks, size, alike), self.network.requests
                                     if self.network.requests > 1 and threads else 0)
             each = (item for group in computed for item in group)
-            for item in stages.ahead(finish, each, min(threads, 1)):
-                if not isinstance(item, Failed):
-                    yield item[0]
-                elif failed is None:
-                    raise item.error
-                else:
-                    failed(*item)
+            for found in stages.ahead(finish, each, min(threads, 1)):
+                if found is not None:
+                    yield found[0]
 
 
-def attempt(source: Any, where: str, function: Callable[[], Result]) -> Union[Result, Failed]:
-    """What the function returns, or Failed, which says `where`."""
+def attempt(source: Any, where: str, function: Callable[[], Result],
+            kinds: Tuple[Type[Exception], ...] = (ValueError,)) -> Union[Result, Failed]:
+    """What the function returns, or Failed where it raises one of these kinds of errors; others are no image's."""
     try:
         return function()
-    except (OSError, TypeError) as error:
-        return Failed(source, error)
-    except ValueError as error:
-        return Failed(source, error if where in str(error) else DataError(f"{where}: {error}"))
+    except kinds as error:
+        return Failed(source, named(error, where))
+
+
+def named(error: Exception, where: str) -> Exception:
+    """The error, saying which image it is of."""
+    return error if where in str(error) or not isinstance(error, ValueError) else DataError(f"{where}: {error}")
 
 
 def alike(item: Union[Task, Failed]) -> Any:
-    """What images of one batch have in common."""
-    return item.prepared.image.shape if isinstance(item, Task) and item.prepared else id(item)
+    """What images of one batch have in common; what is in no batch is like nothing else."""
+    return item.prepared.image.shape if isinstance(item, Task) and item.prepared else object()

@@ -99,25 +99,39 @@ def asked_for(flags: Mapping[str, Any], config: Optional[Mapping[str, Any]] = No
 def infer(network: Network, batch: Array, tiling: Tiling = Tiling()) -> Output:
     """What the network says of images [B, channels, H, W], in their size.
 
-    Presence is the mean over scales and flips, as that of the pixels; of windows the largest: what one window holds is
-    in the image.
+    Presence is the mean over scales and flips, as that of the pixels; with windows the largest of all of them, whatever
+    the scale or flip: what one window holds is in the image.
+
+    Raises:
+        ValueError: as of scores_of.
     """
-    if network.meaning == IDS and not (tiling.whole and tiling.once):
-        raise ValueError("windows, scales and flips need scores to average, and this export gives classes alone: "
-                         "export it with --output_op softmax or none")
     height, width = batch.shape[-2:]
     total: Array = None
     presences: List[Optional[NDArray[Any]]] = []
     for scale in tiling.scales:
-        scaled = network.resize(batch, (int(height * scale + 0.5), int(width * scale + 0.5)))
+        scaled = network.resize(batch, (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))))
         for flip in tiling.flips():
             turned = flipped(scaled, flip)
-            seen = run(network, turned) if tiling.whole else in_windows(network, turned, tiling)
+            seen = run_whole(network, turned, tiling) if tiling.whole else in_windows(network, turned, tiling)
             values = seen.values if tiling.once else network.resize(flipped(seen.values, flip), (height, width))
             total = values if total is None else total + values
             presences.append(seen.presence)
     count = len(presences)
     return Output(total if count == 1 else total / count, combined(presences, tiling))
+
+
+def run_whole(network: Network, batch: Array, tiling: Tiling) -> Output:
+    """All at once."""
+    return run(network, batch) if tiling.once else scores_of(network, batch)
+
+
+def scores_of(network: Network, batch: Array) -> Output:
+    """run(). ValueError: it gives classes alone, which can't be averaged; not every export says so before."""
+    output = None if network.meaning == IDS else run(network, batch)
+    if output is None or network.meaning == IDS:
+        raise ValueError("windows, scales and flips need scores to average, and this export gives classes alone: "
+                         "export it with --output_op softmax or none")
+    return output
 
 
 def run(network: Network, batch: Array) -> Output:
@@ -164,7 +178,7 @@ def one_in_windows(network: Network, image: Array, tiling: Tiling) -> Output:
     seen: List[Optional[NDArray[Any]]] = []
 
     def logits_of(top: int, bottom: int, left: int, right: int) -> NDArray[Any]:
-        output = run(network, image[:, :, top:bottom, left:right])
+        output = scores_of(network, image[:, :, top:bottom, left:right])
         seen.append(output.presence)
         logits: NDArray[Any] = np.asarray(output.values)[0]
         return logits

@@ -12,6 +12,8 @@ import paddleseg_encnet  # noqa: E402, F401
 
 # isort: split
 
+import cv2
+import installed_wheel
 import numpy as np
 import paddle
 import pytest
@@ -72,6 +74,18 @@ def run_tool():
     return run
 
 
+@pytest.fixture
+def error_of(run_tool):
+    """error_of("val", "--config", ...): the one line that a tool ends with."""
+    def run(*arguments) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            run_tool(*arguments)
+        line = stopped.value.code
+        assert isinstance(line, str) and line.startswith("error: ") and "\n" not in line
+        return line
+    return run
+
+
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> pathlib.Path:
     """Eight training and four validation scenes of 128 x 64 in the layout of Cityscapes."""
@@ -119,7 +133,131 @@ lr_scheduler: {{warmup_iters: 1}}
 
 
 @pytest.fixture
+def logged(monkeypatch) -> list:
+    """What is logged: (level, line). Not what is on stdout: that of PaddleSeg's repository version holds on to another.
+    """
+    from paddleseg.utils import logger
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logger, level, lambda line, level=level: lines.append((level, line)))
+    return lines
+
+
+@pytest.fixture
+def said(monkeypatch) -> list:
+    """The same without the levels."""
+    from paddleseg.utils import logger
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logger, level, lines.append)
+    return lines
+
+
+@pytest.fixture(scope="session")
+def small_weights(small_config, tmp_path_factory) -> pathlib.Path:
+    """Weights of the small config's network, as they are drawn."""
+    from paddleseg.cvlibs import Config, SegBuilder
+    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
+    paddle.save(SegBuilder(Config(str(small_config))).model.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def image(scenes) -> pathlib.Path:
+    return min((scenes / "leftImg8bit" / "val").glob("*/*.png"))
+
+
+@pytest.fixture(scope="session")
+def pixels(image) -> np.ndarray:
+    """The same, RGB."""
+    return cv2.imread(str(image))[..., ::-1].copy()
+
+
+@pytest.fixture(scope="session")
+def lively_network(small_config, pixels):
+    """The small config's network with weights with which an image has many classes."""
+    import networks
+    return networks.lively(small_config, pixels)
+
+
+@pytest.fixture(scope="session")
+def lively_weights(lively_network, tmp_path_factory) -> pathlib.Path:
+    """The file of its weights."""
+    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
+    paddle.save(lively_network.state_dict(), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def logits_export(lively_network, image, tmp_path_factory) -> pathlib.Path:
+    """Folder of an export of its logits, in every form that can be had here."""
+    import exports
+    folder = tmp_path_factory.mktemp("logits")
+    exports.written(lively_network, folder, "none", image)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def resizing(small_config, tmp_path_factory) -> pathlib.Path:
+    """The small config with validation images made smaller, so that predictions are resized to the image's own size."""
+    path = tmp_path_factory.mktemp("resizing") / "resizing.yml"
+    path.write_text(f"""
+_base_: {small_config}
+val_dataset:
+  transforms: [{{type: Resize, target_size: [96, 48]}}, {{type: Normalize}}]
+""")
+    return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(small_config, lively_weights):
+    """A live one of the small config."""
+    from segrun import Segmenter
+    return Segmenter(small_config, lively_weights, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def deploy(lively_network, tmp_path_factory) -> pathlib.Path:
+    """The deploy.yaml of the export that the service runs."""
+    from service import NAMES
+
+    from paddleseg_encnet.deployment.export import export
+    folder = tmp_path_factory.mktemp("export")
+    transforms = [{"type": "ResizeByShort", "short_size": 32}, {"type": "Normalize"}]
+    export(lively_network, str(folder), {"transforms": transforms, "class_names": NAMES})
+    return folder / "deploy.yaml"
+
+
+@pytest.fixture(scope="module")
+def service(deploy):
+    """tools/serve.py in a process of its own, with the limits in service.py."""
+    from service import limited
+    with limited(deploy) as service:
+        yield service
+        assert service.process.poll() is None       # nothing of all that has ended it
+
+
+@pytest.fixture
+def film(tmp_path) -> str:
+    """Seven frames, from dark to light."""
+    import films
+    return films.dark_to_light(tmp_path / "film.avi")
+
+
+@pytest.fixture
 def camvid() -> pathlib.Path:
     if not (CAMVID / "train").is_dir():
         pytest.skip(f"no CamVid in {CAMVID}; set CAMVID_ROOT to a copy in the layout of the SegNet authors")
     return CAMVID
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> pathlib.Path:
+    return installed_wheel.build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory) -> installed_wheel.Installed:
+    folder = tmp_path_factory.mktemp("installed")
+    installed_wheel.pip("install", "--target", folder, wheel)
+    return installed_wheel.Installed(folder, tmp_path_factory.mktemp("empty"))

@@ -22,15 +22,16 @@ import paddleseg_encnet  # noqa: F401
 
 import numpy as np
 import paddle
+from conftest import tool
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose, Normalize
+from segmenters import small
 
-from paddleseg_encnet import predictor
+from paddleseg_encnet.data.class_names import classes_of_dataset
 from paddleseg_encnet.evaluation.loop import evaluate
 from paddleseg_encnet.runtime.devices import Ranks
 from paddleseg_encnet.training.loop import Parts, Schedule, train
-from segrun import outputs
-from segrun.palettes import CITYSCAPES, class_names, color_table
+from segrun import inputs, outputs
 
 
 class Recorded(paddle.io.Dataset):
@@ -82,8 +83,8 @@ def share_images(config, folder, *numbers):
     paddle.seed(1)
     builder, ranks = SegBuilder(Config(str(config))), Ranks.join()
     model, dataset = builder.model, builder.val_dataset
-    pairs, style = dataset.file_list, outputs.Style(class_names(CITYSCAPES, 19), color_table(CITYSCAPES))
-    network = predictor.Predictor(model, Compose([Normalize()]))
+    pairs, segmenter = dataset.file_list, small(model, classes=classes_of_dataset(dataset))
+    predict = tool("predict")
     for number in map(int, numbers):
         dataset.file_list = pairs[:number]
         name = f"{number}_rank{ranks.rank}"
@@ -93,8 +94,8 @@ def share_images(config, folder, *numbers):
         written = []
         write = outputs.write
         outputs.write = lambda path, make: (written.append(path), write(path, make))
-        predictor.predict(network, [image for image, _ in dataset.file_list], None,
-                          str(folder / f"pictures_{number}"), style)
+        names = inputs.output_names([image for image, _ in dataset.file_list], None)
+        predict.save_pictures(segmenter, names, {}, builder.config, str(folder / f"pictures_{number}"))
         outputs.write = write
         (folder / f"written_{name}").write_text(json.dumps(written))
 

@@ -1,12 +1,11 @@
 """A training run of milliseconds a step, for tests of what happens around the steps. As a script it is one process of
 its own, or one of several ranks:  tiny_run.py SCENES SAVE_DIR ITERS [--term STEP RANK] [--resume] [--workers N]
-[--use_vdl]
+[--use_vdl] [--halt STEP]
 """
 
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import zlib
 from typing import Callable, List, NamedTuple
@@ -101,13 +100,10 @@ def stop_at(step: int, signum=signal.SIGTERM) -> Callable[[int], None]:
 
 def launch(scenes, save_dir: pathlib.Path, *more) -> tuple:
     """Twelve steps on two ranks over gloo; exit code and what each rank has printed."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
-    logs = save_dir.parent / "log"
-    done = subprocess.run(
-        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
-         logs, __file__, scenes, save_dir, "12", *more],
-        env={**env, "OMP_NUM_THREADS": "1"}, cwd=save_dir.parent, capture_output=True, text=True)
-    return done.returncode, [(logs / f"workerlog.{rank}").read_text() for rank in (0, 1)]
+    import ranks_on_cpu
+    folder = save_dir.parent
+    done = ranks_on_cpu.launch(folder, __file__, scenes, save_dir, 12, *more, threads="1")
+    return done.returncode, [(folder / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
 
 
 if __name__ == "__main__":
@@ -117,6 +113,8 @@ if __name__ == "__main__":
     hook = None
     if "--term" in more and int(more[more.index("--term") + 2]) == rank:
         hook = stop_at(int(more[more.index("--term") + 1]))
+    if "--halt" in more:        # until a signal ends it or lets it go on
+        hook = stop_at(int(more[more.index("--halt") + 1]), signal.SIGSTOP)
     try:
         done = run(scenes, save_dir, int(iters), hook, resume_model="auto" if "--resume" in more else None,
                    num_workers=int(more[more.index("--workers") + 1]) if "--workers" in more else 0,

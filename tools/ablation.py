@@ -1,5 +1,7 @@
 """Trains the paper's ablations:  python tools/ablation.py --config CONFIG --study codewords|se_weight|components"""
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 # isort: split
@@ -14,7 +16,7 @@ from paddleseg_encnet.paper import ablation, report, running, studies
 from paddleseg_encnet.training import dashboard
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Trains a grid of EncNets, each with several seeds, and ends with a table and a plot.\n"
                             "Started again it goes on where it was.",
                             "--config encnet_camvid_240x180 --study se_weight --iters 500 --devices cpu")
@@ -40,7 +42,7 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     config = building.read(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
                            batch_size=args.batch_size).config.dic
     if args.save_interval is not None and args.save_interval < 1:

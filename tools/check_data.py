@@ -1,5 +1,7 @@
 """Looks for mistakes in the data of a config:  python tools/check_data.py --config CONFIG --num_workers 2"""
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  registers CamVid; before paddle, whose speed on a CPU it sets
 
 # isort: split
@@ -16,14 +18,14 @@ from segrun.errors import DataError
 from segrun.writing import write
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = parser("Looks at every image and label that a config names; exit code 1 if something is wrong",
                        "--config encnet_quick_start --num_workers 2")
     flags.add_argument("--save_dir", default="output/data", help="folder for class_histogram.png")
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     splits = check(building.read(args.config, args.opts), args.num_workers)
     for split in splits:
         print("\n".join(split.lines()))

@@ -35,7 +35,7 @@ def purpose(module: str) -> str:
         return (ast.get_docstring(ast.parse(file.read())) or "").split(":")[0]
 
 
-def main(arguments: Optional[List[str]] = None):
+def main(arguments: Optional[List[str]] = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
@@ -51,19 +51,13 @@ def main(arguments: Optional[List[str]] = None):
     except ImportError as error:
         if "--debug" in arguments:
             raise
-        sys.exit(f"error: {NAME} {name} does not start: {error}{advice(error)}")
+        sys.exit(f"error: {NAME} {name} does not start: {error}")
     if "paddleseg_encnet" in sys.modules:       # the tool has imported it, its own way
         from paddleseg_encnet.flags import run
     else:
         from segrun.command_line import run
     sys.argv[0] = f"{NAME} {name}"          # what parsers, and the messages that name a command, take for the program
     run(tool.main, tool.flags(), arguments[1:])
-
-
-def advice(error: ImportError) -> str:
-    if (error.name or "").split(".")[0] == "paddle":
-        return "; pip install \"paddleseg_encnet[cpu]\", or \"paddleseg_encnet[gpu]\" for a GPU"
-    return ""
 
 
 if __name__ == "__main__":

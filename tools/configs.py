@@ -1,5 +1,7 @@
 """Lists the shipped configs, or prints one:  python tools/configs.py encnet_quick_start"""
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 # isort: split
@@ -15,14 +17,14 @@ from paddleseg_encnet.config.shipped_configs import shipped_configs
 from paddleseg_encnet.flags import bare_parser, run
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Lists the shipped configs, or prints one with what its _base_ says, as a file to change",
                             "encnet_quick_start > my.yml")
     flags.add_argument("config", nargs="?", help="name of a shipped config, or a YAML file")
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     if args.config is None:
         configs = shipped_configs()
         width = max(map(len, configs))
@@ -38,7 +40,8 @@ def main(args):
 def comment(path: str) -> list:
     """The lines of the comment that a config begins with."""
     with open(path, encoding="utf-8") as file:
-        return re.match(r"(#.*\n)*", file.read())[0].replace("# ", "").splitlines()
+        found = re.match(r"(#.*\n)*", file.read())
+    return found[0].replace("# ", "").splitlines() if found else []
 
 
 def first_sentence(lines: list) -> str:

@@ -5,6 +5,7 @@ Writes masks/, train.txt, val.txt, labels.txt and config.yml, and ends with the 
 
 import argparse
 import os
+from typing import Any, List
 
 import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
@@ -13,7 +14,7 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
 from paddleseg_encnet.flags import run
 from paddleseg_encnet.labelling import cityscapes, coco, colours, convert, labelme, published
-from paddleseg_encnet.labelling.project import Rules, Tally
+from paddleseg_encnet.labelling.project import Project, Rules, Tally
 from segrun.commands import typed
 from segrun.progress import Progress
 
@@ -21,7 +22,7 @@ from segrun.progress import Progress
 BASES = ("efficientnet_lite0.yml", "facade.yml", "encnet.yml")
 
 
-def source(sources, name: str, what: str, annotations: str, example: str) -> argparse.ArgumentParser:
+def source(sources: Any, name: str, what: str, annotations: str, example: str) -> argparse.ArgumentParser:
     """The parser of a source, with the flags that all have."""
     flags = sources.add_parser(
         name, help=what, description=f"{what[0].upper()}{what[1:]}.",
@@ -38,17 +39,17 @@ def source(sources, name: str, what: str, annotations: str, example: str) -> arg
     return flags
 
 
-def names(flags, images: str, labels: str, required: bool = False):
+def names(flags: argparse.ArgumentParser, images: str, labels: str, required: bool = False) -> None:
     flags.add_argument("--images", required=required, metavar="DIR", help=images)
     flags.add_argument("--labels", metavar="FILE", help=labels)
     flags.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no class but 255")
 
 
-def rules(flags, unknown: str, shapes: bool) -> argparse._ArgumentGroup:
+def rules(flags: argparse.ArgumentParser, unknown: str, shapes: bool) -> argparse._ArgumentGroup:
     """The flags that decide; the first choice of each is its default."""
     group = flags.add_argument_group("in doubt, counted and named in the end (the first choice, unless you say)")
 
-    def rule(name, choices, text):
+    def rule(name: str, choices: List[str], text: str) -> None:
         group.add_argument(f"--{name}", default=choices[0], choices=choices, metavar="RULE", help=text)
 
     rule("unknown", ["stop", "ignore"] + ["leave_out"] * shapes, f"{unknown}: stop, ignore (255)" +
@@ -65,7 +66,7 @@ def rules(flags, unknown: str, shapes: bool) -> argparse._ArgumentGroup:
     return group
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(
         description="From a labelling tool's files to masks of class ids, with lists that PaddleSeg's\nDataset reads "
                     "and a config to start from. Flags of each source: SOURCE --help",
@@ -109,7 +110,7 @@ def flags():
     return flags
 
 
-def read(args, decided: Rules, tally: Tally):
+def read(args: argparse.Namespace, decided: Rules, tally: Tally) -> Project:
     """The project that the command line names."""
     if args.source == "labelme":
         return labelme.read(args.annotations, args.images, args.labels, args.ignore, decided, tally)
@@ -123,7 +124,7 @@ def read(args, decided: Rules, tally: Tally):
     return {"voc": published.read_voc, "ade20k": published.read_ade20k}[args.source](args.annotations, decided, tally)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     if args.split is not None and not 0 < args.split < 1:
         raise ValueError(f"--split {args.split:g} must be between 0 and 1: the share of the images to train on")
     decided = Rules(**{name: value for name, value in vars(args).items() if name in Rules._fields})
@@ -131,7 +132,7 @@ def main(args):
         raise ValueError(f"--tolerance {decided.tolerance} must be from 0 to 255")
     tally, progress = Tally(), None
 
-    def advance(total):
+    def advance(total: int) -> None:
         nonlocal progress
         progress = progress or Progress(total, "masks")
         progress.advance()

@@ -1,5 +1,8 @@
 """Labels of PASCAL-Context as masks:  python tools/convert_pascal_context.py --labels trainval"""
 
+import argparse
+from typing import Optional
+
 import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 # isort: split
@@ -9,7 +12,7 @@ from paddleseg_encnet.flags import bare_parser, run
 from segrun.progress import Progress
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Writes the published labels of PASCAL-Context as masks of the 59 classes and background,\n"
                             "and the lists of train and val", "--labels trainval")
     flags.add_argument("--labels", required=True, help="folder of the published .mat files, trainval.tar.gz unpacked")
@@ -17,17 +20,20 @@ def flags():
     return flags
 
 
-def main(args):
-    progress = None
+def main(args: argparse.Namespace) -> None:
+    progress: Optional[Progress] = None
 
-    def advance(total):
+    def advance(total: int) -> None:
         nonlocal progress
         progress = progress or Progress(total, "labels")
         progress.advance()
 
     convert(args.labels, args.dataset_root, advance)
-    progress.close()
-    print(f"Wrote {progress.total} masks into {args.dataset_root}/Context and their lists into "
+    total = 0
+    if progress is not None:
+        progress.close()
+        total = progress.total
+    print(f"Wrote {total} masks into {args.dataset_root}/Context and their lists into "
           f"{args.dataset_root}/ImageSets/Segmentation")
 
 

@@ -4,6 +4,8 @@ python tools/explain.py IMAGE --config CONFIG --model_path WEIGHTS              
 python tools/explain.py FOLDER_OR_LIST --config CONFIG --model_path WEIGHTS     what each codeword gathers
 """
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 # isort: split
@@ -13,7 +15,7 @@ from paddleseg_encnet.flags import device_of, parser, run
 from segrun.commands import command
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = parser("Explains what an EncNet saw in an image, or what its codewords gather over many", "street.png\n"
                    "--config encnet_quick_start --model_path output/best_model/model.pdparams")
     flags.add_argument("--model_path", required=True, help="weights to explain")
@@ -26,7 +28,7 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     if bool(args.image) == bool(args.image_path):
         raise ValueError(f"give one image, folder or list: {command('explain')} IMAGE, or --image_path IMAGE")
     explain(args.config, args.model_path, args.image_path or args.image, args.save_dir, label=args.label,

@@ -1,45 +1,65 @@
 """Writes weights in half precision, for sharing:  python tools/halve_weights.py WEIGHTS --output FILE.safetensors
 
-Whatever takes weights takes the file too, and computes in float32. It is half as large.
+Whatever takes weights takes the file too, and computes in float32. It is half as large. With --config it also says how
+it is run: Segmenter("FILE.safetensors") needs nothing else.
 """
 
+import argparse
 import os
+from typing import Dict
 
 import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
 
 # isort: split
 
 import numpy as np
+import paddle
+from paddleseg.cvlibs.config import parse_from_yaml
 
+from paddleseg_encnet.config import building
+from paddleseg_encnet.config.reading_configs import reading
 from paddleseg_encnet.flags import bare_parser, run
-from paddleseg_encnet.weights import checkpoint
+from paddleseg_encnet.live import classes_of_config
+from paddleseg_encnet.weights import checkpoint, description
+from paddleseg_encnet.weights.halves import half
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Write weights in half precision, for sharing",
-                            "output/best_model/model.pdparams --output model.safetensors")
+                        "output/best_model/model.pdparams --output model.safetensors\n"
+                        "--config encnet_quick_start")
     flags.add_argument("weights", help="weights file of Paddle, PyTorch or safetensors")
     flags.add_argument("--output", required=True, help="safetensors file to write")
+    flags.add_argument("--config", help="of these weights; the file then holds it too, with names and colours of the "
+                       "classes, and runs alone")
+    flags.add_argument("--card", metavar="FILE", help="text for people, to be kept in the file, beside --config")
     return flags
 
 
-def half(value: np.ndarray) -> np.ndarray:
-    """As float16, unless it holds integers or a number that is too large for it."""
-    if value.dtype.kind != "f":
-        return value
-    with np.errstate(over="ignore"):
-        halved = value.astype("float16")
-    return halved if np.array_equal(np.isfinite(halved), np.isfinite(value)) else value
+def described(args: argparse.Namespace, state: Dict[str, np.ndarray]) -> Dict[str, str]:
+    """What the file says of its network, which the weights fill."""
+    paddle.set_device("cpu")
+    builder = building.read(args.config, pretrained=False)
+    checkpoint.load(builder.model, state, where=args.weights)
+    with reading(args.config) as path:
+        config = parse_from_yaml(path)
+    card = ""
+    if args.card:
+        with open(args.card, encoding="utf-8") as file:
+            card = file.read()
+    return description.metadata(config, classes_of_config(builder.config), card)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
+    if args.card and not args.config:
+        raise ValueError("--card stands beside --config")
     state = checkpoint.read(args.weights)
     not_arrays = [name for name, value in state.items() if not isinstance(value, np.ndarray)]
     if not_arrays:
         raise ValueError(f"{args.weights}: {not_arrays[0]} is no tensor but a {type(state[not_arrays[0]]).__name__}; "
                          "give a file that holds tensors by name, as model.pdparams does")
     halved = {name: half(value) for name, value in state.items()}
-    checkpoint.write_safetensors(halved, args.output)
+    checkpoint.write_safetensors(halved, args.output, described(args, halved) if args.config else None)
     print(f"wrote {args.output}: {len(halved)} tensors, {os.path.getsize(args.output) / 1e6:.1f} MB")
     large = [name for name, value in halved.items() if value.dtype.kind == "f" and value.dtype != "float16"]
     if large:

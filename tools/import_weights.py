@@ -4,9 +4,11 @@ Of an EncNet it writes model.pdparams (or model.safetensors) and model.yml, whic
 an EfficientNet-Lite alone backbone.pdparams and backbone.yml, a part of a config. CHECKPOINT is a file or an address.
 """
 
+import argparse
 import copy
 import dataclasses
 import os
+from typing import Optional, Union
 
 import paddleseg_encnet  # noqa: F401  before paddle, whose speed on a CPU it sets
 
@@ -19,17 +21,19 @@ from paddleseg.cvlibs.config import parse_from_yaml
 from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
 from paddleseg_encnet.flags import bare_parser, run
 from paddleseg_encnet.weights import checkpoint, codebases, convert, download, sources
+from paddleseg_encnet.weights.efficientnet_lite import LiteSource
 from segrun.writing import write
 
 # Number of classes -> the data set that has so many here.
 DATASETS = {11: "camvid.yml", 19: "cityscapes.yml", 21: "pascal_voc12aug.yml", 59: "pascal_context.yml",
             150: "ade20k.yml"}
+AnySource = Union[sources.Source, LiteSource]
 PLACEHOLDER = "path/to/your/data"
 # What the images of each family's training were normalised with, on [0, 1], RGB; PaddleSeg's own is 0.5 and 0.5.
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Import weights of another codebase", "--output_dir output/imported\n"
                             "encnet_r50-d8_512x1024_80k_cityscapes_20200622_003554-fc5c5624.pth")
     flags.add_argument("checkpoint", help="weights of PyTorch-Encoding, mmsegmentation, torchvision, timm or PaddleSeg")
@@ -42,18 +46,18 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     path = download.pretrained(args.checkpoint)
     state = checkpoint.read(path)
     source = sources.recognise(state)
-    if args.align_corners and source.is_network:
+    if args.align_corners and isinstance(source, sources.Source) and source.is_network:
         source = dataclasses.replace(source, align_corners=args.align_corners == "True", assumed=())
     tensors, section = convert.convert(state, source)
 
     stem = "model" if source.is_network else "backbone"
     weights = os.path.join(args.output_dir, f"{stem}.{args.format}")
     notes = source.notes()
-    if source.is_network:
+    if isinstance(source, sources.Source) and source.is_network:
         config = complete_config({**section, "pretrained": weights}, source, args.base, notes)
     else:
         config = {"model": {"backbone": {**section, "pretrained": weights}}}
@@ -66,13 +70,14 @@ def main(args):
     report(path, source, notes, weights, config_path)
 
 
-def complete_config(model: dict, source: sources.Source, base: str, notes: list) -> dict:
+def complete_config(model: dict, source: sources.Source, base: Optional[str], notes: list) -> dict:
     """A config for this network on the data of `base`, or of what has as many classes; adds to `notes`."""
-    known = DATASETS.get(source.num_classes)
+    classes = source.num_classes or 0
+    known = DATASETS.get(classes)
     config = {**parse_from_yaml(find_config(base) if base else shipped(known or DATASETS[19])), "model": model}
     if base is None and known is None:
-        set_placeholders(config, source.num_classes)
-        notes.append(f"no data set here has {source.num_classes} classes: in the config, replace {PLACEHOLDER} by a "
+        set_placeholders(config, classes)
+        notes.append(f"no data set here has {classes} classes: in the config, replace {PLACEHOLDER} by a "
                      "folder with train.txt and val.txt, an image and its label a line")
     losses = parse_from_yaml(shipped("encnet.yml"))["loss"]
     outputs = 2 + source.use_se_loss            # logits, auxiliary logits, presence logits
@@ -89,7 +94,7 @@ def shipped(part: str) -> str:
     return os.path.join(configs_folder(), "_base_", part)
 
 
-def set_placeholders(config: dict, num_classes: int):
+def set_placeholders(config: dict, num_classes: int) -> None:
     """Replaces the data sets of a config by PaddleSeg's general one, of files listed in train.txt and val.txt."""
     for part in ("train", "val"):
         transforms = config[f"{part}_dataset"]["transforms"]
@@ -98,20 +103,20 @@ def set_placeholders(config: dict, num_classes: int):
             "num_classes": num_classes, "transforms": transforms}
 
 
-def write_weights(tensors: dict, path: str, file_format: str):
+def write_weights(tensors: dict, path: str, file_format: str) -> None:
     if file_format == "safetensors":
         checkpoint.write_safetensors(tensors, path)
     else:
         paddle.save({name: paddle.to_tensor(value, place=paddle.CPUPlace()) for name, value in tensors.items()}, path)
 
 
-def write_config(config: dict, notes: list, source: sources.Source, path: str):
+def write_config(config: dict, notes: list, source: AnySource, path: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(f"# {line}\n" for line in [f"Imported: {source}.", *notes])
         yaml.safe_dump(config, file, sort_keys=False, default_flow_style=None, width=120)
 
 
-def report(path: str, source: sources.Source, notes: list, weights: str, config_path: str):
+def report(path: str, source: AnySource, notes: list, weights: str, config_path: str) -> None:
     rows = convert.summary(source)
     width = max(len(there) for there, _, _ in rows)
     print(f"{path}: {source}")

@@ -6,6 +6,7 @@ PaddleSeg is not needed, nor Paddle with --backend onnx or openvino: NumPy, Open
 import argparse
 import os
 import time
+from dataclasses import replace
 from typing import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from segrun import command_line, cpu, inputs, outputs
 from segrun.backends import AUTO, BACKENDS, PRECISIONS
 from segrun.backends.exported import Exported
 from segrun.exports import Export
-from segrun.image import is_video
+from segrun.image import WrongChannels, is_video
 from segrun.loading import exported
 from segrun.outputs import FOLDERS
 from segrun.progress import Progress
@@ -45,9 +46,10 @@ def flags() -> argparse.ArgumentParser:
     flags.add_argument("--batch_size", type=int, default=1, help="images at a time; only images that are equal in size "
                        "when they come to the network share a batch")
     flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    flags.add_argument("--backend", default="paddle", choices=[*BACKENDS, AUTO],
-                       help="Paddle Inference, ONNX Runtime or OpenVINO; auto: the fastest of those installed on the "
-                       "first image, which deploy.yaml then remembers for this processor")
+    flags.add_argument("--backend", choices=[*BACKENDS, AUTO],
+                       help="Paddle Inference, ONNX Runtime or OpenVINO (default: the first of them that is installed "
+                       "and that the export has a file for); auto: the fastest of those installed on the first image, "
+                       "which deploy.yaml then remembers for this processor")
     flags.add_argument("--precision", default="fp32", choices=PRECISIONS,
                        help="fp16: Paddle Inference on a GPU; int8: what export --int8 wrote, by ONNX "
                        "Runtime or OpenVINO")
@@ -87,16 +89,19 @@ def pictures(args: argparse.Namespace) -> None:
     threads = 0 if len(images) == 1 else args.io_threads
     network = load(args, images[0], throughput=threads != 0)
     segmenter = Segmenter.of(network, confidence=False)
-    if args.benchmark:
-        warm_up(segmenter, images, args.batch_size)
     progress, times = Progress(len(images), "images"), Times(network.requests)
 
     def save(seen: Segmentation) -> None:
         save_ids(seen, os.path.join(args.save_dir, f"{os.path.splitext(names[seen.source])[0]}.png"))
         progress.advance()
-    start = time.perf_counter()
-    for _ in segmenter.flow(images, save, args.batch_size, threads, times=times):
-        pass
+    try:
+        if args.benchmark:
+            warm_up(segmenter, images, args.batch_size)
+        start = time.perf_counter()
+        for _ in segmenter.flow(images, save, args.batch_size, threads, times=times):
+            pass
+    except WrongChannels as error:
+        raise network.export.refusal(error) from error
     seconds = time.perf_counter() - start
     progress.close()
     print(f"{len(images)} pictures of classes in {args.save_dir}")
@@ -127,16 +132,18 @@ def load(args: argparse.Namespace, first: str, throughput: bool) -> Exported:
         pixels = first_frame(first) if is_video(first) else export.read(first)
         image = export.prepare(pixels, first).image
         sample = np.stack([image] * (export.batch_size or args.batch_size))
-    return exported(export, args.backend, args.precision, args.device, args.cpu_threads, sample,
-                    onednn=args.enable_mkldnn, verbose=args.print_detail, throughput=throughput)
+    return exported(export, args.backend, args.precision, args.device,
+                    args.cpu_threads, sample, onednn=args.enable_mkldnn, verbose=args.print_detail,
+                    throughput=throughput)
 
 
 def save_ids(seen: Segmentation, path: str) -> None:
-    """A palette image, whose pixel values are class ids."""
-    if seen.ids.dtype != np.uint8:
+    """A palette image, whose pixel values are class ids; of a network of more classes too, where it shows none of them.
+    """
+    if seen.ids.max() > 255:
         raise ValueError(f"class {seen.ids.max()} does not fit a picture with 256 colours; tools/predict.py writes "
                          "such classes with 16 bits")
-    outputs.save("palette", seen, path)
+    outputs.save("palette", replace(seen, ids=seen.ids.astype(np.uint8)), path)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Draws street scenes in the layout of Cityscapes:  python tools/make_scenes.py --save_dir data/scenes"""
 
+import argparse
 import os
 import shlex
 
@@ -11,7 +12,7 @@ from segrun.progress import Progress
 DEFAULT = "data/scenes"     # where the config encnet_quick_start looks
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = bare_parser("Draws street scenes in the layout of Cityscapes, with its 19 classes",
                             "--train 20 --val 5 --save_dir data/scenes")
     flags.add_argument("--save_dir", default=DEFAULT, help="folder for the set; absent or empty")
@@ -22,7 +23,7 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     progress = Progress(args.train + args.val, "scenes")
     drawn = scenes.generate(args.save_dir, args.train, args.val, tuple(args.size), args.seed,
                             progress=lambda done, total: progress.advance())

@@ -31,8 +31,7 @@ def flags() -> argparse.ArgumentParser:
     flags.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: reachable from outside")
     flags.add_argument("--port", type=int, default=8000, help="0: any that is free, which is printed")
     flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    flags.add_argument("--backend", default="paddle", choices=[*BACKENDS, AUTO],
-                       help="as of infer; auto: the fastest here")
+    flags.add_argument("--backend", choices=[*BACKENDS, AUTO], help="as of infer; auto: the fastest here")
     flags.add_argument("--precision", default="fp32", choices=PRECISIONS, help="as of infer")
     flags.add_argument("--cpu_threads", type=positive, default=cpu.cpu_count(), help="default: all cores")
     flags.add_argument("--sample", metavar="IMAGE", help="an image as they will come, for the first run, which warms "
@@ -63,8 +62,9 @@ def main(args: argparse.Namespace) -> None:
     if args.model_path:
         load = functools.partial(network.load_live, args.config, args.model_path, args.device)
     else:
-        load = functools.partial(network.load_export, args.config, args.sample, backend=args.backend,
-                                 device=args.device, precision=args.precision, threads=args.cpu_threads)
+        load = functools.partial(network.load_export, args.config, args.sample,
+                                 backend=args.backend, device=args.device,
+                                 precision=args.precision, threads=args.cpu_threads)
     asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time)
     server.serve(load, args.host, args.port, asked, functools.partial(print, flush=True))
 

@@ -1,5 +1,7 @@
 """Trains what a config names:  python tools/train.py --config configs/encnet_camvid_480x360.yml --do_eval --use_vdl"""
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 # isort: split
@@ -8,7 +10,7 @@ from paddleseg_encnet.flags import add_cache_flag, add_training_flags, keywords,
 from paddleseg_encnet.training.training_of_config import train
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = parser("Model training", "--config encnet_quick_start --do_eval --use_vdl --device cpu")
     add_training_flags(flags, "./output", save_interval=1000, log_iters=10, keep_checkpoint_max=5)
     flags.add_argument("--do_eval", action="store_true", help="evaluate at each save")
@@ -25,7 +27,7 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     train(**keywords(args))
 
 

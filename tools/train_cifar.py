@@ -1,6 +1,8 @@
 """Trains a CIFAR-10 classifier:  python tools/train_cifar.py --config configs/cifar10_encnet_32k128d.yml --data_file
 cifar-10-python.tar.gz; with --model_path it only evaluates"""
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  registers the network; before paddle, whose speed on a CPU it sets
 
 # isort: split
@@ -20,7 +22,7 @@ from paddleseg_encnet.weights import checkpoint
 TEST_BATCH = 250
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = parser("Training of a classifier for CIFAR-10, evaluated on its test images at each save",
                        "--config cifar10_encnet_32k128d --data_file cifar-10-python.tar.gz")
     flags.add_argument("--data_file", help="cifar-10-python.tar.gz; else as the config says")
@@ -30,7 +32,7 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     builder = building.read(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
                             batch_size=args.batch_size)
     config = builder.config

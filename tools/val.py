@@ -1,5 +1,7 @@
 """Evaluates weights:  python tools/val.py --config CONFIG --model_path output/best_model/model.pdparams"""
 
+import argparse
+
 import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose speed on a CPU it sets
 
 # isort: split
@@ -8,7 +10,7 @@ from paddleseg_encnet.evaluation.scores_of_config import score
 from paddleseg_encnet.flags import add_cache_flag, add_inference_flags, keywords, parser, run
 
 
-def flags():
+def flags() -> argparse.ArgumentParser:
     flags = parser("Model evaluation",
                        "--config encnet_quick_start --model_path output/best_model/model.pdparams")
     flags.add_argument("--model_path", required=True, help="weights to evaluate")
@@ -21,7 +23,7 @@ def flags():
     return flags
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     score(**keywords(args))
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from typing import Any, Collection
+from typing import Any, Callable, Collection, Dict
 
 TEXT_NUMBER = "; YAML takes it for a text, a number with an exponent has a dot: 5.0e-4"
 
@@ -15,8 +15,9 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-TYPES = {"true or false": lambda value: isinstance(value, bool), "a number": is_number,
-         "a text": lambda value: isinstance(value, str), "a list": lambda value: isinstance(value, (list, tuple))}
+TYPES: Dict[str, Callable[[Any], bool]] = {
+    "true or false": lambda value: isinstance(value, bool), "a number": is_number,
+    "a text": lambda value: isinstance(value, str), "a list": lambda value: isinstance(value, (list, tuple))}
 
 
 def check_like(place: str, value: Any, default: Any) -> None:

@@ -22,6 +22,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optiona
 import cv2
 import numpy as np
 import PIL
+from paddle.io import Dataset
 from paddleseg.utils import logger
 
 from paddleseg_encnet.data.cache_room import CacheError, Room, folder_in_memory, gib, of_disk, of_memory
@@ -33,7 +34,7 @@ from segrun.progress import Progress
 try:
     import fcntl
 except ImportError:     # Windows: nothing tells whether another run is at work, and leftovers stay
-    fcntl = None
+    fcntl = None    # type: ignore[assignment]
 
 RAM = "ram"
 # Others may make other pixels of the same file; a JPEG's for instance.
@@ -60,7 +61,7 @@ class Source(NamedTuple):
         return self.decoded().nbytes
 
 
-def sources(dataset) -> Iterator[Source]:
+def sources(dataset: Dataset) -> Iterator[Source]:
     """What a data set reads: PaddleSeg's with a list of files, and ours. Labels that are no pictures are left out."""
     channels = getattr(dataset.transforms, "img_channels", 3)
     for image, *label in dataset.file_list:
@@ -104,7 +105,7 @@ class Cache(Reader):
                 return self
             os.close(self.descriptor)       # its last user removed it in between
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.passing and self.alone():
             shutil.rmtree(self.folder, ignore_errors=True)
         if self.descriptor is not None:
@@ -120,7 +121,7 @@ class Cache(Reader):
         except OSError:         # or there are no locks on this file system
             return False
 
-    def share(self):
+    def share(self) -> None:
         if self.descriptor is not None:
             with contextlib.suppress(OSError):
                 fcntl.flock(self.descriptor, fcntl.LOCK_SH)
@@ -152,7 +153,7 @@ class Cache(Reader):
         except (OSError, ValueError, TypeError):        # none, or one that the machine's crash cut short
             return None
 
-    def keep(self, source: Source):
+    def keep(self, source: Source) -> None:
         """Writes the file of a source.
 
         Raises:
@@ -185,7 +186,7 @@ class Cache(Reader):
         finally:
             self.remove([os.path.basename(partial)])
 
-    def remove(self, names: Iterable[str]):
+    def remove(self, names: Iterable[str]) -> None:
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(self.folder, name))
@@ -202,7 +203,7 @@ class Cache(Reader):
         except OSError:
             return os.path.isdir(os.path.dirname(source))
 
-    def fill(self, datasets: list, num_workers: int = 0, rank: int = 0, ranks: int = 1):
+    def fill(self, datasets: list, num_workers: int = 0, rank: int = 0, ranks: int = 1) -> None:
         """Writes what is not there yet of all that these data sets read, with progress on stderr.
 
         Each rank begins with its share and helps the others from their ends, so that it does not matter which ranks
@@ -225,7 +226,7 @@ class Cache(Reader):
             self.keep_all(own + of_others, num_workers, visible=rank == 0)
         logger.info(f"Cache: {len(wanted)} images and labels are read from {self.folder}")
 
-    def remove_stale(self, fresh: Set[str]):
+    def remove_stale(self, fresh: Set[str]) -> None:
         """Removes the files of sources that are others now. Those in `fresh` are known not to be."""
         others = set(os.listdir(self.folder)) - fresh
         stale = [name for name in others if name.endswith(ARRAY) and self.is_stale(name)]
@@ -233,14 +234,14 @@ class Cache(Reader):
         if stale:
             logger.info(f"Cache: removed {len(stale)} files of images and labels that are others now")
 
-    def keep_all(self, lacking: List[Source], num_workers: int, visible: bool):
+    def keep_all(self, lacking: List[Source], num_workers: int, visible: bool) -> None:
         progress = Progress(len(lacking), "images and labels", visible)
         # Threads: the decoders let others run while they work.
         with contextlib.closing(progress), concurrent.futures.ThreadPoolExecutor(max(num_workers, 1)) as pool:
             for _ in pool.map(self.keep, lacking):
                 progress.advance()
 
-    def check_room(self, lacking: List[Source]):
+    def check_room(self, lacking: List[Source]) -> None:
         needed, room = needed_for(lacking), self.room(self.folder)
         if needed > room.free:
             raise CacheError(f"the cache needs about {gib(needed)} GiB for {len(lacking)} images and labels, and "
@@ -248,7 +249,7 @@ class Cache(Reader):
 
 
 @functools.lru_cache(2 ** 17)
-def digest(*what) -> str:
+def digest(*what: object) -> str:
     return hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
 
 

@@ -8,12 +8,12 @@ import os
 import random
 import tempfile
 import time
-from typing import Iterator, List, Optional, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
-from paddleseg_encnet.data.datasets import match
+from paddleseg_encnet.data.datasets import Stem, match
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
 from paddleseg_encnet.data.looking import as_read, check_headers, look, look_at_all
@@ -75,7 +75,7 @@ def quick_check(builder: SegBuilder, with_val: bool, seconds: float = 1.0) -> di
     return {split.name: split.dataset for split in splits}
 
 
-def build_all(builder: SegBuilder, names=("train", "val")) -> List[Split]:
+def build_all(builder: SegBuilder, names: Sequence[str] = ("train", "val")) -> List[Split]:
     """The splits that the config names, built; where that fails, with the reason and without a dataset."""
     return [build(builder, name) for name in names if getattr(builder.config, f"{name}_dataset_cfg")]
 
@@ -83,7 +83,7 @@ def build_all(builder: SegBuilder, names=("train", "val")) -> List[Split]:
 def build(builder: SegBuilder, name: str) -> Split:
     split, options = Split(name), dict(getattr(builder.config, f"{name}_dataset_cfg"))
 
-    def pair_what_can_be(images, labels, stem):
+    def pair_what_can_be(images: List[str], labels: List[str], stem: Stem) -> List[List[str]]:
         """Notes what is alone, so that the rest is looked at too."""
         pairs, lonely_images, lonely_labels = match(images, labels, stem)
         for kind, paths in ((f"images without a label like {labels[0]}", lonely_images),
@@ -137,7 +137,7 @@ def good_lines(split: Split, path: str, separator: str) -> Iterator[str]:
                       "and take out empty lines")
 
 
-def note_all(split: Split, indices, num_workers: int):
+def note_all(split: Split, indices: Sequence[int], num_workers: int) -> None:
     """Looks at these samples, in this process or in `num_workers` others, and judges each."""
     progress = Progress(len(indices), f"{split.name} images")
     for index, seen in zip(indices, look_at_all(as_read(split.dataset), indices, num_workers)):
@@ -152,7 +152,7 @@ def look_quickly(split: Split, order: List[int], seconds: float) -> Tuple[int, i
     dataset, faulty = as_read(split.dataset), set()
     channels = getattr(split.dataset.transforms, "img_channels", 3)
 
-    def until_late(work) -> int:
+    def until_late(work: Callable[[int], None]) -> int:
         end = time.monotonic() + seconds
         for done, index in enumerate(order, 1):
             work(index)
@@ -160,14 +160,15 @@ def look_quickly(split: Split, order: List[int], seconds: float) -> Tuple[int, i
                 return done
         return len(order)
 
-    def header(index):
+    def header(index: int) -> None:
         try:
-            check_headers(*split.dataset.file_list[index][:2], channels)
+            image, label = split.dataset.file_list[index][:2]
+            check_headers(image, label, channels)
         except DataError as error:
             faulty.add(index)
             split.add(error.kind, str(error))
 
-    def sample(index):
+    def sample(index: int) -> None:
         if index not in faulty:
             note(split, index, look(dataset, index))
     return until_late(header), until_late(sample)

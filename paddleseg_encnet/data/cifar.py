@@ -103,7 +103,9 @@ def read_batch(archive: tarfile.TarFile, name: str) -> Tuple[np.ndarray, np.ndar
         raise CheckpointError(f"there is no {name} in it") from None
     if not member.isfile() or member.size > MAX_BYTES:
         raise CheckpointError(f"{name} is no file of at most {MAX_BYTES >> 20} MiB")
-    data = memoryview(archive.extractfile(member).read())
+    content = archive.extractfile(member)
+    assert content is not None      # a file has one
+    data = memoryview(content.read())
     budget = Budget(len(data))
     try:
         batch, _ = unpickle(data, budget)
@@ -116,14 +118,14 @@ def read_batch(archive: tarfile.TarFile, name: str) -> Tuple[np.ndarray, np.ndar
 def arrays(batch: Dict[str, object], budget: Budget) -> Tuple[np.ndarray, np.ndarray]:
     """The dict of a batch, checked."""
     pixels, labels = (batch.get("data"), batch.get("labels")) if isinstance(batch, dict) else (None, None)
-    if not isinstance(pixels, Array) or pixels.kind != "uint8" or pixels.fortran:
+    if not isinstance(pixels, Array) or pixels.kind != "uint8" or pixels.fortran or pixels.data is None:
         raise CheckpointError('has no array of bytes under "data"')
-    pixels = to_array(pixels.data, pixels.kind, pixels.shape, budget)
+    images = to_array(pixels.data, pixels.kind, pixels.shape, budget)
     if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 10 for label in labels):
         raise CheckpointError('has no list of classes from 0 to 9 under "labels"')
-    if pixels.shape != (len(labels), 3 * 32 * 32):
-        raise CheckpointError(f"has {len(labels)} labels for data of shape {list(pixels.shape)}")
-    return pixels.reshape(-1, 3, 32, 32), np.array(labels, dtype="int64")
+    if images.shape != (len(labels), 3 * 32 * 32):
+        raise CheckpointError(f"has {len(labels)} labels for data of shape {list(images.shape)}")
+    return images.reshape(-1, 3, 32, 32), np.array(labels, dtype="int64")
 
 
 register("DATASETS", Cifar10)

@@ -32,7 +32,7 @@ def classes_of(dataset_type: Optional[str], count: int, dataset_root: Optional[s
         raise ValueError(f"--custom_color takes R G B from 0 to 255 for each class, got {len(custom)} numbers")
     palette = fitting(PALETTES.get(dataset_type or ""), count) or {}
     colors = list(palette.values())
-    colors[:len(custom) // 3] = [tuple(custom[i:i + 3]) for i in range(0, len(custom), 3)]
+    colors[:len(custom) // 3] = [(custom[i], custom[i + 1], custom[i + 2]) for i in range(0, len(custom), 3)]
     return Classes(list(palette) or names_in(dataset_root, count), colors)
 
 

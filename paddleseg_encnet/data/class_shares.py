@@ -26,7 +26,7 @@ def class_weights(split: Split) -> List[float]:
     return [float(f"{weight:.4g}") for weight in weights]
 
 
-def draw_histogram(splits: List[Split], path: str):
+def draw_histogram(splits: List[Split], path: str) -> None:
     """Writes a PNG with the share of each class in each split."""
     from matplotlib.figure import Figure  # comes with PaddleSeg, through VisualDL; its import takes a second
     names = class_names(splits[0].dataset)

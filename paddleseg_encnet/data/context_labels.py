@@ -3,7 +3,7 @@
 import functools
 import os
 import pathlib
-from typing import Callable, List
+from typing import Callable, List, Optional
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ def class_ids(label_map: np.ndarray) -> np.ndarray:
     return ids[label_map]
 
 
-def convert(label_folder: str, dataset_root: str, progress: Callable[[int], None] = None):
+def convert(label_folder: str, dataset_root: str, progress: Optional[Callable[[int], None]] = None) -> None:
     """Writes Context/*.png, and the lists {train,val,trainval}_context.txt into ImageSets/Segmentation, when all masks
     are there.
 
@@ -69,7 +69,7 @@ def convert(label_folder: str, dataset_root: str, progress: Callable[[int], None
               functools.partial(write_bytes, content=text.encode()))
 
 
-def write_bytes(path: str, content: bytes):
+def write_bytes(path: str, content: bytes) -> None:
     pathlib.Path(path).write_bytes(content)
 
 

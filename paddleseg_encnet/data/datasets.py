@@ -13,7 +13,8 @@ from segrun.errors import DataError
 
 # (images, labels, stem) -> [image, label] of those that belong together, by what stem(path) makes of both. To a data
 # set that takes one as its argument `pair`, data/checks.py gives one that notes what is alone, and goes on.
-Pair = Optional[Callable[[List[str], List[str], Callable[[str], str]], List[List[str]]]]
+Stem = Callable[[str], str]
+Pair = Callable[[List[str], List[str], Stem], List[List[str]]]
 
 
 class CamVid(Dataset):
@@ -37,7 +38,7 @@ class CamVid(Dataset):
     IMG_CHANNELS = 3
     VOID = 11
 
-    def __init__(self, transforms: list, dataset_root: str, mode: str = "train", *, pair: Pair = None):
+    def __init__(self, transforms: list, dataset_root: str, mode: str = "train", *, pair: Optional[Pair] = None):
         # PaddleSeg's own datasets do not call Dataset.__init__ either: it reads list files.
         self.mode = mode.lower()
         self.dataset_root = dataset_root
@@ -56,7 +57,7 @@ class CamVid(Dataset):
             data["label"] = data["label"] | (data["label"] == self.VOID) * np.uint8(self.IGNORE_INDEX)
         return data
 
-    void_to_ignored.only_changes_ids = True
+    setattr(void_to_ignored, "only_changes_ids", True)
 
 
 def name_of(path: str) -> str:
@@ -64,7 +65,7 @@ def name_of(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def cityscapes_pairs(dataset_root: str, mode: str, pair: Pair = None) -> List[List[str]]:
+def cityscapes_pairs(dataset_root: str, mode: str, pair: Optional[Pair] = None) -> List[list]:
     """Image and label paths of a Cityscapes split, sorted by image, as `pair` makes them, or pair_all().
 
     Raises:
@@ -77,13 +78,13 @@ def cityscapes_pairs(dataset_root: str, mode: str, pair: Pair = None) -> List[Li
         return [[image, None] for image in images]
     labels = find_files(label_folder, "*", f"*{label_end}")
 
-    def stem(path):
+    def stem(path: str) -> str:
         name = os.path.basename(path)
         return name[:-len(image_end)] if name.endswith(image_end) else name[:-len(label_end)]
     return (pair or pair_all)(images, labels, stem)
 
 
-def ade20k_pairs(dataset_root: str, mode: str, pair: Pair = None) -> List[List[str]]:
+def ade20k_pairs(dataset_root: str, mode: str, pair: Optional[Pair] = None) -> List[List[str]]:
     """Image and label paths of an ADE20K split, sorted by image, as `pair` makes them, or pair_all().
 
     Raises:
@@ -95,7 +96,7 @@ def ade20k_pairs(dataset_root: str, mode: str, pair: Pair = None) -> List[List[s
     return (pair or pair_all)(images, labels, name_of)
 
 
-def need_folder(folder: str):
+def need_folder(folder: str) -> None:
     """Raises DataError where there is no such folder."""
     if not os.path.isdir(folder):
         raise DataError(f"there is no folder {folder}; set dataset_root in the config, or on the command line with "
@@ -111,7 +112,7 @@ def find_files(folder: str, *pattern: str) -> List[str]:
     return files
 
 
-def pair_all(images: List[str], labels: List[str], stem: Callable[[str], str]) -> List[List[str]]:
+def pair_all(images: List[str], labels: List[str], stem: Stem) -> List[List[str]]:
     """[image, label] for each image, matched by `stem(path)`; DataError where one has no other."""
     pairs, lonely_images, lonely_labels = match(images, labels, stem)
     if lonely_images:
@@ -122,7 +123,7 @@ def pair_all(images: List[str], labels: List[str], stem: Callable[[str], str]) -
     return pairs
 
 
-def match(images: List[str], labels: List[str], stem) -> Tuple[List[List[str]], List[str], List[str]]:
+def match(images: List[str], labels: List[str], stem: Stem) -> Tuple[List[List[str]], List[str], List[str]]:
     """Pairs of images and labels with one `stem(path)`, images without a label, and labels without an image."""
     label_of = {stem(path): path for path in labels}
     image_of = {stem(path): path for path in images}

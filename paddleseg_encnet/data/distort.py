@@ -8,6 +8,7 @@ that saves.
 """
 
 import random
+from typing import Callable, List
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ class FasterDistort:
             return self.distort(data)       # which knows of transparency, or refuses it
         image = np.ascontiguousarray(data["img"]).astype("uint8", copy=False)
         # In PaddleSeg's order, which the random numbers go by: it shuffles them, and draws twice for each at most.
-        changes = [brightness, contrast, saturation, sharpness]
+        changes: List[Callable[[np.ndarray, float], np.ndarray]] = [brightness, contrast, saturation, sharpness]
         if image.ndim > 2:
             changes.append(hue)
         random.shuffle(changes)
@@ -66,7 +67,7 @@ def greys(image: np.ndarray) -> np.ndarray:
     """Pillow's grey of colours, [H, W]. It keeps them in four bytes each and takes over an array that does too."""
     if image.ndim == 2:
         return image
-    size = image.shape[1::-1]
+    size = image.shape[1], image.shape[0]
     four = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     return np.asarray(Image.frombuffer("RGBX", size, four, "raw", "RGBX", 0, 1).convert("L"))
 

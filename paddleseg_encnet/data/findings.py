@@ -1,7 +1,7 @@
 """What was found in a data set, and the report of it."""
 
 from collections import Counter
-from typing import Dict, List
+from typing import Any, Dict, List
 
 
 class Finding:
@@ -9,10 +9,11 @@ class Finding:
 
     EXAMPLES = 5
 
-    def __init__(self):
-        self.count, self.examples, self.hint = 0, [], ""
+    def __init__(self) -> None:
+        self.count, self.hint = 0, ""
+        self.examples: List[str] = []
 
-    def add(self, example: str, hint: str):
+    def add(self, example: str, hint: str) -> None:
         self.count += 1
         self.hint = self.hint or hint
         if len(self.examples) < self.EXAMPLES:
@@ -23,15 +24,17 @@ class Split:
     """One data set of the config, what was found in it, and how many pixels each value has."""
 
     def __init__(self, name: str):
-        self.name, self.dataset = name, None
+        self.name = name
+        self.dataset: Any = None                            # PaddleSeg's; None where it can't be built
         self.findings: Dict[str, Finding] = {}
-        self.pixels, self.beside = Counter(), Counter()     # of each value; of all labels that have it
+        self.pixels: Counter[int] = Counter()               # of each value
+        self.beside: Counter[int] = Counter()               # of all labels that have it
         self.no_class_in: List[str] = []                    # labels with values that are no class
         self.looked_at = "not looked at"
         self.digests: Dict[bytes, str] = {}                 # of the images' pixels
         self.passed_over: List[str] = []                    # pictures where images are looked for, with other endings
 
-    def add(self, kind: str, example: str, hint: str = ""):
+    def add(self, kind: str, example: str, hint: str = "") -> None:
         self.findings.setdefault(kind, Finding()).add(example, hint)
 
     def lines(self) -> List[str]:

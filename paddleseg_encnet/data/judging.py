@@ -13,7 +13,7 @@ IN_BOTH = "images that are in train and in val"
 NO_CLASS = "labels with values that are no class"
 
 
-def check_list(split: Split):
+def check_list(split: Split) -> None:
     """What the names alone tell."""
     pairs = [pair[:2] for pair in split.dataset.file_list if isinstance(pair[1], str)]
     image_of = {stem(image): image for image, _ in pairs}
@@ -25,7 +25,7 @@ def check_list(split: Split):
                       "images and labels are paired by their position in two lists, and a file is missing")
 
 
-def note_passed_over(split: Split):
+def note_passed_over(split: Split) -> None:
     """Pictures among the images of a data set without a list, which does not take them: their endings are others."""
     if not known(type(split.dataset).__name__).takes_folders:
         return
@@ -42,7 +42,7 @@ def stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def note(split: Split, index: int, seen: Look):
+def note(split: Split, index: int, seen: Look) -> None:
     """Adds one sample to what is known of the split."""
     image, label = split.dataset.file_list[index][:2]
     if seen.fault is not None:
@@ -62,7 +62,7 @@ def note(split: Split, index: int, seen: Look):
         split.add(NO_CLASS, f"{label}: {'; '.join(wrong[:3])}{more}: {allowed(classes, ignored)}")
 
 
-def check_values(split: Split):
+def check_values(split: Split) -> None:
     """Judges what all labels of a split hold together."""
     classes, ignored = split.dataset.num_classes, split.dataset.ignore_index
     first = str(split.dataset.file_list[0][1])
@@ -80,7 +80,7 @@ def check_values(split: Split):
         split.add("data sets whose labels are ignored altogether", f"labels like {first} hold {ignored} alone")
 
 
-def check_both(train: Split, val: Split):
+def check_both(train: Split, val: Split) -> None:
     """An image that is in both makes the score of the second too good."""
     for digest, image in val.digests.items():
         if digest in train.digests:

@@ -32,7 +32,7 @@ def labels_in_dataset(builder: SegBuilder, images: List[str],
     return {image: label for image, label in found.items() if label}
 
 
-def label_of(path: str, size: Tuple[int, int], num_classes: int, first_value: int, ignore_index: int) -> np.ndarray:
+def label_of(path: str, size: Tuple[int, ...], num_classes: int, first_value: int, ignore_index: int) -> np.ndarray:
     """A label file as class ids [H, W] uint8, 255 for what is no class."""
     label = read_label(path)
     check_mask(label, size, path)
@@ -40,7 +40,7 @@ def label_of(path: str, size: Tuple[int, int], num_classes: int, first_value: in
     return np.where((label == ignore_index) | (ids < 0) | (ids >= num_classes), 255, ids).astype(np.uint8)
 
 
-def label_of_config(path: str, size: Tuple[int, int], num_classes: int, config: Config) -> np.ndarray:
+def label_of_config(path: str, size: Tuple[int, ...], num_classes: int, config: Config) -> np.ndarray:
     """label_of() with the values that the files of a config's validation set have."""
     dataset = config.val_dataset_cfg
     return label_of(path, size, num_classes, known(dataset.get("type", "")).value_of_class_0,

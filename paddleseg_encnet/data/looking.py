@@ -10,9 +10,10 @@ import hashlib
 import multiprocessing
 import os
 import sys
-from typing import Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
+from paddle.io import Dataset
 from paddleseg.transforms import Compose
 from PIL import Image
 
@@ -46,7 +47,7 @@ class AsRead(CropFirst):
         return data
 
 
-def as_read(dataset) -> Checked:
+def as_read(dataset: Dataset) -> Checked:
     view = copy.copy(dataset)
     view.edge = False       # slow, and not looked at
     if isinstance(dataset.transforms, Compose):
@@ -61,14 +62,18 @@ def look(dataset: Checked, index: int) -> Look:
         sample = dataset.read_mask(index)
     except DataError as error:
         return Look((error.kind, str(error)))
-    digest = hashlib.blake2b(np.ascontiguousarray(sample["img"].transpose(1, 2, 0)), digest_size=16).digest()
+    pixels = np.ascontiguousarray(sample["img"].transpose(1, 2, 0))
+    digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
     if "label" not in sample or not isinstance(dataset.dataset.file_list[index][1], str):
         return Look(None, digest)
     label = np.asarray(sample["label"])
     label = label[0] if label.ndim == 3 else label
     values = pixels_of_values(label)
-    first = {value: tuple(map(int, np.unravel_index((label == value).argmax(), label.shape)))
-             for value in values if no_class(value, dataset.dataset)}
+    first = {}
+    for value in values:
+        if no_class(value, dataset.dataset):
+            row, column = np.unravel_index((label == value).argmax(), label.shape)
+            first[value] = int(row), int(column)
     return Look(None, digest, values, first)
 
 
@@ -79,16 +84,16 @@ def pixels_of_values(label: np.ndarray) -> Dict[int, int]:
     return {int(value): int(count) for value, count in zip(*np.unique(label, return_counts=True))}
 
 
-def no_class(value: int, dataset) -> bool:
+def no_class(value: int, dataset: Dataset) -> bool:
     return value != dataset.ignore_index and not 0 <= value < dataset.num_classes
 
 
 # Of a worker process, which look_at_all() starts with it: with each index the data set and its list of files would be
 # pickled anew.
-_dataset = None
+_dataset: Any = None
 
 
-def start_worker(dataset: Checked):
+def start_worker(dataset: Checked) -> None:
     global _dataset
     _dataset = dataset
 
@@ -97,7 +102,7 @@ def look_in_worker(index: int) -> Look:
     return look(_dataset, index)
 
 
-def look_at_all(dataset: Checked, indices, num_workers: int) -> Iterator[Look]:
+def look_at_all(dataset: Checked, indices: Iterable[int], num_workers: int) -> Iterator[Look]:
     """Looks at these samples in their order, in this process or in `num_workers` others."""
     if num_workers == 0:
         yield from (look(dataset, index) for index in indices)
@@ -109,7 +114,7 @@ def look_at_all(dataset: Checked, indices, num_workers: int) -> Iterator[Look]:
         yield from pool.map(look_in_worker, indices, chunksize=4)
 
 
-def check_headers(image: str, label: Optional[str], image_channels: int = 3):
+def check_headers(image: str, label: Optional[str], image_channels: int = 3) -> None:
     """Raises DataError where the headers tell that the files don't fit. Files that are no pictures are not judged."""
     for path in (image, label):
         if isinstance(path, str) and not os.path.exists(path):
@@ -121,17 +126,21 @@ def check_headers(image: str, label: Optional[str], image_channels: int = 3):
         check_mask(np.broadcast_to(np.uint8(0), shape), size, label)
 
 
+def size_of(image: np.ndarray) -> Tuple[int, int]:
+    return image.shape[0], image.shape[1]
+
+
 def header_of(path: str, what: str, image_channels: int = 3) -> Tuple[Tuple[int, int], int]:
     """(height, width) as OpenCV would read it, and the number of channels."""
     try:
         with Image.open(path) as picture:
             if what == "image" and picture.getexif().get(274, 1) >= 5:
                 # Turned by a quarter; which of the types the reader turns, and Pillow's size has turned, is its affair.
-                return read_image(path, image_channels).shape[:2], image_channels
+                return size_of(read_image(path, image_channels)), image_channels
             return picture.size[::-1], len(picture.getbands())
     except DataError:
         raise
     except Exception as error:
         if what == "image":         # others read what Pillow doesn't know, fractions and bands for instance
-            return read_image(path, image_channels).shape[:2], image_channels
+            return size_of(read_image(path, image_channels)), image_channels
         raise DataError(f"cannot read the {what} {path}: {error}", f"{what}s that cannot be read") from error

@@ -7,10 +7,11 @@ does not read the images it has already seen. The order of the images is PaddleS
 
 import hashlib
 import random
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import numpy as np
 import paddle
+from paddle.io import Dataset
 
 from paddleseg_encnet.data.samples import Checked, Loader
 
@@ -20,7 +21,7 @@ def derived_seed(*key: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "little")
 
 
-def seed_step(seed: int, step: int, rank: int):
+def seed_step(seed: int, step: int, rank: int) -> None:
     """Makes what the network draws in this step (dropout) depend on these three."""
     paddle.seed(derived_seed(seed, step, rank))
 
@@ -28,11 +29,11 @@ def seed_step(seed: int, step: int, rank: int):
 class Drawn(Checked):
     """Samples by (epoch, index): the same image is augmented in another way in each epoch, and always in that way."""
 
-    def __init__(self, dataset, seed: int):
+    def __init__(self, dataset: Dataset, seed: int):
         super().__init__(dataset)
         self.seed = seed
 
-    def read(self, draw) -> dict:
+    def read(self, draw: Any) -> dict:
         epoch, index = draw
         # The transforms take from both of these generators.
         key = derived_seed(self.seed, epoch, index)
@@ -59,7 +60,7 @@ class Batches:
         DataError: while iterating, a sample can't be read or its label doesn't fit.
     """
 
-    def __init__(self, dataset, batch_size: int, num_workers: int = 0, seed: int = 0, epoch: int = 0,
+    def __init__(self, dataset: Dataset, batch_size: int, num_workers: int = 0, seed: int = 0, epoch: int = 0,
                  samples: int = 0):
         self.dataset, self.num_workers = dataset, num_workers
         self.sampler = paddle.io.DistributedBatchSampler(dataset, batch_size, shuffle=True, drop_last=True)

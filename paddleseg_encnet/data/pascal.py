@@ -37,10 +37,10 @@ class PascalContext59(PascalContext):
             data["label"] = np.where(label == 0, self.IGNORE_INDEX, label.astype("int16") - 1).astype(label.dtype)
         return data
 
-    background_to_ignored.only_changes_ids = True
+    setattr(background_to_ignored, "only_changes_ids", True)
 
 
-def need_lists_of_voc(dataset_root: str, mode: str):
+def need_lists_of_voc(dataset_root: str, mode: str) -> None:
     """Raises DataError where a list that PascalVOC reads is missing."""
     need_folder(dataset_root)
     lists = os.path.join(dataset_root, "VOC2012", "ImageSets", "Segmentation")
@@ -51,14 +51,14 @@ def need_lists_of_voc(dataset_root: str, mode: str):
                                                   "its labels into SegmentationClassAug")
 
 
-def need_lists_of_context(dataset_root: str, mode: str):
+def need_lists_of_context(dataset_root: str, mode: str) -> None:
     """Raises DataError where the list that PascalContext reads is missing."""
     need_folder(dataset_root)
     need_file(os.path.join(dataset_root, "ImageSets", "Segmentation", f"{mode}_context.txt"),
               f"{command('convert_pascal_context')} writes it, and its labels into Context")
 
 
-def need_file(path: str, hint: str):
+def need_file(path: str, hint: str) -> None:
     if not os.path.isfile(path):
         raise DataError(f"there is no file {path}; {hint}")
 

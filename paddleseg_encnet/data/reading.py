@@ -81,7 +81,7 @@ def read_by(reader: Reader, dataset: Any) -> Any:
     return view
 
 
-def check_mask(label: np.ndarray, image_size: Tuple[int, int], name: str):
+def check_mask(label: np.ndarray, image_size: Tuple[int, ...], name: str) -> None:
     """Raises DataError where a label that was just read is no mask of class ids of its image's size.
 
     Args:

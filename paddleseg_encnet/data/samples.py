@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import os
-from typing import List
+from typing import Any, Iterator, List
 
 import numpy as np
 import paddle
@@ -33,7 +33,7 @@ class Checked(paddle.io.Dataset):
             self.dataset = copy.copy(dataset)
             self.dataset.transforms = CropFirst(dataset.transforms)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
@@ -82,7 +82,7 @@ class Checked(paddle.io.Dataset):
             check_mask(mask, size, label)
         return sample
 
-    def check_undone(self, size: tuple, mask: np.ndarray, image: str):
+    def check_undone(self, size: tuple, mask: np.ndarray, image: str) -> None:
         """Raises DataError where transforms have changed an evaluated image, whose label fitted when both were read, so
         that PaddleSeg's inference can't undo it. `size` is where undoing it would end."""
         transforms = getattr(self.dataset, "transforms", None)
@@ -93,7 +93,7 @@ class Checked(paddle.io.Dataset):
                 f"{image} of {mask.shape[1]} x {mask.shape[0]}, which no prediction undoes: take out what crops and "
                 "scales at random", "transforms that can't be undone")
 
-    def check_values(self, path: str, label: np.ndarray):
+    def check_values(self, path: str, label: np.ndarray) -> None:
         classes, ignored = self.dataset.num_classes, self.dataset.ignore_index
         wrong = label >= classes
         if label.dtype.kind != "u":
@@ -119,11 +119,11 @@ class Loader(paddle.io.DataLoader):
     Takes a PaddleSeg dataset, or one that is Checked already, and DataLoader's options.
     """
 
-    def __init__(self, dataset: Dataset, **options):
+    def __init__(self, dataset: Dataset, **options: Any):
         checked = dataset if isinstance(dataset, Checked) else Checked(dataset)
         super().__init__(checked, collate_fn=collate, worker_init_fn=protect_reader, **options)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict]:
         with frozen_garbage() if self.num_workers else contextlib.nullcontext():
             batches = super().__iter__()        # this starts the workers
         try:

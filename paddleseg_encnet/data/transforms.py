@@ -8,7 +8,7 @@ import copy
 import functools
 import math
 import random
-from typing import Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -72,7 +72,8 @@ class CropFirst:
                 self.whole.transforms[k + 1] = NormalizeOfBytes(self.whole.transforms[k + 1])
         names = [type(transform).__name__ for transform in compose.transforms]
         self.of_bytes = next((name for name in names if name in OF_BYTES), None)
-        self.scaling = self.crop = None
+        self.scaling: Any = None        # PaddleSeg's two
+        self.crop: Any = None
         # Some data sets have a method of their own come first, which turns the labels' ids into others.
         start = next((k for k, transform in enumerate(compose.transforms) if not changes_ids(transform)), 0)
         self.ahead, first = compose.transforms[:start], compose.transforms[start:start + 2]
@@ -86,7 +87,8 @@ class CropFirst:
             self.to_bytes = type(next(others, None)) is FasterDistort
 
     def __call__(self, data: dict) -> dict:
-        if not isinstance(data["img"], str):        # some data sets read for themselves
+        image = data["img"]
+        if not isinstance(image, str):      # some data sets read for themselves
             return self.whole(data)
         self.read(data)
         if self.crop is None or data.get("gt_fields", []) not in ([], ["label"]):
@@ -95,7 +97,7 @@ class CropFirst:
         self.scale_and_crop(data)
         return self.rest(data)
 
-    def read(self, data: dict):
+    def read(self, data: dict) -> None:
         """Paths become arrays: the image as read_image has it, the label [H, W]."""
         image, label = data["img"], data.get("label")
         data["img"] = self.reader.image(image, self.whole.img_channels)
@@ -106,7 +108,7 @@ class CropFirst:
             data["label"] = self.reader.label(label) if isinstance(label, str) else label
             check_mask(data["label"], data["img"].shape[:2], label if isinstance(label, str) else f"of {image}")
 
-    def scale_and_crop(self, data: dict):
+    def scale_and_crop(self, data: dict) -> None:
         """What the two transforms do one after the other."""
         image, crop = data["img"], self.crop
         factor = random_scale(self.scaling)
@@ -135,9 +137,9 @@ class NormalizeOfBytes:
         normalize: what does the same to floats. It fills the table.
     """
 
-    def __init__(self, normalize):
+    def __init__(self, normalize: Callable[[dict], dict]):
         self.normalize = normalize
-        self.table = None
+        self.table: Optional[np.ndarray] = None
 
     def __call__(self, data: dict) -> dict:
         if data["img"].dtype != np.uint8 or data["img"].shape[2:] != (3,):
@@ -152,12 +154,12 @@ class NormalizeOfBytes:
         return data
 
 
-def changes_ids(transform) -> bool:
+def changes_ids(transform: Any) -> bool:
     """Whether all that a transform does is to give pixels of the label another id, each by its own; it says so."""
     return getattr(transform, "only_changes_ids", False)
 
 
-def faster(transform):
+def faster(transform: Any) -> Any:
     """The transform, or one with the same result in less time; of RandomDistort but for the rounding of hues."""
     if type(transform) is RandomDistort:
         return FasterDistort(transform)
@@ -267,7 +269,7 @@ def around(source: int, target: int, start: int, stop: int) -> Tuple[Tuple[int, 
 def nearest_window(label: np.ndarray, size: Tuple[int, int], rows: Tuple[int, int],
                    columns: Tuple[int, int]) -> np.ndarray:
     """cv2.resize(label, size, nearest)[rows, columns]: the rows and columns that it takes, of any type of number."""
-    def taken(side, resized, window):
+    def taken(side: int, resized: int, window: Tuple[int, int]) -> np.ndarray:
         step = 1 / (resized / side)     # so that it is rounded as OpenCV's
         return np.minimum(np.floor(np.arange(*window) * step).astype(int), side - 1)
     row, column = taken(label.shape[0], size[0], rows), taken(label.shape[1], size[1], columns)

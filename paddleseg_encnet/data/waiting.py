@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from typing import Callable
+from typing import Callable, TypeVar
 
 import numpy as np
 from paddleseg.utils import logger
@@ -12,6 +12,7 @@ from segrun.errors import DataError
 from segrun.progress import duration
 from segrun.raw_files import MISSING
 
+Sample = TypeVar("Sample")
 LIMIT = 300         # seconds; a server that is started again takes some minutes
 PAUSE = 2           # between two looks
 # What a system says of files on a disk or a share that is no longer there.
@@ -20,7 +21,7 @@ LOST = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errn
 SOME = 10           # samples of a data set whose files tell whether its disk is there
 
 
-def for_the_disk(read: Callable, file_list: list):
+def for_the_disk(read: Callable[[], Sample], file_list: list) -> Sample:
     """read(), again and again while the disk of the data set is gone, for LIMIT seconds.
 
     Args:

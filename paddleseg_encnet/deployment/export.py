@@ -9,13 +9,14 @@
 import contextlib
 import os
 import tempfile
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
+from paddleseg_encnet.deployment.half_weights import halve
 from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
 from paddleseg_encnet.models.presence import has_branch, least_side, with_presence
 from paddleseg_encnet.models.resizing import interpolate, resizing_by
@@ -35,7 +36,7 @@ class ExportError(ValueError):
 
 def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "argmax",
            input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None,
-           in_channels: int = 3, limit: Optional[Limit] = None):
+           in_channels: int = 3, limit: Optional[Limit] = None, half_weights: bool = False) -> None:
     """Writes the files above into `save_dir`, all of them or none; other files there are left alone.
 
     Args:
@@ -48,6 +49,7 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
         onnx: write `model.onnx`.
         calibration: images to measure the range of each tensor on; writes `model_int8.onnx`.
         limit: what accuracy that may cost; convolutions that cost more stay in float32.
+        half_weights: store the weights of `model.onnx` in half precision; it is computed in float32.
 
     Raises:
         ExportError: the network can't be converted, or a package for that is not installed.
@@ -84,11 +86,14 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
                 info["float32_convolutions"] = named(kept, network)
             if not onnx:
                 os.remove(os.path.join(folder, info.pop("onnx")))
-            write_deploy(config, info)
+        if half_weights and onnx:
+            halve(os.path.join(folder, info["onnx"]))
+            info["half_weights"] = True
+        write_deploy(config, info)
         move(folder, save_dir)
 
 
-def move(folder: str, save_dir: str):
+def move(folder: str, save_dir: str) -> None:
     """Moves an export to its place. deploy.yaml goes first and comes last: without it nothing is an export."""
     os.makedirs(save_dir, exist_ok=True)
     for name in FILES:
@@ -108,7 +113,7 @@ class WithOutputOp(nn.Layer):
         super().__init__()
         self.network, self.output_op = network, output_op
 
-    def forward(self, images):
+    def forward(self, images: paddle.Tensor) -> Union[paddle.Tensor, Tuple[paddle.Tensor, paddle.Tensor]]:
         outputs, presence = with_presence(self.network, images)
         if self.output_op == "argmax":
             first = paddle.argmax(outputs[0], axis=1, dtype="int32")
@@ -130,8 +135,9 @@ def trace(network: nn.Layer, path: str, output_op: str, shape: List[int], resizi
     return next(os.path.basename(path + end) for end in (".json", ".pdmodel") if os.path.exists(path + end))
 
 
-def in_three_dimensions(x, size=None, scale_factor=None, mode="nearest", align_corners=False, align_mode=0,
-                        data_format="NCHW", name=None):
+def in_three_dimensions(x: paddle.Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
+                        align_corners: bool = False, align_mode: int = 0,
+                        data_format: str = "NCHW", name: Optional[str] = None) -> paddle.Tensor:
     """F.interpolate, bilinear resizing as trilinear resizing of a volume of depth 1: the same numbers.
 
     Symptom: Paddle Inference 3.3 stops with `ConvertPirAttribute2RuntimeAttribute not support ... DoubleAttribute`.
@@ -165,13 +171,13 @@ def without_sync(network: nn.Layer) -> nn.Layer:
 
 # --- ONNX ------------------------------------------------------------------------------------------------------------
 
-def to_onnx(model: str, path: str):
+def to_onnx(model: str, path: str) -> None:
     """Converts a traced model to an ONNX file."""
     try:
         import paddle2onnx
     except (ImportError, ValueError) as error:      # ValueError: it does not like this Paddle's version
         reason = str(error).split(". ")[0]
-        wanted = "paddleseg_encnet[onnx]" if model.endswith(".json") else "paddle2onnx<2"     # 2 asks for Paddle 3
+        wanted = "paddleseg_encnet[export]" if model.endswith(".json") else "paddle2onnx<2"     # 2 asks for Paddle 3
         raise ExportError(f"ONNX needs a paddle2onnx for this Paddle ({reason}); pip install \"{wanted}\"") from error
     try:
         # Without a file to save to: its optimiser comes with saving, and installs packages.
@@ -200,7 +206,7 @@ class Agreement(NamedTuple):
     largest: float          # live logit
     pixels: float           # share of equal classes
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (f"largest logit difference {self.difference:.1e} (largest logit {self.largest:.1f}), "
                 f"{self.pixels:.3%} of the pixels agree")
 
@@ -219,13 +225,13 @@ def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Di
             folder = save_dir
         else:
             export(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"], "onnx" in info,
-                   in_channels=export_.channels)
+                   in_channels=export_.channels, half_weights="half_weights" in info)
             if "int8" in info:
                 logits_of(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
                 described = read_deploy(os.path.join(folder, "deploy.yaml"))
                 write_deploy(os.path.join(folder, "deploy.yaml"), {**described, "int8": info["int8"]})
         for form in forms_of(info):
-            how = dict(backend=form.backend, precision=form.precision, device="cpu", threads=threads)
+            how: Dict[str, Any] = dict(backend=form.backend, precision=form.precision, device="cpu", threads=threads)
             logits = Exported(Export(folder), **how).run(batch).values
             output = Exported(export_, **how).run(batch).values
             classes = output if info["output_op"] == "argmax" else output.argmax(1)

@@ -24,7 +24,7 @@ MAX_DROP = 0.5      # points of mIoU
 @unwrapped
 def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_model", *, output_op: str = "argmax",
            input_shape: Optional[Sequence[int]] = None, onnx: bool = False, int8: Optional[Path] = None,
-           max_drop: Optional[float] = None, verify: Optional[Path] = None,
+           max_drop: Optional[float] = None, verify: Optional[Path] = None, half_weights: bool = False,
            opts: Optional[Sequence[str]] = None) -> Dict[str, forms.Agreement]:
     """Writes a trained network as files that run without its code, and logs what tools/export.py logs. Paddle's device
     is then the CPU; the files run on any.
@@ -39,6 +39,7 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
         max_drop: points of mIoU that 8 bits may cost, measured on those images of `int8` that are not calibrated on and
             have a label in the config's data sets; 0.5 if None, where there are such images.
         verify: an image to compare each exported form with the live network on.
+        half_weights: store the ONNX file's weights in half precision; it is computed in float32.
         opts: keys of the config to set, ["KEY=VALUE", ...].
 
     Returns:
@@ -49,11 +50,14 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
             be converted (ExportError).
     """
     paddle.set_device("cpu")        # so that no layer is made for several GPUs
+    if half_weights and not onnx:
+        raise ValueError("--half_weights is for the ONNX file: add --onnx")
     builder = building.read(config, opts, pretrained=False)
     model_path, save_dir = os.fspath(model_path), os.fspath(save_dir)
-    int8, verify = int8 and os.fspath(int8), verify and os.fspath(verify)
-    for path in filter(None, (int8, verify)):
-        if not os.path.exists(path):
+    int8 = os.fspath(int8) if int8 else None
+    verify = os.fspath(verify) if verify else None
+    for path in (int8, verify):
+        if path and not os.path.exists(path):
             raise FileNotFoundError(f"there is no image {path}")
     calibration = inputs.find_images(int8)[0] if int8 else None
     if passed_over := inputs.passed_over(int8 or ""):
@@ -61,8 +65,9 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     limit = accuracy_to_keep(builder, int8, calibration, max_drop)
     network = builder.model
     checkpoint.load(network, model_path)
-    forms.export(network, save_dir, described(builder.config), output_op, input_shape and list(input_shape), onnx,
-                 calibration, builder.in_channels, limit)
+    shape = list(input_shape) if input_shape else None
+    forms.export(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
+                 builder.in_channels, limit, half_weights)
     logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
     if not verify:
         return {}

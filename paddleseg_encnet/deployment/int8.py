@@ -11,12 +11,15 @@ keep the drop in mIoU within a limit (Wu et al. 2020, "Integer Quantization for 
 import os
 import re
 import tempfile
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
 from segrun.exports import Export
 from segrun.progress import Progress
+
+if TYPE_CHECKING:
+    from onnxruntime.quantization import CalibrationDataReader as DataReader
 
 CALIBRATION_IMAGES = 32
 
@@ -51,7 +54,7 @@ def to_int8(model: str, path: str, export: Export, images: List[str], limit: Opt
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise Int8Error(f"--int8 needs onnxruntime's quantisation, which does not load ({error}); "
-                        "pip install \"paddleseg_encnet[onnx]\"") from error
+                        "pip install \"paddleseg_encnet[export]\"") from error
     onnxruntime.set_default_logger_severity(3)      # warnings of unused constants, a line each
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         folded = os.path.join(folder, "folded.onnx")
@@ -94,7 +97,7 @@ def within(limit: Limit, folded: str, path: str, export: Export, chosen: List[st
     return [weight for _, weight in worst[:many]]
 
 
-def quantise(folded: str, path: str, export: Export, chosen: List[str], in_float: List[str]):
+def quantise(folded: str, path: str, export: Export, chosen: List[str], in_float: List[str]) -> None:
     """All convolutions but the nodes named."""
     from onnxruntime import quantization
     # Unsigned activations: ReLU is then part of the convolution, which with signed ones often stays in float32. Weights
@@ -109,14 +112,14 @@ def quantise(folded: str, path: str, export: Export, chosen: List[str], in_float
     progress.close()
 
 
-def reader(export: Export, paths: List[str], advance: Callable[[], None] = lambda: None):
+def reader(export: Export, paths: List[str], advance: Callable[[], None] = lambda: None) -> "DataReader":
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
-        def __init__(self):
+        def __init__(self) -> None:
             self.paths = iter(paths)
 
-        def get_next(self):
+        def get_next(self) -> Optional[Dict[str, np.ndarray]]:
             path = next(self.paths, None)
             if path is None:
                 return None
@@ -141,7 +144,7 @@ def by_noise(folded: str, path: str, export: Export, image: str) -> List[tuple]:
     activated = {node.input[0]: node.output[0] for node in nodes if node.op_type in ("Relu", "Clip")}
     convolutions = [node for node in nodes if node.op_type == "Conv"]
 
-    def least(node) -> float:
+    def least(node: Any) -> float:
         output = node.output[0]
         return min(signal.get(name, np.inf) for name in (node.input[0], output, activated.get(output, output)))
     return [(node.name, weight(node.input[1])) for node in sorted(convolutions, key=least)]
@@ -153,7 +156,7 @@ def weight(initializer: str) -> str:
     return found[0] if found else initializer
 
 
-def logits_of(model: str, path: str):
+def logits_of(model: str, path: str) -> None:
     """Writes the ONNX file `model` to `path` without the operation that makes classes or probabilities of logits."""
     import onnx
     content = onnx.load(model)

@@ -1,9 +1,12 @@
 """A picture of a confusion matrix that a person can read, with the pairs that are confused most in words."""
 
 import os
-from typing import List, NamedTuple
+from typing import TYPE_CHECKING, List, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ENDINGS = (".png", ".pdf", ".svg")
 NUMBERED = 30       # with more classes the squares are too small for numbers
@@ -26,7 +29,7 @@ def confused_pairs(confusion: np.ndarray, count: int) -> List[Pair]:
             for i, j in zip(*np.unravel_index(order, wrong.shape)) if wrong[i, j]]
 
 
-def check_picture(path: str):
+def check_picture(path: str) -> None:
     """Raises ValueError or ImportError where draw() can't make such a file."""
     if os.path.splitext(path)[1].lower() not in ENDINGS:
         raise ValueError(f"the picture of the confusion matrix can't be {path}: its name must end in "
@@ -37,7 +40,7 @@ def check_picture(path: str):
         raise ImportError(f"the confusion matrix is drawn with matplotlib ({error}); pip install matplotlib") from error
 
 
-def draw(path: str, confusion: np.ndarray, names: List[str]):
+def draw(path: str, confusion: np.ndarray, names: List[str]) -> None:
     """Writes the picture: a row for each class, whose squares say what share of its pixels was taken for which class;
     beside it a list of the pairs that are confused most.
 
@@ -60,7 +63,7 @@ def draw(path: str, confusion: np.ndarray, names: List[str]):
     figure.savefig(path, dpi=100)
 
 
-def draw_squares(axes, confusion: np.ndarray, names: List[str], font: float, numbered: bool):
+def draw_squares(axes: "Axes", confusion: np.ndarray, names: List[str], font: float, numbered: bool) -> None:
     """The matrix, right pixels in blue and wrong ones in orange, darker where there are more."""
     labelled, places = confusion.sum(axis=1), range(len(names))
     shares = 100 * confusion / np.maximum(labelled, 1)[:, None]
@@ -86,7 +89,7 @@ def draw_squares(axes, confusion: np.ndarray, names: List[str], font: float, num
                           color="white" if shares[i, j] > 45 else "black")
 
 
-def list_pairs(axes, pairs: List[Pair], names: List[str]):
+def list_pairs(axes: "Axes", pairs: List[Pair], names: List[str]) -> None:
     """The pairs in words, one below the other."""
     axes.axis("off")
     words = ["Most confused, in percent of all pixels", ""] + [

@@ -1,7 +1,7 @@
 """One pass over a data set: how good is the model on it?"""
 
 import copy
-from typing import Dict
+from typing import Any, Dict, Optional
 
 import numpy as np
 import paddle
@@ -22,8 +22,9 @@ from segrun.segmenter import Segmenter
 from segrun.tiling import asked_for
 
 
-def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision = None, num_workers: int = 0,
-             losses: dict = None, batch_size: int = 1, **inference) -> Scores:
+def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Optional[Precision] = None,
+             num_workers: int = 0,
+             losses: Optional[dict] = None, batch_size: int = 1, **inference: Any) -> Scores:
     """Scores of `model` on `dataset`, the same for any number of ranks. The model is left in evaluation mode.
 
     Args:
@@ -101,7 +102,7 @@ def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
     return dataset
 
 
-def evaluated_terms(model: paddle.nn.Layer, losses: dict = None) -> Dict[str, dict]:
+def evaluated_terms(model: paddle.nn.Layer, losses: Optional[dict] = None) -> Dict[str, dict]:
     """The terms of a training's losses that an evaluation can tell, by name, each in the form of the whole."""
     if losses is None or has_own_rule(model):
         return {}

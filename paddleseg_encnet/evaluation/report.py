@@ -2,7 +2,7 @@
 
 import csv
 import json
-from typing import Dict, List
+from typing import Any, Dict, List, Union
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def table(scores: Scores, names: List[str]) -> str:
     return "\n".join(lines + rules(scores))
 
 
-def cell(value) -> str:
+def cell(value: float) -> str:
     """A number of the table."""
     return str(value) if isinstance(value, np.integer) else "-" if np.isnan(value) else f"{value:.4f}"
 
@@ -73,7 +73,7 @@ def rules(scores: Scores) -> List[str]:
 
 def as_dict(scores: Scores, names: List[str]) -> dict:
     """All scores in plain numbers, None for nan; "classes" has a dict for each class."""
-    found = {**{field: plain(getattr(scores, field)) for field in MEANS}}
+    found: Dict[str, Any] = {field: plain(getattr(scores, field)) for field in MEANS}
     if scores.presence is not None:
         found["presence"] = {field: plain(getattr(scores.presence, field)) for field in PRESENCE_MEANS}
     if scores.codebook is not None:
@@ -95,26 +95,26 @@ def key(column: str) -> str:
     return column.lower().replace(" ", "_")
 
 
-def plain(value):
+def plain(value: Any) -> Union[int, float, None]:
     """A number that JSON knows: int, float, or None for one that is none."""
     return int(value) if isinstance(value, np.integer) else float(value) if np.isfinite(value) else None
 
 
-def write_json(path: str, scores: Scores, names: List[str], about: dict):
+def write_json(path: str, scores: Scores, names: List[str], about: dict) -> None:
     """Writes as_dict() after the entries of `about`; a class, and a row of the confusion matrix, on a line each."""
     entries = {**about, **as_dict(scores, names)}
     with open(path, "w", encoding="utf-8") as file:
         file.write("{\n" + ",\n".join(f"  {dumps(name)}: {dumps(value)}" for name, value in entries.items()) + "\n}\n")
 
 
-def dumps(value) -> str:
+def dumps(value: Any) -> str:
     """JSON, a list of lists or dicts with one of them on a line."""
     if isinstance(value, list) and value and isinstance(value[0], (list, dict)):
         return "[\n    " + ",\n    ".join(map(dumps, value)) + "\n  ]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def write_csv(path: str, scores: Scores, names: List[str]):
+def write_csv(path: str, scores: Scores, names: List[str]) -> None:
     """Writes a line for each class, an empty field for nan."""
     rows = as_dict(scores, names)["classes"]
     with open(path, "w", encoding="utf-8", newline="") as file:

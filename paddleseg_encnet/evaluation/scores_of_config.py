@@ -1,7 +1,7 @@
 """Scores of weights by what a config names: what tools/val.py does, in one function."""
 
 import os
-from typing import Optional, Sequence, Union
+from typing import Any, Optional, Sequence, Union
 
 from paddleseg.utils import logger, utils
 
@@ -21,7 +21,7 @@ from segrun.writing import check_place, write
 def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], *, device: Optional[str] = None,
           num_workers: int = 0, opts: Optional[Sequence[str]] = None, data_format: str = "NCHW",
           save_json: Optional[str] = None, save_csv: Optional[str] = None, save_confusion: Optional[str] = None,
-          cache: Union[str, os.PathLike, None] = None, **inference) -> Scores:
+          cache: Union[str, os.PathLike, None] = None, **inference: Any) -> Scores:
     """Evaluates weights on the config's validation set. The arguments are the flags of tools/val.py, by their names,
     and what is logged and written is what that logs and writes.
 
@@ -57,7 +57,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     dataset, model = builder.val_dataset, builder.model
     checkpoint.load(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
-    with cached(cache and os.fspath(cache), [dataset], num_workers, ranks) as (dataset,):
+    with cached(os.fspath(cache) if cache else None, [dataset], num_workers, ranks) as (dataset,):
         scores = evaluate(model, dataset, num_workers=num_workers, **options)
     if ranks.first:
         save(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
@@ -65,7 +65,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     return scores
 
 
-def save(paths: dict, scores: Scores, names: list, about: dict):
+def save(paths: dict, scores: Scores, names: list, about: dict) -> None:
     """Writes the files: paths by "json", "csv", "confusion"."""
     writers = {"json": lambda path: report.write_json(path, scores, names, about),
                "csv": lambda path: report.write_csv(path, scores, names),

@@ -1,12 +1,15 @@
 """The maps and charts on the pages of tools/explain.py, as pictures."""
 
-from typing import List
+from typing import TYPE_CHECKING, List, Optional
 
 import cv2
 import numpy as np
 
 from paddleseg_encnet.explaining.explain import Explanation
 from segrun.pages import fitted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHART = 540             # width of a chart, whose letters can still be read when a phone shrinks it
 SHARP = 2               # pixels of a chart for each of the page
@@ -26,6 +29,7 @@ def map_picture(explanation: Explanation, values: np.ndarray, most: float, width
 
 def mixture_picture(explanation: Explanation, width: int) -> np.ndarray:
     """All codewords in one picture: each has a colour, and a position the mixture of the colours by its shares."""
+    assert explanation.assignment is not None
     colors = codeword_colors(len(explanation.assignment))
     mixed = np.tensordot(explanation.assignment, colors, axes=(0, 0))       # [h, w, 3]
     channels = [fitted(explanation.on_image(mixed[..., c]), width) for c in range(3)]
@@ -60,20 +64,21 @@ def number(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.1g}"
 
 
-def new_figure(width: int, height: int):
+def new_figure(width: int, height: int) -> "Figure":
     """A matplotlib figure of so many pixels of the page."""
     from matplotlib.figure import Figure  # not above: its import takes a second
     return Figure((width / 100, height / 100), dpi=100 * SHARP, layout="constrained")
 
 
-def pixels_of(figure) -> np.ndarray:
+def pixels_of(figure: "Figure") -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def presence_chart(probabilities, shares, names: List[str], labelled) -> np.ndarray:
+def presence_chart(probabilities: np.ndarray, shares: np.ndarray, names: List[str],
+                   labelled: Optional[np.ndarray]) -> np.ndarray:
     places = range(len(names))
     figure = new_figure(CHART, 70 + 24 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)

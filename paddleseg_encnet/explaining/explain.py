@@ -7,7 +7,7 @@ Shape letters: K codewords, C channels, h x w the feature map at the output stri
 """
 
 import contextlib
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -68,10 +68,11 @@ class Explanation(NamedTuple):
 
     def shares(self) -> np.ndarray:
         """What share of the feature map each codeword takes: [K], sums to 1."""
+        assert self.assignment is not None
         return self.assignment.mean(axis=(1, 2))
 
 
-def check_explainable(model: paddle.nn.Layer, codewords: bool = False):
+def check_explainable(model: paddle.nn.Layer, codewords: bool = False) -> None:
     """Raises ValueError where there is nothing to explain: no context encoding, or no codewords where `codewords` asks
     for them."""
     kind = type(model).__name__
@@ -119,19 +120,21 @@ def explain(network: LiveNetwork, path: str) -> Explanation:
     return Explanation(
         bands.shown(pixels), ids.astype(np.int32), seen["features"].numpy()[0], assignment, codes, scale, moved,
         seen["gamma"].numpy()[0], seen["before"].numpy()[0], seen["after"].numpy()[0],
-        presence if presence is None else presence[0], network, batch.shape[2:], prepared.undo)
+        presence if presence is None else presence[0], network, (batch.shape[2], batch.shape[3]),
+        prepared.undo)
 
 
 @contextlib.contextmanager
 def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
     """Gives a dictionary that each forward pass of an ENCNet fills with what happens in its context encoding module."""
-    seen, module = {}, model.enc_module
+    seen: Dict[str, paddle.Tensor] = {}
+    module = model.enc_module
 
-    def keep_module(layer, inputs, outputs):
+    def keep_module(layer: paddle.nn.Layer, inputs: Any, outputs: Any) -> None:
         seen.update(before=inputs[0], after=outputs[1])
 
-    def keeper(name):
-        def keep(layer, inputs, outputs):
+    def keeper(name: str) -> Callable[..., None]:
+        def keep(layer: paddle.nn.Layer, inputs: Any, outputs: Any) -> None:
             seen[name] = outputs
         return keep
 
@@ -149,6 +152,7 @@ def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
 
 def use_of_codewords(explanation: Explanation) -> codebook.Use:
     """How much of the codebook the image uses."""
+    assert explanation.assignment is not None
     gathering = codebook.Gathering(len(explanation.assignment))
     gathering.add(explanation.assignment.reshape(len(explanation.assignment), -1).T)
     return gathering.use()
@@ -157,6 +161,7 @@ def use_of_codewords(explanation: Explanation) -> codebook.Use:
 def common_pattern(explanation: Explanation) -> float:
     """How much of what the K maps say is one picture that they share, 0 to 1: the first principal component's part of
     their variance over the positions, each map divided by its own deviation. 1 / K would be K unlike maps."""
+    assert explanation.assignment is not None
     maps = explanation.assignment.reshape(len(explanation.assignment), -1).astype("float64")
     maps = maps - maps.mean(axis=1, keepdims=True)
     deviations = maps.std(axis=1)
@@ -194,7 +199,8 @@ class Gathered:
         self.gammas: List[np.ndarray] = []
         self.gathering = codebook.Gathering(num_codes)
 
-    def add(self, path: str, explanation: Explanation):
+    def add(self, path: str, explanation: Explanation) -> None:
+        assert explanation.assignment is not None
         ids, classes = explanation.ids.reshape(-1), len(self.pixels)
         self.paths.append(path)
         self.gammas.append(explanation.gamma)
@@ -234,7 +240,7 @@ def table(gathered: Gathered, scale: np.ndarray, names: List[str]) -> List[list]
     """Rows below TABLE_HEADER: one for each codeword and class; None where no pixel was predicted as the class."""
     shares, lift, of_all = gathered.shares(), gathered.lift(), gathered.pixels / gathered.pixels.sum()
 
-    def number(value):
+    def number(value: float) -> Optional[float]:
         return float(f"{value:.6g}") if np.isfinite(value) else None
 
     return [[k, number(scale[k]), number(shares[k]), name, number(of_all[c]), number(lift[k, c] * shares[k]),

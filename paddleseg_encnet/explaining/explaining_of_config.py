@@ -46,7 +46,7 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
             network has no context encoding, or a file can't be written.
         DataError: at the end, images were left out.
     """
-    model_path, image_path, save_dir = map(os.fspath, (model_path, image_path, save_dir))
+    model_path, image_path, save_dir = os.fspath(model_path), os.fspath(image_path), os.fspath(save_dir)
     builder = building.read(config, opts, pretrained=False)
     images, _, _ = inputs.find_images(image_path)
     single = os.path.isfile(image_path) and inputs.is_image(image_path)
@@ -71,9 +71,10 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
     if builder.config.test_config.get("is_slide"):
         logger.info("The image goes through the network whole, not in the windows of test_config: each has a context "
                     "of its own")
-    network, left_out = LiveNetwork(model, builder.preprocessing, classes_of_config(builder.config)), []
+    network = LiveNetwork(model, builder.preprocessing, classes_of_config(builder.config))
+    left_out: List[str] = []
     if single:
-        made = page_of_image(builder, network, image_path, label and os.fspath(label))
+        made = page_of_image(builder, network, image_path, os.fspath(label) if label else None)
     else:
         gathered, left_out = gather(network, images)
         names = network.classes.names

@@ -1,6 +1,6 @@
 """The pages of tools/explain.py: what context encoding did with an image, and what each codeword gathers over a set."""
 
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -73,12 +73,13 @@ def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label:
 
 def codewords(explanation: Explanation) -> Section:
     title = "Codewords: how the image is shared out"
-    if explanation.assignment is None:
+    codes, scale, moved = explanation.codes, explanation.scale, explanation.moved
+    if explanation.assignment is None or codes is None or scale is None or moved is None:
         return Section(title, ["This network has no codewords (num_codes is 0): its context is the mean of the "
                                "features over the image."], [])
     shares, use = explanation.shares(), use_of_codewords(explanation)
     count, order = len(shares), np.argsort(-shares, kind="stable")
-    totals = explanation.codes.sum(axis=1)
+    totals = codes.sum(axis=1)
     context = totals / totals.sum() if totals.sum() > 0 else np.zeros(count)
     text = [
         f"Each map shows what share of each position one of the {count} codewords takes, from dark (none) to yellow "
@@ -89,10 +90,10 @@ def codewords(explanation: Explanation) -> Section:
         f"one position {use.alike:.1f}: which codeword it is tells {use.information:.2f} nats of where one is. Do they "
         f"differ? {percent(common_pattern(explanation))} of what the {count} maps show is one pattern, or its "
         "negative. Do the "
-        f"codewords decide? If all were one vector, {percent(explanation.moved)} of the image would go to another "
+        f"codewords decide? If all were one vector, {percent(moved)} of the image would go to another "
         "codeword"
         + (": so here the trained factors decide, by how far a feature lies from that vector."
-           if explanation.moved < FACTORS_ALONE else ".")]
+           if moved < FACTORS_ALONE else ".")]
     said = "All codewords at once, each in a colour, mixed at a position by their shares. One colour everywhere: " \
            "they tell nothing of where one is"
     pictures = [Picture(mixture_picture(explanation, LARGE), LARGE, said, f"Mixture of the {count} codewords")]
@@ -104,7 +105,7 @@ def codewords(explanation: Explanation) -> Section:
         caption = f"{k}: {said}; yellow {number(most)}"
         if large:
             caption = f"Codeword {k}: {said}, {percent(context[k])} of the context; yellow is {number(most)}; factor " \
-                      f"{explanation.scale[k]:.2f}"
+                      f"{scale[k]:.2f}"
         pictures.append(Picture(map_picture(explanation, values, most, width), width, caption,
                                 f"Map of codeword {k}: {said}, at most {number(most)} of a position"))
     return Section(title, text, pictures)
@@ -112,14 +113,15 @@ def codewords(explanation: Explanation) -> Section:
 
 def presence(explanation: Explanation, names: List[str], label: Optional[np.ndarray]) -> Section:
     title = "Presence: which classes the context tells to expect"
-    if explanation.presence is None:
+    believed = explanation.presence
+    if believed is None:
         return Section(title, ["This network has no SE branch (use_se_loss is False), which would say what classes it "
                                "believes present."], [])
     shares = shares_of(explanation.ids, len(names))
     labelled = None if label is None else shares_of(label, len(names)) > 0
-    order = [int(c) for c in np.argsort(-explanation.presence, kind="stable")]
+    order = [int(c) for c in np.argsort(-believed, kind="stable")]
     kept = sorted(order, key=lambda c: (shares[c] == 0 and not (labelled is not None and labelled[c]),
-                                        -explanation.presence[c]))[:LISTED]
+                                        -believed[c]))[:LISTED]
     kept = [c for c in order if c in kept]
     text = ["From the context alone, without a look at single pixels, a trained branch gives each class a probability "
             "to be in the image (blue). Beside it, what share of the pixels was then predicted as the class (orange)"
@@ -127,10 +129,10 @@ def presence(explanation: Explanation, names: List[str], label: Optional[np.ndar
     if len(kept) < len(names):
         seen = "predicted" if label is None else "predicted or in the label"
         text.append(f"{len(kept)} of {len(names)} classes: those {seen}, then those believed most.")
-    said = "; ".join(f"{names[c]} {explanation.presence[c]:.2f}, {percent(shares[c])} of the pixels"
+    said = "; ".join(f"{names[c]} {believed[c]:.2f}, {percent(shares[c])} of the pixels"
                      + ("" if labelled is None else ", in the label" if labelled[c] else ", not in the label")
                      for c in kept)
-    chart = presence_chart(explanation.presence[kept], shares[kept], [names[c] for c in kept],
+    chart = presence_chart(believed[kept], shares[kept], [names[c] for c in kept],
                            None if labelled is None else labelled[kept])
     return Section(title, text, [Picture(chart, chart.shape[1] // SHARP, "", f"Probability of presence: {said}")])
 
@@ -240,7 +242,7 @@ def attention_over_set(gathered: Gathered) -> Section:
     return Section(title, text, pictures)
 
 
-def thumbnail(path: str, channels: int, size) -> np.ndarray:
+def thumbnail(path: str, channels: int, size: Tuple[int, int]) -> np.ndarray:
     return cv2.resize(rgb(path, channels), size[::-1], interpolation=cv2.INTER_AREA)
 
 

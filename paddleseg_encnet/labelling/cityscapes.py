@@ -5,7 +5,7 @@ Equal to what csCreateTrainIdLabelImgs of cityscapesScripts writes: polygons fil
 
 import functools
 import os
-from typing import List
+from typing import List, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -47,7 +47,7 @@ def read(root: str, kind: str, rules: Rules, tally: Tally) -> Project:
         if not labels:
             raise DataError(f"no *{end} in {folders[1]}; is it the other of --read labelIds and polygons?")
 
-        def stem(path, ends=(IMAGE_END, end)):
+        def stem(path: str, ends: Tuple[str, ...] = (IMAGE_END, end)) -> str:
             return next(os.path.basename(path)[:-len(one)] for one in ends if path.endswith(one))
         together, lonely_images, lonely_labels = match(pictures, labels, stem)
         for label in lonely_labels:

@@ -1,7 +1,8 @@
 """Which labels are classes, in which order, and what becomes of the others."""
 
 import os
-from typing import Dict, Iterable, List, NamedTuple, Optional
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Optional
 
 from paddleseg_encnet.labelling.project import IGNORED, Classes, Rules, Tally
 from segrun.errors import DataError
@@ -12,7 +13,8 @@ ALIASES = {"_background_": BACKGROUND}
 IGNORE_LABEL = "__ignore__"
 
 
-class Use(NamedTuple):
+@dataclass(frozen=True)
+class Use:
     """Where a label was seen."""
     count: int
     first: str
@@ -20,7 +22,7 @@ class Use(NamedTuple):
 
 def count(uses: Iterable[tuple]) -> Dict[str, Use]:
     """{label: Use} of pairs (label, where)."""
-    found = {}
+    found: Dict[str, Use] = {}
     for label, where in uses:
         found[label] = Use(found[label].count + 1, found[label].first) if label in found else Use(1, where)
     return found

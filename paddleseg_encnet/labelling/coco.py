@@ -6,7 +6,7 @@ inside another is no hole; holes are in run lengths only.
 
 import os
 from collections import Counter
-from typing import Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
@@ -37,7 +37,8 @@ def read(path: str, val_path: Optional[str], image_folder: Optional[str], names:
     """
     if coco_mask is None:
         raise DataError("COCO's files are read through pycocotools; pip install pycocotools")
-    annotated, categories = [], {}
+    annotated: List[Annotated] = []
+    categories: Dict[int, str] = {}
     for file, split in ((path, "train" if val_path else None), (val_path, "val")):
         if file is not None:
             content = json_files.read(file)
@@ -54,7 +55,7 @@ def read(path: str, val_path: Optional[str], image_folder: Optional[str], names:
     return Project(*items(annotated, list(categories.values()), names, ignore, rules, tally))
 
 
-def check_list(content: dict, key: str, kind: type, path: str):
+def check_list(content: dict, key: str, kind: type, path: str) -> None:
     value = content.get(key)
     if not isinstance(value, list):
         raise DataError(f"{path} is no file of COCO's: it has no list `{key}`")
@@ -65,9 +66,10 @@ def check_list(content: dict, key: str, kind: type, path: str):
 
 def categories_of(entries: List[dict], path: str) -> Dict[int, str]:
     """{category id: name}, by id."""
-    found = {}
+    found: Dict[int, str] = {}
     for i, entry in enumerate(entries):
-        number, name = entry.get("id"), entry.get("name")
+        number: Any = entry.get("id")
+        name = entry.get("name")
         if not json_files.whole(number) or not isinstance(name, str):
             raise DataError(f"{path}, categories[{i}]: it has no whole number `id` and text `name`")
         if number in found or name in found.values():
@@ -80,7 +82,8 @@ def images_of(content: dict, path: str, split: Optional[str], image_folder: Opti
               rules: Rules, tally: Tally) -> List[Annotated]:
     """The images of one file with their shapes."""
     folder = os.path.dirname(path) if image_folder is None else image_folder
-    sizes, file_names = {}, {}
+    sizes: Dict[object, Optional[Size]] = {}
+    file_names: Dict[object, str] = {}
     for i, entry in enumerate(content["images"]):
         where, number, name = f"{path}, images[{i}]", entry.get("id"), entry.get("file_name")
         if not isinstance(number, (int, str)) or not isinstance(name, str) or not name:
@@ -107,7 +110,7 @@ def images_of(content: dict, path: str, split: Optional[str], image_folder: Opti
     return found
 
 
-def count_crowds(annotations: List[dict], file_names: dict, rules: Rules, tally: Tally):
+def count_crowds(annotations: List[dict], file_names: dict, rules: Rules, tally: Tally) -> None:
     what = "the class of their category" if rules.crowd == "class" else "ignored (255)"
     for number, crowds in Counter(one["image_id"] for one in annotations if one.get("iscrowd")).items():
         tally.add(f"images with crowds: {what} (--crowd {rules.crowd})", f"{file_names[number]}: {crowds}")
@@ -116,7 +119,8 @@ def count_crowds(annotations: List[dict], file_names: dict, rules: Rules, tally:
 def shape_of(entry: dict, where: str, size: Optional[Size], categories: Dict[int, str], rules: Rules,
              tally: Tally) -> Optional[Shape]:
     """The shape of an annotation; None if it has no area."""
-    category, segmentation = entry.get("category_id"), entry.get("segmentation")
+    category: Any = entry.get("category_id")
+    segmentation = entry.get("segmentation")
     if not json_files.whole(category):
         raise DataError(f"{where}: its category_id {category!r} is no whole number")
     label = categories.get(category, f"category_id {category}")
@@ -142,7 +146,7 @@ def shape_of(entry: dict, where: str, size: Optional[Size], categories: Dict[int
     return Shape(label, draw, where, ignored) if parts else None
 
 
-def run_lengths(segmentation: dict, where: str):
+def run_lengths(segmentation: dict, where: str) -> Callable[[Size], np.ndarray]:
     """Draws run lengths, compressed or not.
 
     pycocotools fills what they leave out with whatever was in memory, so that their sum is checked first.
@@ -172,7 +176,8 @@ def run_lengths(segmentation: dict, where: str):
 def decompressed(text: str, where: str) -> List[int]:
     """Run lengths of COCO's compressed text: five bits a character, lowest first, a sixth says that more follow; from
     the fourth on each is the difference to the one two before."""
-    runs, value, shift = [], 0, 0
+    runs: List[int] = []
+    value = shift = 0
     for character in text:
         bits = ord(character) - 48
         if not 0 <= bits < 64 or shift > 60:

@@ -107,14 +107,14 @@ def text_colors(path: str) -> Dict[str, Color]:
             lines = [line.strip() for line in file]
     except UnicodeDecodeError:
         raise DataError(f"the table of colours {path} is no text and no PNG") from None
-    found = {}
+    found: Dict[str, Color] = {}
     for number, line in enumerate(lines, 1):
         if not line or line.startswith("#"):
             continue
         match = re.fullmatch(r"(?P<name>[^:]+):\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*(:.*)?", line) or \
             re.fullmatch(r"(\d+)\s+(\d+)\s+(\d+)\s+(?P<name>.+)", line)
         color = tuple(int(text) for text in match.groups() if text and text.isdigit())[:3] if match else ()
-        if len(color) != 3 or max(color) > 255:
+        if match is None or len(color) != 3 or max(color) > 255:
             raise DataError(f"{path}, line {number}: {line!r} is neither name:R,G,B nor R G B name, of 0 to 255")
         name = match["name"].strip()
         if name in found:
@@ -197,7 +197,8 @@ class Lookup:
             distance.append(difference.max(2)[np.arange(len(part)), near[-1]])
         return np.concatenate(near), np.concatenate(distance)
 
-    def refuse(self, path, values, counts, near, distance, close, rules: Rules, tally: Tally):
+    def refuse(self, path: str, values: np.ndarray, counts: np.ndarray, near: np.ndarray, distance: np.ndarray,
+               close: np.ndarray, rules: Rules, tally: Tally) -> None:
         """Colours of no class: counted or, by the rule, raised as DataError."""
         most = np.flatnonzero(~close)[counts[~close].argmax()]
         color = (int(values[most] >> 16), int(values[most] >> 8 & 255), int(values[most] & 255))

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Converted(NamedTuple):
 
 
 def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tally: Tally,
-            split: Optional[float] = None, seed: int = 0, advance: Callable[[int], None] = None) -> Converted:
+            split: Optional[float] = None, seed: int = 0, advance: Optional[Callable[[int], None]] = None) -> Converted:
     """Writes masks/, train.txt, val.txt, labels.txt and config.yml into `save_dir`, or nothing.
 
     Args:
@@ -45,7 +45,7 @@ def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tal
     """
     check(project.items, tally)
     own = all(item.split for item in project.items) and split is None
-    splits = {item.name: item.split for item in project.items} if own else \
+    splits = {item.name: item.split or "" for item in project.items} if own else \
         writing.assign(project.items, 0.8 if split is None else split, seed)
     for name in ("train", "val"):
         if name not in splits.values():
@@ -68,13 +68,13 @@ def convert(project: Project, save_dir: str, bases: List[str], rules: Rules, tal
     return Converted(project.classes.names, pairs, pixels, beside, notes)
 
 
-def check(items: List[Item], tally: Tally):
+def check(items: List[Item], tally: Tally) -> None:
     """DataError where nothing is to be converted, or two masks would have one name."""
     if not items:
         found = "; ".join(f"{one.count} x {kind}, the first: {one.examples[0]}"
                           for kind, one in tally.findings.items())
         raise DataError("no image with an annotation is left to be converted" + f" ({found})" * bool(found))
-    taken = {}
+    taken: Dict[str, str] = {}
     for item in items:
         path = writing.mask_path(item.name).lower()     # as file systems that don't tell A from a have it
         if path in taken:

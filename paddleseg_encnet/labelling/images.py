@@ -1,10 +1,11 @@
 """The images of a project: found, measured, and masks turned as training turns the image."""
 
 import os
-from typing import List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.labelling.project import Rules, Tally
@@ -45,7 +46,7 @@ def look(path: str) -> Picture:
     try:
         with Image.open(path) as image:
             stored, orientation, kind = image.size[::-1], image.getexif().get(ORIENTATION, 1), image.format
-            if kind == "TIFF":      # Pillow's size is that of the turned image there
+            if isinstance(image, TiffImageFile):        # Pillow's size is that of the turned image there
                 stored = (image.tag_v2[HEIGHT], image.tag_v2[WIDTH])
     except Exception as error:      # Pillow raises whatever its decoders do
         raise DataError(f"cannot read the image {path}: {error}") from error
@@ -58,7 +59,7 @@ def look(path: str) -> Picture:
     return picture
 
 
-def check_size(size: Size, picture: Picture):
+def check_size(size: Size, picture: Picture) -> None:
     """Raises DataError where annotation of this size is of neither form of the image."""
     if size not in (picture.displayed, picture.stored):
         (height, width), (rows, columns) = picture.displayed, size
@@ -72,7 +73,7 @@ def fit(mask: np.ndarray, picture: Picture, rules: Rules, tally: Tally) -> np.nd
     Raises:
         DataError: the mask is of another size than the image.
     """
-    check_size(mask.shape, picture)
+    check_size((mask.shape[0], mask.shape[1]), picture)
     if picture.orientation == 1:
         return mask
     tells = picture.displayed != picture.stored
@@ -104,9 +105,9 @@ def stem(path: str) -> str:
     return os.path.splitext(path)[0]
 
 
-def by_stem(files: List[str], folder: str) -> dict:
+def by_stem(files: List[str], folder: str) -> Dict[str, str]:
     """{path without its ending: path}; DataError where two files share one."""
-    found = {}
+    found: Dict[str, str] = {}
     for path in files:
         if stem(path) in found:
             raise DataError(f"{folder} has {found[stem(path)]} and {path}: which of them is annotated can't be told; "
@@ -115,7 +116,7 @@ def by_stem(files: List[str], folder: str) -> dict:
     return found
 
 
-def absent(text: str, rules: Rules, tally: Tally, hint: str):
+def absent(text: str, rules: Rules, tally: Tally, hint: str) -> None:
     """An annotation without its image: counted or, by the rule, raised as DataError."""
     if rules.missing == "stop":
         raise DataError(f"{text}; {hint}, or add --missing leave_out")

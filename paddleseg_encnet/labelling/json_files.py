@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any, Optional, Tuple
 
 from segrun.errors import DataError
 
@@ -31,12 +32,12 @@ def read(path: str) -> dict:
     return value
 
 
-def whole(value) -> bool:
+def whole(value: Any) -> bool:
     """Whether it is a whole number; True is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def size(height, width, path: str):
+def size(height: Any, width: Any, path: str) -> Optional[Tuple[int, int]]:
     """(height, width), or None where the file has neither."""
     if height is None and width is None:
         return None

@@ -9,7 +9,7 @@ import binascii
 import io
 import math
 import os
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -42,7 +42,8 @@ def read(folder: str, image_folder: Optional[str], names: Optional[str], ignore:
     if not files:
         raise DataError(f"no .json in the folder {folder}, where labelme's files are expected")
     by_stem = images.by_stem(files, folder)
-    annotated, used = [], {}
+    annotated: List[Annotated] = []
+    used: Dict[str, str] = {}
     for name, file in by_stem.items():
         path = os.path.join(folder, file)
         content = json_files.read(path)
@@ -114,7 +115,7 @@ def shapes_of(content: dict, path: str, size: Optional[Size], tally: Tally) -> L
     return found
 
 
-def drawn(kind: str, corners: List[Tuple[float, float]]):
+def drawn(kind: str, corners: List[Tuple[float, float]]) -> Callable[[Size], np.ndarray]:
     """Draws polygon, rectangle (two opposite corners) or circle (centre, a point on it)."""
     def draw(size: Size) -> np.ndarray:
         canvas = Image.new("1", size[::-1])
@@ -132,7 +133,7 @@ def drawn(kind: str, corners: List[Tuple[float, float]]):
     return draw
 
 
-def pasted(encoded, corners: List[Tuple[float, float]], where: str):
+def pasted(encoded: Any, corners: List[Tuple[float, float]], where: str) -> Callable[[Size], np.ndarray]:
     """Draws a mask that the file holds as a PNG in base64: pixels from the first corner to the second, both included.
 
     Raises:

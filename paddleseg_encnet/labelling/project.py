@@ -50,10 +50,10 @@ class Project(NamedTuple):
 class Tally:
     """What was found, counted by kind and with the first names of each. A kind ends with what was decided."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.findings: Dict[str, Finding] = {}
 
-    def add(self, kind: str, example: str):
+    def add(self, kind: str, example: str) -> None:
         self.findings.setdefault(kind, Finding()).add(example, "")
 
     def lines(self) -> List[str]:

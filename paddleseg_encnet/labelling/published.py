@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import List
+from typing import Callable, Collection, Iterable, List
 
 import numpy as np
 
@@ -54,7 +54,9 @@ def read_ade20k(root: str, rules: Rules, tally: Tally) -> Project:
     return Project(Classes(list(ADE20K), colors=ADE20K), found)
 
 
-def add(found: List[Item], name: str, image: str, mask: str, draw, split: str, rules: Rules, tally: Tally):
+def add(found: List[Item], name: str, image: str, mask: str, draw: Callable[[str], np.ndarray], split: str,
+        rules: Rules,
+        tally: Tally) -> None:
     """Another item, or what is missing of it."""
     if not os.path.isfile(image):
         images.absent(f"there is no image {image}", rules, tally, "unpack the archive again")
@@ -64,7 +66,7 @@ def add(found: List[Item], name: str, image: str, mask: str, draw, split: str, r
         found.append(Item(name, image, functools.partial(draw, mask), split))
 
 
-def table(numbers, others=(IGNORED,)) -> np.ndarray:
+def table(numbers: Collection[int], others: Iterable[int] = (IGNORED,)) -> np.ndarray:
     """int16 [256]: class i for the i-th number, 255 for the others, -1 for what is neither."""
     ids = np.full(256, -1, np.int16)
     ids[list(others)] = IGNORED

@@ -1,7 +1,7 @@
 """The config that a converted project is trained with: a shipped recipe with the project's classes and lists."""
 
 import os
-from typing import List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
@@ -36,10 +36,11 @@ def write_config(path: str, bases: List[str], folder: str, num_classes: int, sep
     data = {"type": "Dataset", "dataset_root": folder, "num_classes": num_classes}
     if separator != " ":
         data["separator"] = separator
-    content = {"_base_": [os.path.abspath(base) for base in bases],
-               "train_dataset": {**data, "train_path": os.path.join(folder, "train.txt"), "mode": "train"},
-               "val_dataset": {**data, "val_path": os.path.join(folder, "val.txt"), "mode": "val"},
-               "model": {"num_classes": num_classes}}
+    content: Dict[str, Any] = {
+        "_base_": [os.path.abspath(base) for base in bases],
+        "train_dataset": {**data, "train_path": os.path.join(folder, "train.txt"), "mode": "train"},
+        "val_dataset": {**data, "val_path": os.path.join(folder, "val.txt"), "mode": "val"},
+        "model": {"num_classes": num_classes}}
     merged = save(path, content)
     notes = []
     for i, loss in enumerate((merged.get("loss") or {}).get("types") or []):

@@ -1,6 +1,6 @@
 """Shapes with labels become masks: in which order they are drawn, and what becomes of pixels that two classes claim."""
 
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Annotated(NamedTuple):
     split: Optional[str] = None
 
 
-def points(values, count: int, size: Optional[Size], where: str) -> List[Tuple[float, float]]:
+def points(values: Any, count: int, size: Optional[Size], where: str) -> List[Tuple[float, float]]:
     """[(x, y), ...] of a JSON list of pairs.
 
     Raises:
@@ -63,7 +63,7 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
     background = IGNORED if rules.rest == "ignore" else classes.id(labels.BACKGROUND)
 
     def item(one: Annotated) -> Item:
-        def draw():
+        def draw() -> np.ndarray:
             picture = look(one.image)
             size = one.size or picture.annotated(rules)
             check_size(size, picture)       # before memory is taken for a size that a file made up
@@ -73,7 +73,8 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
     return classes, [item(one) for one in annotated if one.shapes or unannotated(one.image, rules, tally)]
 
 
-def compose(one: Annotated, size: Size, classes: Classes, background: int, rules: Rules, tally: Tally) -> np.ndarray:
+def compose(one: Annotated, size: Size, classes: Classes, background: Optional[int], rules: Rules,
+            tally: Tally) -> np.ndarray:
     """The mask, uint8 [H, W]."""
     known = [(IGNORED if shape.ignored else classes.id(shape.label), shape) for shape in one.shapes]
     known = [(number, shape) for number, shape in known if number is not None]      # the rest is left out by the rule

@@ -5,7 +5,7 @@ import os
 import random
 import shutil
 import tempfile
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Dict, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,7 @@ def staged(folder: str) -> Iterator[str]:
         shutil.rmtree(made or stage)
 
 
-def first_missing(folder: str):
+def first_missing(folder: str) -> Optional[str]:
     """The highest folder of this path that is not there, which making it would make; None if it is there."""
     folder, missing = os.path.abspath(folder), None
     while not os.path.lexists(folder):
@@ -80,7 +80,7 @@ def mask_path(name: str) -> str:
     return "/".join([MASKS, *parts]) + ".png"
 
 
-def write_mask(path: str, mask: np.ndarray, colors: np.ndarray):
+def write_mask(path: str, mask: np.ndarray, colors: np.ndarray) -> None:
     """uint8 [H, W] as a PNG of 8 bits with a palette: its pixels are class ids, and viewers show colours."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     picture = Image.fromarray(mask)
@@ -117,7 +117,7 @@ def relative(path: str, folder: str) -> str:
         return os.path.abspath(path)
 
 
-def write_lists(stage: str, folder: str, pairs: List[Pair], names: List[str]):
+def write_lists(stage: str, folder: str, pairs: List[Pair], names: List[str]) -> None:
     """train.txt and val.txt, whose paths begin at `folder`, and labels.txt."""
     between = separator(pairs, folder)
     texts = {f"{split}.txt": "".join(f"{relative(pair.image, folder)}{between}{pair.mask}\n" for pair in pairs

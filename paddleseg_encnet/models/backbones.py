@@ -13,6 +13,8 @@ dilation. Here a shortcut is a 1x1 convolution with the stride of its block, whi
 Parameter names are those of the PyTorch implementations: stem.0, layer1.0.conv1, layer1.0.bn1, layer1.0.downsample.0.
 """
 
+from typing import Any, Callable, List, Optional
+
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
@@ -95,7 +97,7 @@ class ResNet(nn.Layer):
     """
 
     def __init__(self, depth: int, deep_stem: bool, stem_width: int = 32, output_stride: int = 8,
-                 first_block_dilation: str = "half", in_channels: int = 3, pretrained: str = None):
+                 first_block_dilation: str = "half", in_channels: int = 3, pretrained: Optional[str] = None):
         super().__init__()
         for name, value, allowed in (("depth", depth, DEPTHS), ("output_stride", output_stride, STAGES),
                                      ("first_block_dilation", first_block_dilation, ("half", "full"))):
@@ -127,7 +129,7 @@ class ResNet(nn.Layer):
             conv(width, width, 3), layers.SyncBatchNorm(width), nn.ReLU(),
             conv(width, 2 * width, 3), layers.SyncBatchNorm(2 * width), nn.ReLU())
 
-    def forward(self, images: paddle.Tensor):
+    def forward(self, images: paddle.Tensor) -> List[paddle.Tensor]:
         x = self.maxpool(self.stem(images))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -136,9 +138,9 @@ class ResNet(nn.Layer):
         return maps
 
 
-def variant(depth: int, version: str):
+def variant(depth: int, version: str) -> Callable[..., ResNet]:
     """The function that PaddleSeg's config builder calls for `type: ResNet<depth>_<version>`."""
-    def build(**arguments) -> ResNet:
+    def build(**arguments: Any) -> ResNet:
         return ResNet(depth, deep_stem=version == "v1c", **arguments)
     build.__name__ = f"ResNet{depth}_{version}"
     return build

@@ -7,6 +7,8 @@ output before the shortcut is added.
 Shape letters: B batch, C channels of a block, K codewords, h x w its feature map.
 """
 
+from typing import Callable, Dict, List, Optional
+
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
@@ -42,7 +44,7 @@ class EncodingAttention(nn.Sequential):
 class Block(nn.Layer):
     """Basic residual block: [B, in_channels, h, w] -> [B, channels, h / stride, w / stride]."""
 
-    def __init__(self, in_channels: int, channels: int, stride: int, attention: nn.Layer = None):
+    def __init__(self, in_channels: int, channels: int, stride: int, attention: Optional[nn.Layer] = None):
         super().__init__()
         self.residual = nn.Sequential(
             nn.Conv2D(in_channels, channels, 3, stride, 1, bias_attr=False), nn.BatchNorm2D(channels), nn.ReLU(),
@@ -77,11 +79,12 @@ class CifarResNet(nn.Layer):
 
     output_names = ["classification"]
 
-    def __init__(self, num_classes: int = 10, width: int = 64, attention: str = None, num_codes: int = 16,
+    def __init__(self, num_classes: int = 10, width: int = 64, attention: Optional[str] = None, num_codes: int = 16,
                  in_channels: int = 3):
         super().__init__()
-        kinds = {None: lambda channels: None, "se": SEAttention,
-                 "encoding": lambda channels: EncodingAttention(channels, num_codes)}
+        kinds: Dict[Optional[str], Callable[[int], Optional[nn.Layer]]] = {
+            None: lambda channels: None, "se": SEAttention,
+            "encoding": lambda channels: EncodingAttention(channels, num_codes)}
         if attention not in kinds:
             raise ValueError(f'attention is "se", "encoding" or none at all, got {attention!r}')
         self.stem = nn.Sequential(
@@ -94,7 +97,7 @@ class CifarResNet(nn.Layer):
         self.blocks = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)
 
-    def forward(self, images: paddle.Tensor):
+    def forward(self, images: paddle.Tensor) -> List[paddle.Tensor]:
         features = self.blocks(self.stem(images))                               # [B, 4 width, H / 4, W / 4]
         return [self.classifier(features.mean(axis=[2, 3])).unsqueeze([2, 3])]
 

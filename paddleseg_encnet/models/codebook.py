@@ -10,7 +10,7 @@ Shape letters: K codewords, C channels, N positions, M positions of a sample.
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -49,7 +49,7 @@ class Gathering:
     def __init__(self, num_codes: int):
         self.sums = np.zeros(num_codes + 3)
 
-    def add(self, assignment: np.ndarray, of_one_vector: np.ndarray = None):
+    def add(self, assignment: np.ndarray, of_one_vector: Optional[np.ndarray] = None) -> None:
         """Takes a_ik, of shape [..., K], summing to 1 over K, and what they were if all codewords were their mean."""
         rows = assignment.reshape(-1, assignment.shape[-1]).astype(np.float64)
         moved = math.nan if of_one_vector is None else np.abs(assignment - of_one_vector).sum() / 2
@@ -72,7 +72,7 @@ def entropy(shares: np.ndarray) -> np.ndarray:
     return -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=-1)
 
 
-def place_at_first_step(layer: Encoding):
+def place_at_first_step(layer: Encoding) -> None:
     """Has the codebook placed on the features of the layer's first forward pass in training.
 
     Only if the codewords then still are what they are now: weights that are loaded before it are left alone, and a
@@ -81,7 +81,7 @@ def place_at_first_step(layer: Encoding):
     """
     start = layer.codewords.numpy()
 
-    def before(layer, inputs):
+    def before(layer: paddle.nn.Layer, inputs: Tuple[paddle.Tensor, ...]) -> None:
         if not (layer.training and paddle.in_dynamic_mode()):
             return
         hook.remove()
@@ -102,7 +102,7 @@ def sample(features: paddle.Tensor) -> np.ndarray:
     return values[chosen].astype(np.float64)
 
 
-def place(layer: Encoding, positions: np.ndarray):
+def place(layer: Encoding, positions: np.ndarray) -> None:
     """Puts the layer's codewords on the centres of positions [M, C], and its factors at what leaves a position to
     ALIKE of them."""
     centres = k_means(positions, layer.num_codes, np.random.default_rng(0))

@@ -14,13 +14,13 @@ Ratios: benchmarks/depthwise.py.
 import ctypes
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 import paddle
 import paddle.nn as nn
-from paddle.autograd import PyLayer
+from paddle.autograd import PyLayer, PyLayerContext
 from paddle.jit.sot.psdb import in_sot
 
 from segrun.cpu import cpu_count
@@ -36,11 +36,11 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cpu_count())
 
 
-def each(work: Callable[[int], None], count: int):
+def each(work: Callable[[int], None], count: int) -> None:
     """work(i) for each i < count, on as many threads as Paddle has cores; both libraries release Python's lock."""
     step = -(-count // cpu_count())
 
-    def stretch(start):
+    def stretch(start: int) -> None:
         for i in range(start, min(start + step, count)):
             work(i)
     list(pool().map(stretch, range(0, count, step)))        # the list raises what a thread has raised
@@ -78,7 +78,7 @@ def spread(kernels: np.ndarray, dilation: int) -> np.ndarray:
 def correlate(picture: np.ndarray, kernel: np.ndarray, dilation: int) -> np.ndarray:
     """At y, x the sum over i, j of kernel[i, j] picture[y + i, x + j], of the picture's size; where that reaches below
     the picture, anything."""
-    def filtered(picture, kernel):
+    def filtered(picture: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         return cv2.filter2D(picture, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
 
     if kernel.size < FOURIER:
@@ -114,7 +114,8 @@ class Depthwise(PyLayer):
     """x [B, C, H, W], weight [C, 1, k, k] -> [B, C, H', W'] with C groups; padding is before and after, both ways."""
 
     @staticmethod
-    def forward(ctx, x, weight, stride, padding, dilation):
+    def forward(ctx: PyLayerContext, x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: Sequence[int],
+                dilation: int) -> paddle.Tensor:
         ctx.fixed = x.stop_gradient, weight.stop_gradient
         ctx.save_for_backward(x)            # not its copy: several layers may read one tensor
         tensor = x.contiguous()
@@ -126,7 +127,7 @@ class Depthwise(PyLayer):
         result = empty([batch, channels, -(-rows // stride), -(-columns // stride)])
         y = values(result)
 
-        def work(c):
+        def work(c: int) -> None:
             if batch == 1 and y.shape == x.shape and kernels[c].size < FOURIER:     # without a picture beside x
                 cv2.filter2D(x[0, c], -1, kernels[c], y[0, c], (padding[0], padding[0]), 0, cv2.BORDER_CONSTANT)
                 return
@@ -138,7 +139,7 @@ class Depthwise(PyLayer):
         return result
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> Tuple[Optional[paddle.Tensor], ...]:
         kernels, stride, padding, dilation = ctx.kept
         input_is_fixed, weight_is_fixed = ctx.fixed
         tensors = ctx.saved_tensor()[0].contiguous(), dy.contiguous()
@@ -152,7 +153,7 @@ class Depthwise(PyLayer):
         turned = np.ascontiguousarray(kernels[:, ::-1, ::-1])
         further = size - 1
 
-        def work(c):
+        def work(c: int) -> None:
             gradient = tall(dy[:, c], further, height + further, width + further, stride)
             if not weight_is_fixed:
                 picture = tall(x[:, c], further + padding[0], height + further, width + further)

@@ -10,7 +10,7 @@ by what its input's size needs; those packages fix the padding at the sizes of t
 """
 
 import math
-from typing import Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import paddle
 import paddle.nn as nn
@@ -87,7 +87,8 @@ def norm(channels: int) -> nn.Layer:
     return layers.SyncBatchNorm(channels, momentum=0.99, epsilon=1e-3)
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: Tuple[int, int] = (0, 0)):
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1,
+         padding: Tuple[int, int] = (0, 0)) -> nn.Conv2D:
     return nn.Conv2D(in_channels, out_channels, kernel, stride=stride, padding=[*padding, *padding], bias_attr=False)
 
 
@@ -134,7 +135,7 @@ class EfficientNetLite(nn.Layer):
 
     least_side = 32
 
-    def __init__(self, variant: int, output_stride: int = 16, in_channels: int = 3, pretrained: str = None):
+    def __init__(self, variant: int, output_stride: int = 16, in_channels: int = 3, pretrained: Optional[str] = None):
         super().__init__()
         for name, value, allowed in (("variant", variant, tuple(VARIANTS)), ("output_stride", output_stride,
                                                                              (8, 16, 32))):
@@ -161,9 +162,9 @@ class EfficientNetLite(nn.Layer):
         return maps
 
 
-def variant(number: int):
+def variant(number: int) -> Callable[..., EfficientNetLite]:
     """The function that PaddleSeg's config builder calls for `type: EfficientNetLite<number>`."""
-    def build(**arguments) -> EfficientNetLite:
+    def build(**arguments: Any) -> EfficientNetLite:
         return EfficientNetLite(number, **arguments)
     build.__name__ = f"EfficientNetLite{number}"
     return build

@@ -9,6 +9,8 @@ global average pooling in place of the Encoding layer (K = 0).
 Shape letters: B batch, C = mid_channels, K codewords, h x w the feature map at the output stride.
 """
 
+from typing import List, Optional, Sequence, Tuple
+
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
@@ -99,7 +101,7 @@ class EncModule(ContextEncoder):
         super().__init__(in_channels, in_channels, num_codes, reduction, random_scale, codebook_start)
         self.fc = nn.Sequential(nn.Linear(in_channels, in_channels), Attention())
 
-    def forward(self, x: paddle.Tensor):
+    def forward(self, x: paddle.Tensor) -> Tuple[paddle.Tensor, paddle.Tensor]:
         context = self.encode(x)                                                # [B, C]
         gamma = self.fc(context).unsqueeze([2, 3])                              # [B, C, 1, 1]
         # x + x * gamma, written with one product: half the memory traffic of the largest tensors of the head.
@@ -156,12 +158,12 @@ class ENCNet(nn.Layer):
         ValueError: an option has no such value, or presence is to be predicted without an encoding.
     """
 
-    def __init__(self, num_classes: int, backbone: nn.Layer, backbone_indices=(1, 2, 3), num_codes: int = 32,
-                 mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False, pretrained: str = None,
-                 align_corners: bool = False, aux_channels: int = None, use_aux_loss: bool = True,
-                 use_se_loss_stage3: bool = False, use_encoding: bool = True, reduction: str = "mean",
-                 dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last", use_jpu: bool = False,
-                 codebook_start: str = "published"):
+    def __init__(self, num_classes: int, backbone: nn.Layer, backbone_indices: Sequence[int] = (1, 2, 3),
+                 num_codes: int = 32, mid_channels: int = 512, use_se_loss: bool = True, add_lateral: bool = False,
+                 pretrained: Optional[str] = None, align_corners: bool = False, aux_channels: Optional[int] = None,
+                 use_aux_loss: bool = True, use_se_loss_stage3: bool = False, use_encoding: bool = True,
+                 reduction: str = "mean", dropout: float = 0.0, random_scale: bool = False, fuse_at: str = "last",
+                 use_jpu: bool = False, codebook_start: str = "published"):
         super().__init__()
         if fuse_at not in ("last", "first"):
             raise ValueError(f'fuse_at is "last" or "first" of the backbone_indices, got {fuse_at!r}')
@@ -221,7 +223,7 @@ class ENCNet(nn.Layer):
             ("auxiliary", self.use_aux_loss), ("SE", self.use_se_loss), ("SE_stage3", self.use_se_loss_stage3)
         ] if there]
 
-    def forward(self, images: paddle.Tensor):
+    def forward(self, images: paddle.Tensor) -> List[paddle.Tensor]:
         maps = self.backbone(images)
         if self.use_jpu:
             maps = self.jpu(maps)
@@ -244,7 +246,7 @@ class ENCNet(nn.Layer):
         with misfits_named(self.output_names, losses):
             return losses_by_position(logits_list, data, losses)
 
-    def fuse(self, maps):
+    def fuse(self, maps: List[paddle.Tensor]) -> paddle.Tensor:
         """The maps -> one [B, mid_channels, h, w], at the size of the last map, or of the first one read."""
         feature = self.bottleneck(maps[self.backbone_indices[-1]])
         if not self.add_lateral:
@@ -255,7 +257,7 @@ class ENCNet(nn.Layer):
         laterals = [self.resize(conv(maps[i]), size) for conv, i in zip(self.lateral_convs, self.backbone_indices)]
         return self.fusion(paddle.concat([feature, *laterals], axis=1))
 
-    def resize(self, x: paddle.Tensor, size) -> paddle.Tensor:
+    def resize(self, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         return bilinear(x, size, self.align_corners)
 
 

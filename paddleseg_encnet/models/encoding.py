@@ -23,9 +23,11 @@ are K x C, A = (a_ik) is N x K:
 Shape letters: B batch, C channels, K codewords, N = H * W positions.
 """
 
+from typing import Optional, Tuple
+
 import paddle
 import paddle.nn as nn
-from paddle.autograd.py_layer import once_differentiable
+from paddle.autograd.py_layer import PyLayerContext, once_differentiable
 
 NOTHING = -40.0
 LEAST = 4.25e-18        # e^-40 = 4.248e-18, and what exp() may be off by
@@ -105,7 +107,8 @@ class Encode(paddle.autograd.PyLayer):
     """encode() with the backward pass that stands at the top of this file."""
 
     @staticmethod
-    def forward(ctx, features, codewords, scale):
+    def forward(ctx: PyLayerContext, features: paddle.Tensor, codewords: paddle.Tensor,
+                scale: paddle.Tensor) -> paddle.Tensor:
         kept = powers(features)
         assignment = assign(features, kept, codewords, scale)
         mass = masses(kept, assignment)
@@ -115,14 +118,16 @@ class Encode(paddle.autograd.PyLayer):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
+    def backward(ctx: PyLayerContext, grad: paddle.Tensor) -> Tuple[Optional[paddle.Tensor], ...]:
         with paddle.amp.auto_cast(enable=False):
             gradients = encode_backward(grad, *ctx.saved_tensor())
         # Paddle insists on None for what is frozen.
         return tuple(None if frozen else gradient for frozen, gradient in zip(ctx.frozen, gradients))
 
 
-def encode_backward(grad, features, kept, codewords, scale, assignment, mass):
+def encode_backward(grad: paddle.Tensor, features: paddle.Tensor, kept: paddle.Tensor, codewords: paddle.Tensor,
+                    scale: paddle.Tensor, assignment: paddle.Tensor, mass: paddle.Tensor) -> Tuple[paddle.Tensor,
+                    paddle.Tensor, paddle.Tensor]:
     """Gradients of features [B, C, N], codewords [K, C] and scale [K] from that of the output [B, K, C]."""
     twice = (2 * scale).unsqueeze(1).expand_as(codewords)                               # [K, C]
 
@@ -155,7 +160,7 @@ def encode_backward(grad, features, kept, codewords, scale, assignment, mass):
 # faster), arithmetic that broadcasts (20 x slower than the same after expand), softmax (a third slower than its parts),
 # and a product that leaves [K, N] (a third slower than one that leaves [N, K]).
 
-def centred(features: paddle.Tensor, codewords: paddle.Tensor):
+def centred(features: paddle.Tensor, codewords: paddle.Tensor) -> Tuple[paddle.Tensor, paddle.Tensor]:
     """Both without what the codewords have in common, which changes no residual: [B, C, N] and [K, C], the same again.
 
     Where the codewords lie together far from zero, the expanded square would be a small difference of large numbers.

@@ -1,5 +1,7 @@
 """FCN, the paper's baseline: EncNet without all that encodes context."""
 
+from typing import Optional, Sequence
+
 from paddle import nn
 
 from paddleseg_encnet.models.encnet import ENCNet
@@ -17,9 +19,10 @@ class DilatedFCN(ENCNet):
     without the second if use_aux_loss is off; else [logits].
     """
 
-    def __init__(self, num_classes: int, backbone: nn.Layer, backbone_indices=(1, 2, 3), mid_channels: int = 512,
-                 add_lateral: bool = False, pretrained: str = None, align_corners: bool = False,
-                 aux_channels: int = None, use_aux_loss: bool = True, dropout: float = 0.0,
+    def __init__(self, num_classes: int, backbone: nn.Layer, backbone_indices: Sequence[int] = (1, 2, 3),
+                 mid_channels: int = 512,
+                 add_lateral: bool = False, pretrained: Optional[str] = None, align_corners: bool = False,
+                 aux_channels: Optional[int] = None, use_aux_loss: bool = True, dropout: float = 0.0,
                  fuse_at: str = "last", use_jpu: bool = False):
         super().__init__(num_classes, backbone, backbone_indices, mid_channels=mid_channels, use_se_loss=False,
                          add_lateral=add_lateral, pretrained=pretrained, align_corners=align_corners,

@@ -12,12 +12,12 @@ branch: two maps of 3 * width channels each.
 """
 
 import contextlib
-from typing import Iterator, List, Sequence
+from typing import Iterator, List, Sequence, Tuple
 
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
-from paddle.autograd import PyLayer
+from paddle.autograd import PyLayer, PyLayerContext
 from paddleseg.models import layers
 
 from paddleseg_encnet.models.depthwise import DepthwiseConv2D
@@ -33,13 +33,13 @@ class Recomputed(PyLayer):
     """
 
     @staticmethod
-    def forward(ctx, layer, x, *parameters):
+    def forward(ctx: PyLayerContext, layer: nn.Layer, x: paddle.Tensor, *parameters: paddle.Tensor) -> paddle.Tensor:
         ctx.layer = layer
         ctx.save_for_backward(x, *parameters)
         return layer.compute(x)         # within a PyLayer Paddle records nothing
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: PyLayerContext, gradient: paddle.Tensor) -> Tuple[paddle.Tensor, ...]:
         x, *parameters = kept = ctx.saved_tensor()
         copies = [tensor.detach() for tensor in kept]       # of one memory
         for tensor in copies:

@@ -6,7 +6,7 @@ every class weighs the same, however few pixels it has.
 
 import contextlib
 import importlib
-from typing import Iterator, List, Optional
+from typing import Any, Iterator, List, Optional
 
 import paddle
 import paddle.nn as nn
@@ -55,7 +55,7 @@ class SELoss(nn.Layer):
 
     takes_presence = True
 
-    def __init__(self, ignore_index: int = 255, weight=None):
+    def __init__(self, ignore_index: int = 255, weight: Any = None):
         super().__init__()
         self.ignore_index = ignore_index
         self.weight = None if weight is None else paddle.to_tensor(weight, dtype="float32")
@@ -114,7 +114,7 @@ ADVICE = ("give loss.types and loss.coef one entry for each output, in this orde
           "model's use_aux_loss, use_se_loss and use_se_loss_stage3")
 
 
-def check_losses(names: list, losses: dict):
+def check_losses(names: list, losses: dict) -> None:
     """Is there one loss for each output, and of its kind?
 
     Args:

@@ -7,11 +7,11 @@ float32, in a static graph or an export) it is Paddle's. Ratios: benchmarks/resi
 
 import contextlib
 import threading
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 import paddle
 import paddle.nn.functional as F
-from paddle.autograd import PyLayer
+from paddle.autograd import PyLayer, PyLayerContext
 from paddle.jit.sot.psdb import in_sot
 
 interpolate = F.interpolate     # Paddle's own, whatever resizing_by() has put in its place
@@ -53,12 +53,12 @@ class Bilinear(PyLayer):
     """x [B, C, h, w] -> [B, C, H, W] for size = [H, W]. Nothing of x is kept."""
 
     @staticmethod
-    def forward(ctx, x, size, align_corners):
+    def forward(ctx: PyLayerContext, x: paddle.Tensor, size: Sequence[int], align_corners: bool) -> paddle.Tensor:
         ctx.matrices = [weights(before, after, align_corners) for before, after in zip(x.shape[2:], size)]
         return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: PyLayerContext, dy: paddle.Tensor) -> paddle.Tensor:
         rows, columns = ctx.matrices
         return paddle.matmul(rows, paddle.matmul(dy, columns, transpose_y=True))
 

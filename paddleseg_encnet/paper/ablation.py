@@ -28,7 +28,7 @@ class Run(NamedTuple):
     folder: str
     weights_folder: str     # of the run that trains its weights: its own, or that of another cell with the same seed
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.cell.name}, seed {self.seed}"
 
     @property
@@ -107,7 +107,7 @@ def with_finished(runs: List[Run], cells: List[Cell], study: str) -> List[Run]:
     return sorted(found.values(), key=lambda run: (order.index(run.cell.folder), run.seed))
 
 
-def prepare(run: Run):
+def prepare(run: Run) -> None:
     """Writes the run's config into its folder, or finds it there.
 
     Raises:

@@ -7,7 +7,7 @@ import glob
 import inspect
 import os
 import re
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import yaml
 from paddleseg.cvlibs import manager
@@ -78,7 +78,7 @@ def spelled_out(config: dict) -> dict:
     return {**config, "model": model}
 
 
-def differences(there, here, key: str = "") -> List[str]:
+def differences(there: Any, here: Any, key: str = "") -> List[str]:
     """Where two configs differ: ["loss.coef [1, 0.4] instead of [1, 0.2]"]."""
     if isinstance(there, dict) and isinstance(here, dict):
         return [found for name in {**there, **here}

@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 import statistics
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from paddleseg_encnet.paper.ablation import Run
 from segrun.writing import write
@@ -24,7 +24,7 @@ NOT_PERCENT = ("codebook_information", "codewords_used")
 
 def score_of(run: Run, score: str) -> Optional[float]:
     """A score of a finished run, "presence.x" being x in "presence"; None where it has none."""
-    found = run.scores()
+    found: Any = run.scores()
     for key in score.split("."):
         found = (found or {}).get(key)
     return found
@@ -72,8 +72,8 @@ def as_differences(runs: List[Run]) -> str:
 
 def differences_of(runs: List[Run], score: str) -> str:
     """The table of one score."""
-    found = {folder: {run.seed: 100 * score_of(run, score) for run in runs
-                      if run.cell.folder == folder and score_of(run, score) is not None} for folder in cells_of(runs)}
+    found = {folder: {run.seed: 100 * value for run in runs if run.cell.folder == folder
+                      for value in [score_of(run, score)] if value is not None} for folder in cells_of(runs)}
     names = {folder: name for folder, name in cells_of(runs).items()
              if any(len(found[folder].keys() & found[other].keys()) > 1 for other in found if other != folder)}
     if not names:
@@ -104,7 +104,7 @@ def mean_and_spread(numbers: List[float]) -> str:
     return f"{mean} ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else mean
 
 
-def draw(runs: List[Run], title: str, path: str):
+def draw(runs: List[Run], title: str, path: str) -> None:
     """Writes a PNG: mIoU and pixel accuracy of each cell, the mean with its standard deviation, and every seed."""
     from matplotlib.figure import Figure  # comes with PaddleSeg, through VisualDL; its import takes a second
     cells = {run.cell.folder: run.cell.name for run in runs if run.scores() is not None}
@@ -126,11 +126,11 @@ def draw(runs: List[Run], title: str, path: str):
     figure.savefig(path, dpi=110)
 
 
-def write_text(path: str, text: str):
+def write_text(path: str, text: str) -> None:
     pathlib.Path(path).write_text(text, encoding="utf-8")
 
 
-def write_all(runs: List[Run], study: str, folder: str):
+def write_all(runs: List[Run], study: str, folder: str) -> None:
     """results.csv, results.md and the plot, of what is finished."""
     finished = sum(run.scores() is not None for run in runs)
     tables = "\n".join(filter(None, (as_table(runs), as_differences(runs))))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Callable, Iterator, List
+from typing import IO, Callable, Iterator, List, Sequence, Set
 
 from paddleseg.utils import logger
 
@@ -21,7 +21,7 @@ from segrun.stopping import Stop, Stopped
 try:
     import fcntl
 except ImportError:     # Windows: nothing keeps two ablations from training in one folder
-    fcntl = None
+    fcntl = None    # type: ignore[assignment]
 
 
 class RunsFailed(AblationError):
@@ -40,14 +40,14 @@ class Ablation:
         finished: called after each run that has been finished, by one thread at a time.
     """
 
-    def __init__(self, runs: List[Run], tools: str, devices: List[str], train_flags: List[str] = (),
-                 num_workers: int = 0, finished: Callable[[], None] = lambda: None):
+    def __init__(self, runs: List[Run], tools: str, devices: List[str], train_flags: Sequence[str] = (),
+                 num_workers: int = 0, finished: Callable[[], object] = lambda: None):
         self.runs, self.tools, self.devices = runs, tools, devices
         self.train_flags, self.num_workers = list(train_flags), num_workers
         self.telling = Telling(finished)
         self.processes: List[subprocess.Popen] = []
 
-    def run(self):
+    def run(self) -> None:
         """Does what is not finished.
 
         Raises:
@@ -79,13 +79,13 @@ class Ablation:
             logger.warning(f"{run}: not run, as cell {run.cell.weights_of} has failed")
         return run.weights_folder not in self.telling.failures
 
-    def _run(self, runs: List[Run], stop: Stop):
+    def _run(self, runs: List[Run], stop: Stop) -> None:
         """Shares the runs among the devices."""
         if not runs:
             return
         waiting = collections.deque(runs)
 
-        def work(device: str):
+        def work(device: str) -> None:
             while stop.signum is None:
                 try:
                     run = waiting.popleft()
@@ -101,7 +101,7 @@ class Ablation:
         threads = [threading.Thread(target=work, args=[device]) for device in self.devices]
         for thread in threads:
             thread.start()
-        told = set()
+        told: Set[subprocess.Popen] = set()
         while any(thread.is_alive() for thread in threads):
             time.sleep(0.5)
             progress.reach(steps.count())
@@ -114,7 +114,7 @@ class Ablation:
         if stop.signum:
             raise Interrupted(stop.signum)
 
-    def _do(self, run: Run, device: str, stop: Stop):
+    def _do(self, run: Run, device: str, stop: Stop) -> None:
         """One run, in a thread of its device."""
         with open(os.path.join(run.folder, "lock"), "w") as lock, open(run.log_file, "ab") as log:
             if not locked(lock, run, stop) or run.scores() is not None:
@@ -158,7 +158,7 @@ class Interrupted(Stopped):
         self.signum = signum
 
 
-def locked(file, run: Run, stop: Stop) -> bool:
+def locked(file: IO, run: Run, stop: Stop) -> bool:
     """Locks the run's file, after waiting for a process that holds it; False if a signal came first."""
     if fcntl is None:
         return True

@@ -1,7 +1,7 @@
 """The paper's ablations as grids: a study makes cells of a config, each the config with one thing changed."""
 
 import copy
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 CODEWORDS = (0, 8, 16, 32, 64)
 SE_WEIGHTS = (0, 0.1, 0.2, 0.4, 0.8)
@@ -29,7 +29,7 @@ def codewords(config: dict) -> List[Cell]:
 
 def se_weight(config: dict) -> List[Cell]:
     """The weight of the SE-loss. With 0 its branch is there and learns nothing, so that all cells start alike."""
-    def weighing(alpha):
+    def weighing(alpha: float) -> Dict[str, Any]:
         factors = [alpha if kind["type"] in SE_LOSSES else factor for kind, factor in loss_terms(config)]
         return changed(config, loss={"coef": factors})
     return [Cell(f"se_weight_{alpha}", f"SE-loss x {alpha}", weighing(alpha)) for alpha in SE_WEIGHTS]
@@ -80,7 +80,8 @@ def codebook(config: dict) -> List[Cell]:
     """Does it help that the codebook is used? FCN, global average pooling, the published start of the codebook and that
     on the features, each but FCN with and without the SE-loss."""
     config = changed(config, model={"use_se_loss_stage3": False}, loss=of_terms(one_se_term(config)))
-    starts = {"pooling": ("pooling", {"num_codes": 0, "codebook_start": "published"}),
+    starts: Dict[str, Tuple[str, Dict[str, Any]]] = {
+              "pooling": ("pooling", {"num_codes": 0, "codebook_start": "published"}),
               "published": ("published start", {"codebook_start": "published"}),
               "features": ("start on the features", {"codebook_start": "features"})}
     found = [Cell("fcn", "FCN", baseline(without_se_loss(config)))]

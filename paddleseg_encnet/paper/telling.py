@@ -18,22 +18,22 @@ class Telling:
         report: called after each run that has been finished.
     """
 
-    def __init__(self, report: Callable[[], None]):
+    def __init__(self, report: Callable[[], object]):
         self.report = report
         self.failures: Dict[str, str] = {}      # what went wrong, by the run's folder
         self.lock = threading.Lock()
 
-    def finished(self, run: Run):
+    def finished(self, run: Run) -> None:
         """Its score, and the report of what is finished so far. Without the report the runs are no worse, and there
         will be another."""
         with self.lock:
-            logger.info(f"{run}: mIoU {run.scores()['mean_iou']:.4f}")
+            logger.info(f"{run}: mIoU {(run.scores() or {})['mean_iou']:.4f}")
             try:
                 self.report()
             except Exception as error:
                 logger.warning(f"no report of what is finished so far: {one_line(error)}")
 
-    def failed(self, run: Run, why: str):
+    def failed(self, run: Run, why: str) -> None:
         with self.lock:
             self.failures[run.folder] = f"{run}: {why}"
             logger.error(self.failures[run.folder])

@@ -4,7 +4,7 @@ import functools
 import os
 import random
 import tempfile
-from typing import Callable
+from typing import Any, Callable
 
 from paddleseg_encnet.repairs.data import compose_reads_with_our_reader
 
@@ -21,7 +21,7 @@ def dataset_refuses_four_channels() -> bool:
     return False
 
 
-def images_of_any_channels():
+def images_of_any_channels() -> None:
     """Symptom: `img_channels` should in [1, 3], but got 4.
     Cause: Dataset allows the two that cv2.imread has flags for, and Compose reads with these.
     Detected: a Dataset of four channels raises ValueError.
@@ -30,7 +30,8 @@ def images_of_any_channels():
     init = Dataset.__init__
 
     @functools.wraps(init)
-    def init_any(self, mode, dataset_root, transforms, num_classes, img_channels=3, *args, **options):
+    def init_any(self: Any, mode: str, dataset_root: str, transforms: list, num_classes: int, img_channels: int = 3,
+                 *args: Any, **options: Any) -> None:
         known = img_channels in (1, 3)
         init(self, mode, dataset_root, transforms, num_classes, img_channels if known else 3, *args, **options)
         self.img_channels = self.transforms.img_channels = img_channels
@@ -50,7 +51,7 @@ def padding_fails_for_five_channels() -> bool:
     return False
 
 
-def padding_of_many_channels():
+def padding_of_many_channels() -> None:
     """Symptom: `Scalar value for argument 'value' is longer than 4` where an image of more than four channels is padded
     or rotated.
     Cause: as many fill values as channels are given, but OpenCV takes four, and repeats them.
@@ -69,7 +70,7 @@ def four_at_a_time(transform: Callable) -> Callable:
     import numpy as np
 
     @functools.wraps(transform)
-    def transformed(self, data):
+    def transformed(self: Any, data: dict) -> dict:
         image = data["img"]
         if image.ndim == 2 or image.shape[2] <= 4:
             return transform(self, data)

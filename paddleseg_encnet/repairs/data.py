@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import tempfile
+from typing import IO, Any, Callable, Optional
 
 from paddleseg_encnet.repairs.exchanging import exchanged
 
@@ -20,7 +21,7 @@ def unreadable_image_has_no_name() -> bool:
     return True
 
 
-def one_reader():
+def one_reader() -> None:
     """Symptom: `AttributeError: 'NoneType' object has no attribute 'astype'` for a missing or broken image; fractions
     are read as black, a GIF is broken, labels of 16 bits become 0.
     Cause: Compose calls a method on what cv2.imread returned, which is None for such a file, and looks at no type of
@@ -30,7 +31,7 @@ def one_reader():
     compose_reads_with_our_reader()
 
 
-def compose_reads_with_our_reader():
+def compose_reads_with_our_reader() -> None:
     """Has PaddleSeg's Compose read image and label with reader_of(itself), images of any number of channels. Several
     repairs need it; it is done once."""
     from paddleseg.transforms import Compose
@@ -39,7 +40,7 @@ def compose_reads_with_our_reader():
         return
 
     @functools.wraps(compose)
-    def read_first(self, data):
+    def read_first(self: Any, data: dict) -> dict:
         from paddleseg_encnet.data.reading import check_mask, reader_of
         reader = reader_of(self)
         if isinstance(data.get("img"), str):
@@ -52,7 +53,7 @@ def compose_reads_with_our_reader():
             data["img"] = image.astype("float32")
         return compose(self, data)
 
-    read_first.reads_with_our_reader = True
+    setattr(read_first, "reads_with_our_reader", True)
     Compose.__call__ = read_first
 
 
@@ -71,7 +72,7 @@ def cityscapes_pairs_by_position() -> bool:
     return any("a_leftImg8bit" in image and "b_gtFine" in label for image, label in pairs)
 
 
-def cityscapes_pairs_by_name():
+def cityscapes_pairs_by_name() -> None:
     """Symptom: with one file missing, every later image trains on its neighbour's label, and nothing is said; a wrong
     dataset_root is answered without naming it.
     Cause: images and labels are two sorted lists, zipped.
@@ -83,7 +84,8 @@ def cityscapes_pairs_by_name():
     init = Cityscapes.__init__
 
     @functools.wraps(init)
-    def pair_by_name(self, transforms, dataset_root, mode="train", edge=False, *, pair=None):
+    def pair_by_name(self: Any, transforms: list, dataset_root: str, mode: str = "train", edge: bool = False, *,
+                     pair: Any = None) -> None:
         pairs = cityscapes_pairs(dataset_root, mode, pair)
         init(self, transforms, dataset_root, mode, edge)
         self.file_list = pairs
@@ -104,7 +106,7 @@ def ade20k_lists_any_file() -> bool:
             return False
 
 
-def ade20k_pairs_by_name():
+def ade20k_pairs_by_name() -> None:
     """Symptom: the order of the images differs from machine to machine, so that a seed, and ranks on several machines,
     mean different images; a stray file counts as an image; a mistyped dataset_root starts a download of a gigabyte;
     labels are read in another way than those of other data sets.
@@ -120,7 +122,8 @@ def ade20k_pairs_by_name():
     init = ADE20K.__init__
 
     @functools.wraps(init)
-    def pair_by_name(self, transforms, dataset_root=None, mode="train", edge=False, *, pair=None):
+    def pair_by_name(self: Any, transforms: list, dataset_root: Optional[str] = None, mode: str = "train",
+                     edge: bool = False, *, pair: Any = None) -> None:
         split = mode.lower()
         # Without a root PaddleSeg downloads, as it says; another mode it refuses.
         pairs = ade20k_pairs(dataset_root, split, pair) if dataset_root and split in ("train", "val") else None
@@ -128,7 +131,7 @@ def ade20k_pairs_by_name():
         self.file_list = pairs or sorted(self.file_list)
 
     @functools.wraps(ADE20K.__getitem__)
-    def read_sample(self, index):
+    def read_sample(self: Any, index: int) -> dict:
         from paddleseg_encnet.data.reading import reader_of
         image, label = self.file_list[index]
         ids = reader_of(self.transforms).label(label) - 1         # of 8 bits: 0, which is no class, becomes 255
@@ -147,7 +150,7 @@ def missing_voc_is_downloaded() -> bool:
     module = importlib.import_module("paddleseg.datasets.voc")
     asked = []
 
-    def download(**options):
+    def download(**options: Any) -> None:
         asked.append(options)
         raise ValueError
 
@@ -160,7 +163,7 @@ def missing_voc_is_downloaded() -> bool:
     return bool(asked)
 
 
-def missing_pascal_data_is_named():
+def missing_pascal_data_is_named() -> None:
     """Symptom: a mistyped dataset_root of PascalVOC starts a download of two gigabytes; with a list missing, PascalVOC
     and PascalContext say that a script was not run, which the second calls by a name that no script has, and not which
     file was looked for.
@@ -171,11 +174,12 @@ def missing_pascal_data_is_named():
 
     from paddleseg_encnet.data.pascal import need_lists_of_context, need_lists_of_voc
 
-    def look_first(dataset_class, need_lists):
+    def look_first(dataset_class: Any, need_lists: Callable[[str, str], None]) -> None:
         init = dataset_class.__init__
 
         @functools.wraps(init)
-        def init_with_lists(self, transforms=None, dataset_root=None, mode="train", edge=False):
+        def init_with_lists(self: Any, transforms: Optional[list] = None, dataset_root: Optional[str] = None,
+                            mode: str = "train", edge: bool = False) -> None:
             if dataset_root is not None:
                 need_lists(dataset_root, mode.lower())
             init(self, transforms, dataset_root, mode, edge)
@@ -197,7 +201,7 @@ def crop_replaces_the_image() -> bool:
     return cropped["img"].shape != (2, 1, 3)
 
 
-def crop_by_category_ratio():
+def crop_by_category_ratio() -> None:
     """Symptom: with `category_max_ratio` below 1, RandomPaddingCrop trains on label pictures, or on images uncropped.
     Cause: where a crop is good it stores the label's crop as the image; where none is, it leaves the image whole.
     Detected: the crop of an image with three channels has not three channels.
@@ -207,7 +211,7 @@ def crop_by_category_ratio():
     transform = RandomPaddingCrop.__call__
 
     @functools.wraps(transform)
-    def crop_image_and_label(self, data):
+    def crop_image_and_label(self: Any, data: dict) -> dict:
         if self.category_max_ratio >= 1 or data["img"].shape[:2] == self.crop_size:
             return transform(self, data)
         data = self._padding(data)
@@ -233,7 +237,7 @@ def padded_label_has_new_ids() -> bool:
     return not set(np.unique(ScalePadding([7, 7])(data)["label"])) <= {0, 200, 255}
 
 
-def padded_labels_keep_their_ids():
+def padded_labels_keep_their_ids() -> None:
     """Symptom: ScalePadding trains on class ids that are in no label; a prediction ends with KeyError: 'gt_fields'.
     Cause: the label is resized with cubic interpolation; where there is no label the key is not there either.
     Detected: a label of 0 and 200 has other values than these and 255 afterwards.
@@ -244,7 +248,7 @@ def padded_labels_keep_their_ids():
     transform = ScalePadding.__call__
 
     @functools.wraps(transform)
-    def pad_label_apart(self, data):
+    def pad_label_apart(self: Any, data: dict) -> dict:
         fields = data.get("gt_fields", [])
         data = transform(self, {**data, "gt_fields": []})
         if "label" in fields:
@@ -268,16 +272,16 @@ def list_with_a_mark_names_no_file() -> bool:
         return Dataset("train", root, [], 2, train_path=path).file_list[0][0] != os.path.join(root, "a.png")
 
 
-def lists_are_utf_8():
+def lists_are_utf_8() -> None:
     """Symptom: the first image of a list that an editor on Windows saved is never found; names with other letters than
     English ones are found on one system and not on another; `'utf-8' codec can't decode byte`, without a file's name.
     Cause: Dataset opens the list in the encoding of the system, and takes the mark at its beginning for a letter.
     Detected: of a list that begins with that mark the first name is another one.
     """
     import io
-    module = importlib.import_module("paddleseg.datasets.dataset")
+    module: Any = importlib.import_module("paddleseg.datasets.dataset")
 
-    def open_list(path, mode="r"):
+    def open_list(path: str, mode: str = "r") -> IO[str]:
         from segrun.raw_files import read_lines
         return io.StringIO("".join(f"{line}\n" for line in read_lines(path)))
 

@@ -10,7 +10,7 @@ import time
 from paddleseg_encnet.repairs.exchanging import exchanged
 
 
-def before_paddle():
+def before_paddle() -> None:
     """Symptom: segmentation fault in inflateReset2, or a DataLoader that hangs for ever, with Paddle 2.6.
     Cause: its shared library exports zlib's symbols; whoever loads zlib later gets Paddle's.
     Detected: not at all. Loading zlib first costs nothing and is right everywhere.
@@ -30,7 +30,7 @@ def environment_needs_cudnn() -> bool:
     return False
 
 
-def environment_without_cudnn():
+def environment_without_cudnn() -> None:
     """Symptom: `TypeError: unsupported operand ... NoneType` before the first step, with paddlepaddle-gpu on a machine
     without cuDNN.
     Cause: get_sys_env divides the version of cuDNN, which is None there.
@@ -40,12 +40,12 @@ def environment_without_cudnn():
     from paddleseg.utils import get_sys_env
 
     @functools.wraps(get_sys_env)
-    def repaired_get_sys_env():
+    def repaired_get_sys_env() -> dict:
         with exchanged(paddle, "get_cudnn_version", lambda: 0):
             return get_sys_env()
 
     for name in ("paddleseg.utils", "paddleseg.utils.env", "paddleseg.utils.env.sys_env", "paddleseg.utils.utils"):
-        importlib.import_module(name).get_sys_env = repaired_get_sys_env
+        setattr(importlib.import_module(name), "get_sys_env", repaired_get_sys_env)
 
 
 def log_garbles_letters() -> bool:
@@ -55,7 +55,7 @@ def log_garbles_letters() -> bool:
     return bool(printed.getvalue()) and "\u00e9" not in printed.getvalue()
 
 
-def log_of_any_letters():
+def log_of_any_letters() -> None:
     """Symptom: names of classes, files and folders that are not in ASCII are garbled in the log.
     Cause: its log() decodes the bytes of UTF-8 as Latin-1.
     Detected: it prints an accented letter, and another is printed.
@@ -64,7 +64,7 @@ def log_of_any_letters():
     from paddleseg.utils import logger
 
     @functools.wraps(logger.log)
-    def repaired_log(level=2, message=""):
+    def repaired_log(level: int = 2, message: str = "") -> None:
         if paddle.distributed.ParallelEnv().local_rank != 0 or logger.log_level < level:
             return
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} [{logger.levels[level]}]\t{message}"

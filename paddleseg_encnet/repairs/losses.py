@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+from typing import Any, Callable, Optional
 
 
 def train_indexes_scalars() -> bool:
@@ -14,30 +15,31 @@ def train_indexes_scalars() -> bool:
     return term.ndim == 0 and "[l[0] " in inspect.getsource(module.train)
 
 
-def losses_with_a_dimension():
+def losses_with_a_dimension() -> None:
     """Symptom: `IndexError: too many indices for array` at the first log line of PaddleSeg's train().
     Cause: it takes element 0 of each loss; since Paddle 2.5 a mean has no dimensions.
     Detected: loss_computation returns a loss without dimensions, and the source of train() takes `l[0]`.
     """
-    module = importlib.import_module("paddleseg.core.train")
+    core: Any = importlib.import_module("paddleseg.core")
+    module: Any = importlib.import_module("paddleseg.core.train")
 
-    def with_a_dimension(compute):
+    def with_a_dimension(compute: Callable[..., list]) -> Callable[..., list]:
         @functools.wraps(compute)
-        def computed(*args, **kwargs):
+        def computed(*args: Any, **kwargs: Any) -> list:
             return [loss.reshape([1]) for loss in compute(*args, **kwargs)]
         return computed
 
     train = module.train
 
     @functools.wraps(train)
-    def repaired_train(model, *args, **kwargs):
+    def repaired_train(model: Any, *args: Any, **kwargs: Any) -> Any:
         if hasattr(model, "loss_computation"):      # some models bring their own
             model.loss_computation = with_a_dimension(model.loss_computation)
         return train(model, *args, **kwargs)
 
     module.loss_computation = with_a_dimension(module.loss_computation)
     module.train = repaired_train
-    importlib.import_module("paddleseg.core").train = repaired_train
+    core.train = repaired_train
 
 
 def cross_entropy_fails() -> bool:
@@ -52,7 +54,7 @@ def cross_entropy_fails() -> bool:
     return False
 
 
-def cross_entropy_types():
+def cross_entropy_types() -> None:
     """Symptom: `TypeError ... x: float32, y: int64` in CrossEntropyLoss at the first training step.
     Cause: it multiplies a float32 mask with int64 coefficients; Paddle 3 no longer promotes types there.
     Detected: the loss of one pixel raises TypeError.
@@ -61,7 +63,8 @@ def cross_entropy_types():
     import paddle.nn.functional as F
     from paddleseg.models.losses import CrossEntropyLoss
 
-    def post_process(self, logit, label, semantic_weights, loss):
+    def post_process(self: Any, logit: paddle.Tensor, label: paddle.Tensor, semantic_weights: Optional[paddle.Tensor],
+                     loss: paddle.Tensor) -> paddle.Tensor:
         """Mean of the pixel losses [B, H, W]: over valid pixels, weighted by class, of the hardest share if asked."""
         valid = label != self.ignore_index
         mask = valid.astype("float32") if self.avg_non_ignore else paddle.ones(label.shape, dtype="float32")

@@ -1,5 +1,7 @@
 """What stops evaluation: areas that cannot be counted."""
 
+from typing import Tuple
+
 
 def calculate_area_fails() -> bool:
     import paddle
@@ -12,7 +14,7 @@ def calculate_area_fails() -> bool:
     return False
 
 
-def calculate_area_of_scalars():
+def calculate_area_of_scalars() -> None:
     """Symptom: `ValueError: ... concat` at the first image of an evaluation.
     Cause: metrics.calculate_area concatenates counts that, since Paddle 2.5, have no dimension.
     Detected: one pixel of two classes raises ValueError.
@@ -22,7 +24,8 @@ def calculate_area_of_scalars():
 
     from segrun.scoring import confusion_matrix
 
-    def calculate_area(pred, label, num_classes, ignore_index=255):
+    def calculate_area(pred: paddle.Tensor, label: paddle.Tensor, num_classes: int,
+                       ignore_index: int = 255) -> Tuple[paddle.Tensor, ...]:
         """Pixels of each class in both, in the prediction and in the label: three int64 tensors [num_classes]."""
         matrix = confusion_matrix(label.numpy(), pred.numpy(), num_classes, ignore_index)
         return tuple(paddle.to_tensor(area) for area in (matrix.diagonal().copy(), matrix.sum(0), matrix.sum(1)))

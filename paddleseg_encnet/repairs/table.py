@@ -43,7 +43,7 @@ REPAIRS: List[Repair] = [
 APPLIED: List[str] = []
 
 
-def apply():
+def apply() -> None:
     """Mends what is broken, once for each process."""
     for repair in REPAIRS:
         if repair.name not in APPLIED and repair.needed():

@@ -1,6 +1,7 @@
 """Pretrained weights that do not fit, or that run what is in them."""
 
 import inspect
+from typing import Any, Optional
 
 
 def misfit_is_only_warned_of() -> bool:
@@ -8,7 +9,7 @@ def misfit_is_only_warned_of() -> bool:
     return "is not in pretrained model" in inspect.getsource(utils.load_pretrained_model)
 
 
-def pretrained_weights():
+def pretrained_weights() -> None:
     """Symptom: `pretrained:` weights that do not fit are skipped with warnings, and training starts from random
     numbers; a file from elsewhere runs whatever code it holds; half a download is taken for a whole one.
     Cause: load_pretrained_model warns instead of stopping, and reads with paddle.load, which unpickles; the downloader
@@ -19,7 +20,7 @@ def pretrained_weights():
 
     from paddleseg_encnet.weights import checkpoint, packages
 
-    def load_pretrained_model(model, pretrained_model):
+    def load_pretrained_model(model: Any, pretrained_model: Optional[str]) -> None:
         """Fills the whole of `model` from a path, a URL or pip:PACKAGE, or raises CheckpointError. For a backbone the
         file may hold more, such as the classifier that it was trained with on ImageNet."""
         name = type(model).__name__

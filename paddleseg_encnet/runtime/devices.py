@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from typing import Iterator, List, NamedTuple, Optional
+from dataclasses import dataclass
+from typing import Any, ContextManager, Iterator, List, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -47,7 +48,8 @@ def on_device(name: Optional[str] = None) -> Iterator[str]:
         paddle.set_device(before)
 
 
-class Ranks(NamedTuple):
+@dataclass(frozen=True)
+class Ranks:
     """This process among those that `python -m paddle.distributed.launch` started; one of one without it."""
     rank: int
     count: int
@@ -83,12 +85,12 @@ class Ranks(NamedTuple):
         """The model whose backward pass averages gradients over the ranks."""
         return paddle.DataParallel(model) if self.count > 1 else model
 
-    def apart(self, network: paddle.nn.Layer):
+    def apart(self, network: paddle.nn.Layer) -> ContextManager[Any]:
         """Forward and backward passes within leave their gradients on this rank; the next ones outside add theirs, and
         average the sum over the ranks."""
         return network.no_sync() if self.count > 1 else contextlib.nullcontext()
 
-    def share(self, model: paddle.nn.Layer):
+    def share(self, model: paddle.nn.Layer) -> None:
         """Gives every rank the weights and statistics of the first one, which are those that are saved. Without
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
         if self.count > 1:
@@ -96,12 +98,12 @@ class Ranks(NamedTuple):
             for tensor in model.state_dict().values():
                 paddle.distributed.broadcast(tensor, src=0)
 
-    def meet(self):
+    def meet(self) -> None:
         """Waits for the other ranks, however long they take; gloo's own operations give up after 30 seconds."""
         if self.count > 1:
             watch.meet()
 
-    def sum(self, array):
+    def sum(self, array: np.ndarray) -> np.ndarray:
         """NumPy array, summed over the ranks; every rank has one of the same size."""
         if self.count == 1:
             return array
@@ -130,7 +132,8 @@ class Precision:
         self.half, self.level = precision == "fp16", amp_level
         self.scaler: Optional[paddle.amp.GradScaler] = None
 
-    def prepare(self, model, optimizer, scaler_state: dict = None):
+    def prepare(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer,
+                scaler_state: Optional[dict] = None) -> Tuple[paddle.nn.Layer, paddle.optimizer.Optimizer]:
         """Model and optimiser ready for this precision; a resumed run's loss scaling goes on from `scaler_state`."""
         if self.half:
             self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024)
@@ -146,15 +149,15 @@ class Precision:
         state = self.scaler.state_dict() if self.scaler else {}
         return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in state.items()}
 
-    def context(self):
+    def context(self) -> ContextManager[Any]:
         """Runs the forward pass inside it."""
         return paddle.amp.auto_cast(level=self.level, **AMP_LISTS) if self.half else contextlib.nullcontext()
 
-    def backward(self, loss: paddle.Tensor):
+    def backward(self, loss: paddle.Tensor) -> None:
         """Backward pass; adds to the gradients that are there."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
-    def update(self, optimizer):
+    def update(self, optimizer: paddle.optimizer.Optimizer) -> None:
         """The parameters, from the gradients."""
         if self.scaler is None:
             optimizer.step()

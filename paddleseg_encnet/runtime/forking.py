@@ -2,12 +2,13 @@
 
 import contextlib
 import gc
+from typing import Iterator
 
 import cv2
 
 
 @contextlib.contextmanager
-def frozen_garbage():
+def frozen_garbage() -> Iterator[None]:
     """Fork within this: no worker's garbage collector finalises what the parent left in reference cycles.
 
     A loader's iterator that was dropped before its end waits in its finaliser for a thread. A worker has a copy of the
@@ -23,7 +24,7 @@ def frozen_garbage():
 
 
 @contextlib.contextmanager
-def forked_pool():
+def forked_pool() -> Iterator[None]:
     """Make a pool of forked workers within this, and end it: garbage is frozen, and OpenCV, whose threads don't survive
     a fork, has none."""
     threads = cv2.getNumThreads()

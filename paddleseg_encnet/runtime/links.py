@@ -3,6 +3,7 @@
 import socket
 import time
 from collections import deque
+from typing import Deque
 
 LONGEST_LINE = 4096
 
@@ -15,15 +16,16 @@ class Link:
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection, self.unread, self.open = connection, b"", True
-        self.inbox, self.heard = deque(), time.monotonic()
+        self.inbox: Deque[str] = deque()
+        self.heard = time.monotonic()
 
-    def tell(self, line: str):
+    def tell(self, line: str) -> None:
         try:
             self.connection.sendall(" ".join(line.split()).encode()[:LONGEST_LINE - 1] + b"\n")
         except OSError:     # who can't be told is noticed by what is read, or not read, from it
             return
 
-    def read(self):
+    def read(self) -> None:
         """Puts the lines that have come into the inbox."""
         try:
             received = self.connection.recv(1 << 16)
@@ -36,7 +38,7 @@ class Link:
         self.inbox.extend(line.decode(errors="replace") for line in lines)
         self.open = bool(received) and len(self.unread) < LONGEST_LINE
 
-    def finish(self):
+    def finish(self) -> None:
         """Says no more. Closed only when the other side has read: closing earlier takes with it what was said last."""
         try:
             self.connection.shutdown(socket.SHUT_WR)

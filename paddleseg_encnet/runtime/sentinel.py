@@ -21,7 +21,7 @@ import hashlib
 import select
 import socket
 import time
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional
 
 from .links import Link  # not through the package, which brings Paddle
 
@@ -45,18 +45,26 @@ class Rank(NamedTuple):
 class Sentinel:
     """What the centre and the members have in common. `endpoints` is "host:port" of each rank; `timeout` is in seconds,
     to wait for ranks that have not started."""
+    # What the two do each in its own way; the centre alone is called, and accepts.
+    beat: Callable[[float], None]
+    judge: Callable[[float], None]
+    accept: Callable[[], None]
+    from_own: Callable[[str, str], None]
+    from_other: Callable[[Link, str, str], None]
+    closed: Callable[[Link], None]
 
     def __init__(self, rank: Rank, endpoints: List[str], timeout: float):
         self.rank, self.endpoints, self.timeout = rank, endpoints, timeout
         self.names = [f"rank {other} ({endpoint})" for other, endpoint in enumerate(endpoints)]
-        self.poll, self.by_fd = select.poll(), {}
+        self.poll = select.poll()
+        self.by_fd: Dict[int, Link] = {}
         self.deadline = time.monotonic() + timeout
         self.verdict: Optional[str] = None      # "gone TEXT" or "ended R TEXT"
         self.done = self.bye = False            # of all; of the own rank
         self.limit: Optional[tuple] = None
         self.own = self.add(rank.connection)
 
-    def run(self):
+    def run(self) -> None:
         """Until all have said goodbye or one is gone; then the rank ends, if it still goes on."""
         beaten = time.monotonic()
         while not self.done and self.verdict is None:
@@ -84,7 +92,7 @@ class Sentinel:
         self.poll.register(connection, select.POLLIN)
         return link
 
-    def drop(self, link: Link):
+    def drop(self, link: Link) -> None:
         del self.by_fd[link.connection.fileno()]
         self.poll.unregister(link.connection)
         link.connection.close()
@@ -104,7 +112,7 @@ class Sentinel:
             came.append(link)
         return came
 
-    def heard(self, link: Link):
+    def heard(self, link: Link) -> None:
         """Acts on what is in the inbox, and on the end of the connection."""
         while link.inbox:
             word, _, text = link.inbox.popleft().partition(" ")
@@ -127,7 +135,7 @@ class Sentinel:
 
     # --- what people read
 
-    def gone(self, ranks: List[int], how: str):
+    def gone(self, ranks: List[int], how: str) -> None:
         more = len(ranks) - NAMED
         listed = ", ".join(self.names[rank] for rank in sorted(ranks)[:NAMED]) + (f" and {more} more" * (more > 0))
         self.verdict = "gone " + {
@@ -144,7 +152,7 @@ class Sentinel:
 
     def told(self) -> str:
         """The verdict as this rank tells it."""
-        word, _, text = self.verdict.partition(" ")
+        word, _, text = (self.verdict or "").partition(" ")
         if word == "ended":
             who, _, text = text.partition(" ")
             if int(who) == self.rank.number:
@@ -152,7 +160,7 @@ class Sentinel:
             text = f"{self.names[int(who)]} ended: {text}"
         return text if self.bye or not self.own.open else f"{text}. Rank {self.rank.number} ends too"
 
-    def end(self):
+    def end(self) -> None:
         """Tells the others and the rank, and sees to it that the rank ends."""
         text = self.verdict and self.told()
         waited_for = [link for link in self.by_fd.values() if link is not self.own]
@@ -175,7 +183,7 @@ class Sentinel:
         elif not text:
             self.see_off()
 
-    def see_off(self):
+    def see_off(self) -> None:
         """All is done; the rank has only to end, and a launcher waits for that."""
         going = seen = time.monotonic()
         while self.own.open:

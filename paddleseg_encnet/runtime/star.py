@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
 from .links import Link
 from .sentinel import QUIET, SILENCE, Rank, Sentinel
@@ -18,11 +18,14 @@ CENTRE = 1
 class Member(Sentinel):
     """The sentinel that is connected with the centre."""
 
-    def run(self):
-        self.centre = self.call()
-        if self.centre is not None:
+    centre: Link
+
+    def run(self) -> None:
+        centre = self.call()
+        if centre is not None:
+            self.centre = centre
             self.heard(self.own)        # what it said meanwhile
-            self.heard(self.centre)
+            self.heard(centre)
         elif self.own.open:
             self.gone([CENTRE], "missing")
         else:
@@ -47,24 +50,24 @@ class Member(Sentinel):
                 self.drop(link)
         return None
 
-    def beat(self, now: float):
+    def beat(self, now: float) -> None:
         self.centre.tell("beat")
 
-    def from_own(self, word: str, text: str):
+    def from_own(self, word: str, text: str) -> None:
         self.centre.tell(f"{word} {text}")
 
-    def from_other(self, link: Link, word: str, text: str):
+    def from_other(self, link: Link, word: str, text: str) -> None:
         if word == "met":
             self.own.tell(word)
         elif word in ("gone", "ended"):
             self.verdict = f"{word} {text}"
         self.done = self.done or word == "done"
 
-    def closed(self, link: Link):
+    def closed(self, link: Link) -> None:
         if not self.done and self.verdict is None:
             self.gone([CENTRE], "lost")
 
-    def judge(self, now: float):
+    def judge(self, now: float) -> None:
         if now - self.centre.heard > SILENCE:
             self.gone([CENTRE], "silent")
 
@@ -78,7 +81,8 @@ class Centre(Sentinel):
         self.numbers = {self.own: rank.number}
         self.arrived = [0] * len(endpoints)     # meetings that each rank has come to
         self.met = 0                            # meetings that took place
-        self.left, self.dead = set(), set()
+        self.left: Set[int] = set()
+        self.dead: Set[int] = set()
         self.failed: Optional[tuple] = None     # rank, text, when
         self.server = socket.socket()
         self.server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,10 +95,10 @@ class Centre(Sentinel):
         self.server.listen(len(endpoints))
         self.poll.register(self.server, select.POLLIN)
 
-    def accept(self):
+    def accept(self) -> None:
         self.add(self.server.accept()[0])
 
-    def greeted(self, link: Link, said: str):
+    def greeted(self, link: Link, said: str) -> None:
         """A caller has said its first line."""
         number = next((other for other in range(len(self.endpoints))
                        if other not in self.links and said == self.greeting(other)), None)
@@ -107,24 +111,23 @@ class Centre(Sentinel):
         if len(self.links) == len(self.endpoints):
             self.stop_listening()       # Paddle may want the port
 
-    def stop_listening(self):
+    def stop_listening(self) -> None:
         self.poll.unregister(self.server)
         self.server.close()
-        self.server = None
 
-    def tell_others(self, line: str):
+    def tell_others(self, line: str) -> None:
         for link in self.links.values():
             if link is not self.own:
                 link.tell(line)
 
-    def beat(self, now: float):
+    def beat(self, now: float) -> None:
         self.own.heard = now
         self.tell_others("beat")
 
-    def from_own(self, word: str, text: str):
+    def from_own(self, word: str, text: str) -> None:
         self.from_rank(self.rank.number, word, text)
 
-    def from_other(self, link: Link, word: str, text: str):
+    def from_other(self, link: Link, word: str, text: str) -> None:
         if link not in self.numbers:
             self.greeted(link, f"{word} {text}")
         elif word in ("gone", "ended"):
@@ -132,11 +135,11 @@ class Centre(Sentinel):
         elif word != "beat":
             self.from_rank(self.numbers[link], word, text)
 
-    def closed(self, link: Link):
+    def closed(self, link: Link) -> None:
         if link in self.numbers and self.numbers[link] not in self.left:
             self.from_rank(self.numbers[link], "lost", "")
 
-    def from_rank(self, rank: int, word: str, text: str):
+    def from_rank(self, rank: int, word: str, text: str) -> None:
         now = time.monotonic()
         if word == "here":
             self.arrived[rank] += 1
@@ -148,7 +151,7 @@ class Centre(Sentinel):
             self.dead.add(rank)
         self.judge(now)
 
-    def judge(self, now: float):
+    def judge(self, now: float) -> None:
         """What has happened, once that is clear."""
         if self.verdict is not None:
             return
@@ -162,7 +165,7 @@ class Centre(Sentinel):
             alone = len(silent) > 1 and set(silent) == set(range(len(self.endpoints))) - {self.rank.number}
             self.gone(silent, "alone" if alone else "silent")
         elif dead and not quiet:
-            self.gone(dead, "lost")
+            self.gone(sorted(dead), "lost")
         elif early:
             self.gone(early, "early")
         elif missing and now > self.deadline:
@@ -179,7 +182,7 @@ class Centre(Sentinel):
             self.done = True
 
 
-def main():
+def main() -> None:
     """Beside the process that has started this one: RANK ENDPOINTS TIMEOUT, and stdin is the connection with it."""
     number, endpoints, timeout = int(sys.argv[1]), sys.argv[2].split(","), float(sys.argv[3])
     parent = os.getppid()
@@ -192,9 +195,12 @@ def main():
         except OSError:
             return False
 
-    def kill():
+    def say(line: str) -> None:
+        os.write(2, f"{line}\n".encode())
+
+    def kill() -> None:
         if os.getppid() == parent:
             os.kill(parent, signal.SIGKILL)
 
-    rank = Rank(number, socket.socket(fileno=0), stopped, lambda line: os.write(2, f"{line}\n".encode()), kill)
+    rank = Rank(number, socket.socket(fileno=0), stopped, say, kill)
     (Centre if number == CENTRE else Member)(rank, endpoints, timeout).run()

@@ -44,25 +44,25 @@ class Watch:
         self.left = False
         # In a session of its own it gets none of the signals that end a group of processes, and can tell of them.
         self.sentinel = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", SENTINEL, str(rank), ",".join(endpoints), str(timeout)], stdin=theirs,
-            stdout=subprocess.DEVNULL, start_new_session=True)
+            [sys.executable, "-I", "-S", "-c", SENTINEL, str(rank), ",".join(endpoints), str(timeout)],
+            stdin=theirs.fileno(), stdout=subprocess.DEVNULL, start_new_session=True)
         theirs.close()
         os.register_at_fork(after_in_child=self.close)
         threading.Thread(target=self.listen, daemon=True, name="watch").start()
 
-    def close(self):
+    def close(self) -> None:
         """In a DataLoader worker, which would keep the connection open when this process has ended."""
         fd = self.connection.detach()       # close() leaves it open while listen() has it as a file
         if fd >= 0:
             os.close(fd)
 
-    def tell(self, line: str):
+    def tell(self, line: str) -> None:
         try:
             self.connection.sendall(" ".join(line.split()).encode() + b"\n")
         except OSError:     # listen() ends this process
             return
 
-    def listen(self):
+    def listen(self) -> None:
         for line in self.lines():
             self.heard(*line.decode(errors="replace").strip().partition(" ")[::2])
         if not self.left:
@@ -74,7 +74,7 @@ class Watch:
         except OSError:     # the sentinel is gone and had something unread
             return
 
-    def heard(self, word: str, text: str):
+    def heard(self, word: str, text: str) -> None:
         if word == "met":
             with self.news:
                 self.met += 1
@@ -82,26 +82,26 @@ class Watch:
         elif word == "end" and not self.left:
             self.end(text)
 
-    def end(self, text: str):
+    def end(self, text: str) -> None:
         """Says why and ends the process: the main thread may stand in a collective that never returns."""
         sys.stdout.flush()
         print(f"error: {text}", file=sys.stderr, flush=True)
         self.tell("said")
         os._exit(1)
 
-    def meet(self):
+    def meet(self) -> None:
         """Waits until every rank is here, for as long as they live. Gloo's collectives give up after 30 seconds."""
         with self.news:
             self.meetings += 1
             self.tell("here")
             self.news.wait_for(lambda: self.met >= self.meetings)
 
-    def leave(self):
+    def leave(self) -> None:
         """Says goodbye: the work of this rank is done."""
         self.left = True
         self.tell("bye")
 
-    def fail(self, reason: str):
+    def fail(self, reason: str) -> None:
         """Ends this rank and with it the others for an error, or for what the error only follows from: the absence of
         another."""
         self.tell(f"failed {reason}")
@@ -114,7 +114,7 @@ _watch: Optional[Watch] = None
 _before_terminate = None
 
 
-def delay_terminate():
+def delay_terminate() -> None:
     """Paddle 2.6 lets gloo's exception about a lost connection out of C++ code that no exception may leave, so that
     the process aborts before anything is said. This lets the watch speak first; else all goes on as without it."""
     global _before_terminate
@@ -124,7 +124,7 @@ def delay_terminate():
         return
     handler = set_terminate.restype = ctypes.CFUNCTYPE(None)
 
-    def wait_and_go_on():
+    def wait_and_go_on() -> None:
         time.sleep(TERMINATE)
         previous()
 
@@ -132,7 +132,7 @@ def delay_terminate():
     previous = set_terminate(_before_terminate)
 
 
-def start(rank: int, endpoints: List[str], timeout: float):
+def start(rank: int, endpoints: List[str], timeout: float) -> None:
     """Waits for all ranks, then watches them for the rest of the process. Ends the process where one is missing."""
     global _watch
     delay_terminate()
@@ -141,21 +141,22 @@ def start(rank: int, endpoints: List[str], timeout: float):
     atexit.register(at_exit)
 
 
-def at_exit():
+def at_exit() -> None:
     # An error that nobody caught is no goodbye: the end of this process tells the others.
-    if getattr(sys, "last_value", None) is None:
+    if _watch is not None and getattr(sys, "last_value", None) is None:
         _watch.leave()
 
 
-def meet():
+def meet() -> None:
     """Waits for the other ranks, if there are any."""
     if _watch is not None:
         _watch.meet()
 
 
 @contextlib.contextmanager
-def limit(seconds: float, reason: str):
+def limit(seconds: float, reason: str) -> Iterator[None]:
     """What is done within it fails with the reason after so many seconds, even where it lets no other thread run."""
+    assert _watch is not None, "start() comes first"
     _watch.tell(f"limit {seconds} {reason}")
     try:
         yield
@@ -163,7 +164,7 @@ def limit(seconds: float, reason: str):
         _watch.tell("limit")
 
 
-def fail(reason: str):
+def fail(reason: str) -> None:
     """To be called before this process ends for an error: where there are other ranks, tells them and ends it."""
     if _watch is not None:
         _watch.fail(reason)

@@ -11,10 +11,12 @@ import contextlib
 import functools
 import json
 import multiprocessing
+import multiprocessing.pool
 import os
 import shutil
 import sys
 import tempfile
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -41,7 +43,7 @@ RECORD = 'scenes.json'
 VERSION = 1  # raise when the same seed no longer draws the same pictures
 
 
-def _check_size(size):
+def _check_size(size: Tuple[int, int]) -> Tuple[int, int]:
     width, height = (int(n) for n in size)
     if width < MIN_SIZE[0] or height < MIN_SIZE[1]:
         raise ValueError(
@@ -50,7 +52,8 @@ def _check_size(size):
     return width, height
 
 
-def render(kind, index, split='train', size=(512, 256), seed=0):
+def render(kind: str, index: int, split: str = 'train', size: Tuple[int, int] = (512, 256),
+           seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
     """Draws one scene.
 
     The same arguments always give the same picture; it does not matter what
@@ -103,7 +106,7 @@ def render(kind, index, split='train', size=(512, 256), seed=0):
     return develop(canvas), canvas.label
 
 
-def scene_names(split, count):
+def scene_names(split: str, count: int) -> List[Tuple[str, int, str, str]]:
     """The scenes of a split: a list of (kind, index, image path, label path),
     paths relative to the root of the data set.  Kinds take turns."""
     names = []
@@ -119,7 +122,7 @@ def scene_names(split, count):
     return names
 
 
-def _write_scene(root, size, seed, scene):
+def _write_scene(root: str, size: Tuple[int, int], seed: int, scene: Tuple[str, str, int, str, str]) -> None:
     split, kind, index, image_path, label_path = scene
     image, label = render(kind, index, split, size, seed)
     for path, pixels in ((image_path, image[..., ::-1]), (label_path, label)):
@@ -130,7 +133,7 @@ def _write_scene(root, size, seed, scene):
 
 
 @contextlib.contextmanager
-def _processes(jobs):
+def _processes(jobs: int) -> Iterator[multiprocessing.pool.Pool]:
     """A pool with a process for each core, but not for a handful of scenes."""
     # Forked where that is safe, as a new process would import Paddle first.
     method = 'fork' if sys.platform.startswith('linux') else 'spawn'
@@ -149,7 +152,7 @@ def _processes(jobs):
             pool.join()
 
 
-def _is_complete(root, record):
+def _is_complete(root: str, record: Dict[str, Any]) -> bool:
     """Whether `root` holds the set that `record` describes; False if there is
     nothing yet.  Raises FileExistsError if it holds anything else."""
     if os.path.isdir(root) and not os.listdir(root):
@@ -181,7 +184,8 @@ def _is_complete(root, record):
     return True
 
 
-def generate(root, train=200, val=50, size=(512, 256), seed=0, progress=None):
+def generate(root: str, train: int = 200, val: int = 50, size: Tuple[int, int] = (512, 256), seed: int = 0,
+             progress: Optional[Callable[[int, int], None]] = None) -> bool:
     """Writes a data set of street scenes in the layout of Cityscapes.
 
     Files are `leftImg8bit/<split>/<kind>/<kind>_<6 digits>_000019_leftImg8bit

@@ -1,9 +1,11 @@
 """Trees, blocks of flats with shops, and houses with gabled roofs."""
 
+from typing import Tuple
+
 import numpy as np
 
-from paddleseg_encnet.scenes.canvas import Solid, locate, patches
-from paddleseg_encnet.scenes.materials import BUILDING, FACADES, GREENS, PAINTS, ROOFS, VEGETATION, pick, vary
+from paddleseg_encnet.scenes.canvas import Canvas, Solid, locate, patches
+from paddleseg_encnet.scenes.materials import BUILDING, FACADES, GREENS, PAINTS, ROOFS, VEGETATION, Colour, pick, vary
 
 #: Outline of a crown: its half width (share of the height) at heights 0..1.
 CROWNS = {
@@ -14,7 +16,7 @@ CROWNS = {
 }
 
 
-def draw_leaves(canvas, centres, radii, colour, bright):
+def draw_leaves(canvas: Canvas, centres: np.ndarray, radii: np.ndarray, colour: Colour, bright: np.ndarray) -> None:
     """Draws tufts of leaves at (n, 3) centres, dark ones first; `bright` in
     0..1 says how much sky and sun each gets."""
     rng = canvas.rng
@@ -35,7 +37,7 @@ def draw_leaves(canvas, centres, radii, colour, bright):
             canvas.fill([shape], seen, VEGETATION)
 
 
-def draw_tree(canvas, x, z, height=8., crown='round'):
+def draw_tree(canvas: Canvas, x: float, z: float, height: float = 8., crown: str = 'round') -> None:
     """Draws a tree (its trunk too is vegetation, as in Cityscapes) or a bush
     `height` metres tall."""
     rng = canvas.rng
@@ -65,7 +67,7 @@ def draw_tree(canvas, x, z, height=8., crown='round'):
                 bright)
 
 
-def draw_windows(canvas, face, floors, columns, low=0.):
+def draw_windows(canvas: Canvas, face: np.ndarray, floors: int, columns: int, low: float = 0.) -> None:
     """Draws a grid of framed windows on a face above the share `low`."""
     rng = canvas.rng
     rows, gaps = (1 - low) / floors, 1. / columns
@@ -74,7 +76,7 @@ def draw_windows(canvas, face, floors, columns, low=0.):
     half_s, half_t = gaps * rng.uniform(.22, .36), rows * rng.uniform(.24, .34)
     lit = rng.random(s.size) < canvas.light.lamps
 
-    def panes(grow, chosen):
+    def panes(grow: float, chosen: np.ndarray) -> np.ndarray:
         a, b = half_s * grow, half_t * (1 + (grow - 1) * .6)
         return patches(face, np.stack((s - a, t - b, s + a, t + b), 1)[chosen])
 
@@ -87,7 +89,7 @@ def draw_windows(canvas, face, floors, columns, low=0.):
     canvas.polygons(panes(1., lit), np.array((440, 350, 200.)))
 
 
-def draw_block(canvas, x, z, size):
+def draw_block(canvas: Canvas, x: float, z: float, size: Tuple[float, float, float]) -> None:
     """Draws a town building: shops below, floors of windows, a cornice.
     `size` is (width across the street, height, length along it)."""
     rng = canvas.rng
@@ -109,14 +111,14 @@ def draw_block(canvas, x, z, size):
                         colour * .78)
 
 
-def draw_shops(canvas, face, count, low):
+def draw_shops(canvas: Canvas, face: np.ndarray, count: int, low: float) -> None:
     """Draws shop windows, doors and signs in the lowest share of a face."""
     rng = canvas.rng
     start = np.arange(count) / count
     width = 1. / count
     shine = 1.5 if canvas.light.lamps > .2 else 1.
 
-    def rects(s0, t0, s1, t1):
+    def rects(s0: float, t0: float, s1: float, t1: float) -> np.ndarray:
         return patches(face, np.stack(
             (start + s0 * width, np.full(count, t0 * low),
              start + s1 * width, np.full(count, t1 * low)), 1))
@@ -127,7 +129,7 @@ def draw_shops(canvas, face, count, low):
     canvas.polygons(rects(.06, .7, .94, .88), vary(rng, pick(rng, PAINTS)))
 
 
-def draw_house(canvas, x, z, size):
+def draw_house(canvas: Canvas, x: float, z: float, size: Tuple[float, float, float]) -> None:
     """Draws a house with a gabled roof and a chimney; `size` as for
     :func:`draw_block`, without the roof."""
     rng = canvas.rng

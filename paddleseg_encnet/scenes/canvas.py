@@ -9,16 +9,23 @@ Things hide what was drawn before them: they are drawn from far to near.
 """
 
 import math
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
-from paddleseg_encnet.scenes.materials import IGNORE, TRIM
+from paddleseg_encnet.scenes.materials import IGNORE, TRIM, Colour, Light
 
 NEAR = 0.5  # metres; nothing is drawn closer to the camera than this
 FINE = 5.  # pixels; details of what is less high cannot be made out
 SHIFT = 4  # cv2 takes coordinates with this many bits behind the point
 FACING = (0., 0.3, -1.)  # normal of flat cutouts: to the viewer, a bit up
+
+
+Numbers = Union[float, np.ndarray]
+Points = Union[np.ndarray, Sequence[Sequence[float]]]      # [N, 3]: x, y, z in metres
+Place = Tuple[float, float, float]     # x, z, yaw
 
 
 class Camera:
@@ -32,12 +39,12 @@ class Camera:
         eye (float): height of the camera over the ground in metres.
     """
 
-    def __init__(self, width, height, focal, centre, horizon, eye):
+    def __init__(self, width: int, height: int, focal: float, centre: float, horizon: float, eye: float):
         self.width, self.height = width, height
         self.focal, self.centre, self.horizon = focal, centre, horizon
         self.position = (0., float(eye), 0.)
 
-    def project(self, x, y, z):
+    def project(self, x: Numbers, y: Numbers, z: Numbers) -> Tuple[np.ndarray, np.ndarray]:
         """Pixel coordinates ``u, v`` of points in metres (arrays broadcast).
 
         Points nearer than `NEAR` are moved to it.  That is exact for edges
@@ -47,14 +54,14 @@ class Camera:
         return (self.centre + x * scale,
                 self.horizon + (self.position[1] - y) * scale)
 
-    def pixels(self, points):
+    def pixels(self, points: np.ndarray) -> np.ndarray:
         """`project` for an array of points: (..., 3) metres to (..., 2)."""
         pixels = np.empty(points.shape[:-1] + (2,))
         pixels[..., 0], pixels[..., 1] = self.project(
             points[..., 0], points[..., 1], points[..., 2])
         return pixels
 
-    def ground(self):
+    def ground(self) -> Tuple[np.ndarray, np.ndarray]:
         """Where each pixel's ray meets the ground: two (height, width) arrays
         ``x, z`` in metres; far beyond everything above the horizon."""
         below = np.arange(self.height, dtype=np.float32) - self.horizon
@@ -72,13 +79,13 @@ class Canvas:
         label (ndarray): (height, width) uint8 train ids, never blended.
     """
 
-    def __init__(self, camera, light, sun, rng):
+    def __init__(self, camera: Camera, light: Light, sun: Sequence[float], rng: np.random.Generator):
         self.camera, self.light, self.rng = camera, light, rng
         self.sun = tuple(map(float, sun))
         self.image = np.zeros((camera.height, camera.width, 3), np.uint8)
         self.label = np.full((camera.height, camera.width), IGNORE, np.uint8)
 
-    def tone(self, colour, normal, depth):
+    def tone(self, colour: Colour, normal: Sequence[float], depth: float) -> List[float]:
         """What the camera sees of a surface of `colour` at `depth` metres."""
         light = self.light
         (x, y, z), (sun_x, sun_y, sun_z) = normal, self.sun
@@ -93,7 +100,8 @@ class Canvas:
             for c, ambient, sun, haze in zip(colour, light.ambient, light.sun,
                                              light.haze)]
 
-    def fill(self, contours, seen, label=None):
+    def fill(self, contours: Union[np.ndarray, Sequence[np.ndarray]], seen: Optional[Sequence[float]],
+             label: Optional[int] = None) -> None:
         """Fills pixel contours: an (m, n, 2) array or a list of (n, 2) ones.
 
         `seen` is the RGB in the image (None: leave the image alone), `label`
@@ -107,13 +115,13 @@ class Canvas:
                      for c in contours]
         self._paint(fixed, seen, label)
 
-    def _paint(self, fixed, seen, label):
+    def _paint(self, fixed: List[np.ndarray], seen: Optional[Sequence[float]], label: Optional[int]) -> None:
         if seen is not None:
             cv2.fillPoly(self.image, fixed, seen, cv2.LINE_AA, SHIFT)
         if label is not None:
             cv2.fillPoly(self.label, fixed, label, cv2.LINE_8, SHIFT)
 
-    def polygon(self, points, colour, label=None):
+    def polygon(self, points: Points, colour: Colour, label: Optional[int] = None) -> None:
         """Draws one flat polygon of (n, 3) points in metres, lit and hazed."""
         # As `polygons` does, but in plain numbers: most have four corners,
         # and arrays of four cost more than they save.
@@ -131,26 +139,28 @@ class Canvas:
                             round((camera.horizon + (eye - y) * scale) * fine)))
         self._paint([np.array(contour, np.int32)], tone, label)
 
-    def polygons(self, points, colour, label=None):
+    def polygons(self, points: Union[np.ndarray, Sequence[Points]], colour: Colour,
+                 label: Optional[int] = None) -> None:
         """Draws (m, n, 3) polygons of one plane and colour in one go; they
         must not overlap each other."""
-        points = np.asarray(points, float)
-        depths = np.maximum(points[..., 2], NEAR)
+        corners = np.asarray(points, float)
+        depths = np.maximum(corners[..., 2], NEAR)
         in_front = depths.max(-1) > NEAR
-        points, depths = points[in_front], depths[in_front]
-        if not len(points):
+        corners, depths = corners[in_front], depths[in_front]
+        if not len(corners):
             return
-        normal = towards(points[0, :3].tolist(), self.camera.position)
+        normal = towards(corners[0, :3].tolist(), self.camera.position)
         tone = self.tone(colour, normal, depths.sum() / depths.size)
-        self.fill(self.camera.pixels(points), tone, label)
+        self.fill(self.camera.pixels(corners), tone, label)
 
-    def ground(self, x0, x1, z0, z1, colour, label=None, y=0.):
+    def ground(self, x0: float, x1: float, z0: float, z1: float, colour: Colour, label: Optional[int] = None,
+               y: float = 0.) -> None:
         """Draws a rectangle that lies flat at height `y`."""
         self.polygon(((x0, y, z0), (x1, y, z0), (x1, y, z1), (x0, y, z1)),
                      colour, label)
 
 
-def towards(corners, eye):
+def towards(corners: Sequence[Sequence[float]], eye: Sequence[float]) -> Tuple[float, float, float]:
     """The normal of a plane through three (x, y, z) on the side of `eye`.
 
     Written out, as NumPy's cross takes longer than all else on a polygon.
@@ -163,7 +173,7 @@ def towards(corners, eye):
     return x, y, z
 
 
-def patches(face, rects):
+def patches(face: np.ndarray, rects: ArrayLike) -> np.ndarray:
     """Parts of a four-cornered face in its own coordinates.
 
     Args:
@@ -193,7 +203,8 @@ class Solid:
     FACES = {'rear': (0, 1, 5, 4), 'front': (3, 2, 6, 7),
              'left': (0, 3, 7, 4), 'right': (1, 2, 6, 5), 'top': (4, 5, 6, 7)}
 
-    def __init__(self, place, size, base=0., forward=0., inset=(0., 0., 0.)):
+    def __init__(self, place: Place, size: Tuple[float, float, float], base: float = 0., forward: float = 0.,
+                 inset: Tuple[float, float, float] = (0., 0., 0.)):
         width, height, length = size
         side, rear, front = inset
         half, tip = width / 2, width / 2 - side
@@ -206,7 +217,7 @@ class Solid:
             (-tip, top, back + rear), (tip, top, back + rear),
             (tip, top, ahead - front), (-tip, top, ahead - front)))
 
-    def visible(self, eye):
+    def visible(self, eye: Sequence[float]) -> Iterator[Tuple[str, np.ndarray]]:
         """(name, (4, 3) corners) of the faces that look towards `eye`."""
         middle = self.corners.mean(0).tolist()
         corners = self.corners.tolist()
@@ -218,7 +229,8 @@ class Solid:
                     z * (middle[2] - a[2]) < 0:
                 yield name, self.corners[list(index)]
 
-    def draw(self, canvas, colour, label, details=None):
+    def draw(self, canvas: Canvas, colour: Colour, label: Optional[int],
+             details: Optional[Dict[str, Sequence[tuple]]] = None) -> None:
         """Draws the faces in sight; `details` maps a face's name to
         ((trim or colour, s0, t0, s1, t1), ...) drawn on it."""
         camera, nearest = canvas.camera, max(self.corners[:, 2].min(), NEAR)
@@ -234,7 +246,7 @@ class Solid:
                 canvas.polygon(corners, TRIM.get(paint, colour), label)
 
 
-def locate(place, points):
+def locate(place: Place, points: ArrayLike) -> np.ndarray:
     """Points (right, up, ahead) of a thing at (x, z, yaw) in scene metres."""
     x, z, yaw = place
     points = np.asarray(points, float)
@@ -244,7 +256,7 @@ def locate(place, points):
                      z - right * sin + ahead * cos), -1)
 
 
-def circle(centre, radius, count=16, phase=0., flat=1.):
+def circle(centre: ArrayLike, radius: float, count: int = 16, phase: float = 0., flat: float = 1.) -> np.ndarray:
     """(count, 2) corners around `centre`; `flat` squeezes the width."""
     angle = phase + np.arange(count) * (2 * np.pi / count)
     ring = np.stack((np.cos(angle) * flat, np.sin(angle)), -1)

@@ -5,7 +5,7 @@ from collections import namedtuple
 import numpy as np
 
 from paddleseg_encnet.scenes.buildings import draw_leaves
-from paddleseg_encnet.scenes.canvas import Solid, circle, patches
+from paddleseg_encnet.scenes.canvas import Canvas, Solid, circle, patches
 from paddleseg_encnet.scenes.materials import (
     FENCE,
     GREENS,
@@ -16,6 +16,7 @@ from paddleseg_encnet.scenes.materials import (
     TRAFFIC_SIGN,
     VEGETATION,
     WALL,
+    Colour,
     pick,
     vary,
 )
@@ -38,7 +39,7 @@ BARRIERS = {
 }
 
 
-def draw_barrier(canvas, kind, colour, x, z0, z1):
+def draw_barrier(canvas: Canvas, kind: str, colour: Colour, x: float, z0: float, z1: float) -> None:
     """Draws a stretch of a barrier of `BARRIERS` along the street."""
     barrier, rng = BARRIERS[kind], canvas.rng
     height, length = barrier.height, z1 - z0
@@ -84,14 +85,15 @@ def draw_barrier(canvas, kind, colour, x, z0, z1):
                     spot[:, 1] / height * .7 + rng.normal(0, .15, count))
 
 
-def draw_post(canvas, x, z, height, thick=.12, colour=(112, 116, 118)):
+def draw_post(canvas: Canvas, x: float, z: float, height: float, thick: float = .12,
+              colour: Colour = (112, 116, 118)) -> None:
     """Draws an upright pole."""
     canvas.polygon(((x - thick / 2, 0, z), (x + thick / 2, 0, z),
                     (x + thick / 2, height, z), (x - thick / 2, height, z)),
                    colour, POLE)
 
 
-def draw_lamp_post(canvas, x, z, height=7.5):
+def draw_lamp_post(canvas: Canvas, x: float, z: float, height: float = 7.5) -> None:
     """Draws a street lamp with its arm over the road."""
     draw_post(canvas, x, z, height, .16)
     arm = Cutout(canvas, x, z, POLE, 1., -1 if x > 0 else 1)
@@ -111,7 +113,7 @@ SIGNS = ((3, np.pi / 2, (196, 30, 36), (236, 234, 228)),
          (4, np.pi / 4, (40, 44, 50), (238, 204, 52)))
 
 
-def draw_sign(canvas, x, z, height=2.4, radius=.42):
+def draw_sign(canvas: Canvas, x: float, z: float, height: float = 2.4, radius: float = .42) -> None:
     """Draws a traffic sign on its pole; only the plate is a sign."""
     corners, phase, rim, face = pick(canvas.rng, SIGNS)
     draw_post(canvas, x, z, height, .09)
@@ -122,7 +124,7 @@ def draw_sign(canvas, x, z, height=2.4, radius=.42):
     plate.limb((-.05, height - .1), (.06, height + .12), .1, mark)
 
 
-def draw_traffic_light(canvas, x, z, reach=0.):
+def draw_traffic_light(canvas: Canvas, x: float, z: float, reach: float = 0.) -> None:
     """Draws a traffic light at the roadside, with `reach` one more on an arm
     that hangs `reach` metres out over the road."""
     heads = [(0., 2.9)]
@@ -143,7 +145,7 @@ def draw_traffic_light(canvas, x, z, reach=0.):
                       np.array(colour) * shine)
 
 
-def draw_gantry(canvas, x0, x1, z):
+def draw_gantry(canvas: Canvas, x0: float, x1: float, z: float) -> None:
     """Draws a motorway gantry from x0 to x1 with direction panels."""
     rng, top = canvas.rng, 7.2
     for x in (x0, x1):
@@ -167,13 +169,13 @@ def draw_gantry(canvas, x0, x1, z):
         panel.limb((x, low + .15), (x, low + .7), .2, white)
 
 
-def draw_bin(canvas, x, z):
+def draw_bin(canvas: Canvas, x: float, z: float) -> None:
     """Draws a litter bin: `static` in Cityscapes, hence not labelled."""
     Solid((x, z, 0.), (.5, .95, .5), inset=(-.04, -.04, -.04)).draw(
         canvas, vary(canvas.rng, pick(canvas.rng, PAINTS)), IGNORE)
 
 
-def draw_hood(canvas, reach):
+def draw_hood(canvas: Canvas, reach: float) -> None:
     """Draws the bonnet of the car the camera rides in, the lowest `reach` of
     the image; it belongs to no class."""
     width, height = canvas.camera.width, canvas.camera.height

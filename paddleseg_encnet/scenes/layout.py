@@ -6,6 +6,7 @@ picture shows helps to label it, which is the thing EncNet learns.
 """
 
 from collections import namedtuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import numpy as np
 
@@ -77,9 +78,10 @@ class Layout:
             view when there is none.
     """
 
-    def __init__(self, name, rng):
+    def __init__(self, name: str, rng: np.random.Generator):
         kind = self.kind = KINDS[name]
-        self.name, self.rng, self.things = name, rng, []
+        self.name, self.rng = name, rng
+        self.things: List[tuple] = []
         lanes = int(rng.integers(kind.lanes[0], kind.lanes[1] + 1))
         mine = int(rng.integers(lanes))  # the lane we drive in, from the right
         shift = rng.normal(0, .2)
@@ -107,20 +109,21 @@ class Layout:
             start = rng.uniform(14., 20.)
             self.junction = (start, start + rng.uniform(9., 13.))
 
-    def add(self, depth, draw, *args, box=None):
+    def add(self, depth: float, draw: Callable[..., None], *args: Any,
+            box: Optional[Tuple[float, float, float, float, float, float]] = None) -> None:
         """Adds a thing: whatever has the largest `depth` is drawn first.
         `box` (x0, x1, z0, z1, low, high) is what throws its shadow."""
         self.things.append((depth, len(self.things), draw, args, box))
 
-    def clear(self, z, margin=0.):
+    def clear(self, z: float, margin: float = 0.) -> bool:
         """Whether z is off the crossing street by at least `margin`."""
         return not (self.junction[0] - margin < z < self.junction[1] + margin)
 
-    def width(self, side):
+    def width(self, side: int) -> float:
         """Width of the sidewalk on that side."""
         return abs(self.walks[side] - self.edges[side])
 
-    def steps(self, start, spacing, stop=FAR):
+    def steps(self, start: float, spacing: Tuple[float, float], stop: float = FAR) -> Iterator[float]:
         """Positions along the street, `spacing` (a range) apart."""
         z = start
         while z < stop:
@@ -128,7 +131,7 @@ class Layout:
             z += self.rng.uniform(*spacing)
 
 
-def add_houses(layout):
+def add_houses(layout: Layout) -> None:
     """Lines both sides of the street with buildings."""
     kind, rng = layout.kind, layout.rng
     if kind.houses is None:
@@ -160,7 +163,7 @@ def add_houses(layout):
                            rng.uniform(3., 7.))
 
 
-def add_barriers(layout):
+def add_barriers(layout: Layout) -> None:
     """Puts fences, walls, hedges and guard rails along the street."""
     kind, rng = layout.kind, layout.rng
     rows = [(layout.walks[side] + side * rng.uniform(*kind.verge),
@@ -183,7 +186,7 @@ def add_barriers(layout):
                 name = pick(rng, kind.barriers)
 
 
-def add_trees(layout):
+def add_trees(layout: Layout) -> None:
     """Plants trees: on the sidewalk in town, in the gardens, on the banks."""
     kind, rng = layout.kind, layout.rng
     for side in (-1, 1):
@@ -207,7 +210,7 @@ def add_trees(layout):
                             height * .3, height * .9))
 
 
-def add_furniture(layout):
+def add_furniture(layout: Layout) -> None:
     """Puts up lamps, signs, traffic lights, gantries and bins."""
     kind, rng = layout.kind, layout.rng
     outer = .5 if kind.sidewalk[1] else 1.6

@@ -4,10 +4,14 @@ Colours are RGB from 0 to 255 as a thing has them in white light.
 """
 
 from collections import namedtuple
+from typing import Sequence, TypeVar, Union
 
 import numpy as np
 
 from segrun.palettes import CITYSCAPES
+
+Option = TypeVar('Option')
+Colour = Union[np.ndarray, Sequence[float]]     # R, G, B
 
 CLASSES = tuple(CITYSCAPES)     # names; the position is the train id
 (ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN,
@@ -52,12 +56,12 @@ TRIM = {
 }
 
 
-def pick(rng, options):
+def pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     """One of a sequence, kept as it is (``rng.choice`` would make arrays)."""
     return options[int(rng.integers(len(options)))]
 
 
-def vary(rng, colour, spread=14.):
+def vary(rng: np.random.Generator, colour: Colour, spread: float = 14.) -> np.ndarray:
     """`colour` a bit lighter or darker and a bit off in hue, as an array."""
     jitter = rng.normal(0., spread) + rng.normal(0., spread / 3., 3)
     return np.clip(np.asarray(colour, float) + jitter, 8., 248.)

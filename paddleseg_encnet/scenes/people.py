@@ -1,8 +1,11 @@
 """People on foot, and on bicycles and motorcycles, as flat figures that face the viewer."""
 
-import numpy as np
+from typing import Optional, Tuple
 
-from paddleseg_encnet.scenes.canvas import FACING, circle
+import numpy as np
+from numpy.typing import ArrayLike
+
+from paddleseg_encnet.scenes.canvas import FACING, Canvas, circle
 from paddleseg_encnet.scenes.materials import (
     BICYCLE,
     CLOTHES,
@@ -13,6 +16,7 @@ from paddleseg_encnet.scenes.materials import (
     RIDER,
     SKINS,
     TRIM,
+    Colour,
     pick,
     vary,
 )
@@ -25,23 +29,23 @@ class Cutout:
     times `scale`; `flip` -1 mirrors it.
     """
 
-    def __init__(self, canvas, x, z, label, scale=1., flip=1):
+    def __init__(self, canvas: Canvas, x: float, z: float, label: int, scale: float = 1., flip: int = 1):
         self.canvas, self.x, self.z, self.label = canvas, x, z, label
         self.stretch = np.array((scale * flip, scale))
 
-    def pixels(self, shape):
-        shape = np.asarray(shape, float) * self.stretch
+    def pixels(self, shape: ArrayLike) -> np.ndarray:
+        points = np.asarray(shape, float) * self.stretch
         return np.stack(self.canvas.camera.project(
-            self.x + shape[:, 0], shape[:, 1], self.z), -1)
+            self.x + points[:, 0], points[:, 1], self.z), -1)
 
-    def polygon(self, shape, colour):
+    def polygon(self, shape: ArrayLike, colour: Colour) -> None:
         self.canvas.fill([self.pixels(shape)],
                          self.canvas.tone(colour, FACING, self.z), self.label)
 
-    def disc(self, centre, radius, colour, flat=1.):
+    def disc(self, centre: ArrayLike, radius: float, colour: Colour, flat: float = 1.) -> None:
         self.polygon(circle(centre, radius, flat=flat), colour)
 
-    def limb(self, start, end, width, colour):
+    def limb(self, start: ArrayLike, end: ArrayLike, width: float, colour: Colour) -> None:
         """A bar with blunt ends, `width` metres wide."""
         start, end = np.asarray(start, float), np.asarray(end, float)
         along = (end - start) / max(np.hypot(*(end - start)), 1e-6) * width / 2
@@ -50,7 +54,7 @@ class Cutout:
         self.polygon((start + across, start - tip, start - across,
                       end - across, end + tip, end + across), colour)
 
-    def wheel(self, centre, radius, width, colour):
+    def wheel(self, centre: ArrayLike, radius: float, width: float, colour: Colour) -> None:
         """A spoked wheel from the side: a ring one can look through, which
         the label covers whole as Cityscapes' annotators do."""
         rim, hole = circle(centre, radius), circle(centre, radius - width)
@@ -59,7 +63,8 @@ class Cutout:
                          self.canvas.tone(colour, FACING, self.z))
 
 
-def _head(figure, centre, rng, helmet=None):
+def _head(figure: Cutout, centre: Tuple[float, float], rng: np.random.Generator,
+          helmet: Optional[Colour] = None) -> None:
     skin, hair = pick(rng, SKINS), helmet or pick(rng, HAIRS)
     x, y = centre
     figure.disc((x, y), .115, skin, flat=.85)
@@ -67,7 +72,7 @@ def _head(figure, centre, rng, helmet=None):
     figure.polygon(arc[arc[:, 1] >= y + .015], hair)
 
 
-def draw_person(canvas, x, z, stride=.1, scale=1., flip=1):
+def draw_person(canvas: Canvas, x: float, z: float, stride: float = .1, scale: float = 1., flip: int = 1) -> None:
     """Draws somebody of 1.75 m times `scale` on foot; a large `stride`
     (metres) shows them from the side, walking across."""
     rng = canvas.rng
@@ -96,7 +101,8 @@ def draw_person(canvas, x, z, stride=.1, scale=1., flip=1):
     _head(figure, (0, 1.62), rng)
 
 
-def draw_cycle(canvas, x, z, kind=BICYCLE, aside=True, ridden=True, flip=1):
+def draw_cycle(canvas: Canvas, x: float, z: float, kind: int = BICYCLE, aside: bool = True, ridden: bool = True,
+               flip: int = 1) -> None:
     """Draws a bicycle or motorcycle, `aside` or seen end on, and whoever
     rides it."""
     figure = Cutout(canvas, x, z, kind, 1., flip)
@@ -115,7 +121,7 @@ def draw_cycle(canvas, x, z, kind=BICYCLE, aside=True, ridden=True, flip=1):
         _draw_rider(Cutout(canvas, x, z, RIDER, 1., flip), motor)
 
 
-def _draw_bicycle(figure, paint):
+def _draw_bicycle(figure: Cutout, paint: Colour) -> None:
     for hub in (-.52, .52):
         figure.wheel((hub, .34), .34, .055, TRIM['dark'])
     rear, crank, seat, head = (-.52, .34), (-.06, .3), (-.2, .85), (.38, .84)
@@ -127,7 +133,7 @@ def _draw_bicycle(figure, paint):
     figure.limb((.38, .84), (.38, 1.02), .05, paint)
 
 
-def _draw_motorcycle(figure, paint):
+def _draw_motorcycle(figure: Cutout, paint: Colour) -> None:
     for hub in (-.66, .68):
         figure.disc((hub, .31), .31, TRIM['dark'])
         figure.disc((hub, .31), .17, TRIM['grey'])
@@ -142,7 +148,7 @@ def _draw_motorcycle(figure, paint):
     figure.disc((.58, .86), .1, TRIM['lamp'])
 
 
-def _draw_machine_end(figure, paint, motor):
+def _draw_machine_end(figure: Cutout, paint: Colour, motor: bool) -> None:
     wheel, bar = (.075, .38) if motor else (.03, .3)
     figure.polygon(((-wheel, 0), (wheel, 0), (wheel, .66), (-wheel, .66)),
                    TRIM['dark'])
@@ -155,7 +161,7 @@ def _draw_machine_end(figure, paint, motor):
     figure.limb((-bar, 1.02), (bar, 1.02), .06, TRIM['dark'])
 
 
-def _draw_rider(figure, motor):
+def _draw_rider(figure: Cutout, motor: bool) -> None:
     """The rider of a machine that crosses from left to right."""
     rng = figure.canvas.rng
     top, legs = (vary(rng, pick(rng, CLOTHES)) for _ in range(2))
@@ -168,7 +174,7 @@ def _draw_rider(figure, motor):
     _head(figure, (.22, 1.7), rng, pick(rng, PAINTS) if motor else None)
 
 
-def _draw_rider_end(figure, motor):
+def _draw_rider_end(figure: Cutout, motor: bool) -> None:
     rng = figure.canvas.rng
     top, legs = (vary(rng, pick(rng, CLOTHES)) for _ in range(2))
     out = .24 if motor else .14

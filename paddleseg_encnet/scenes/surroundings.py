@@ -3,11 +3,12 @@
 import cv2
 import numpy as np
 
-from paddleseg_encnet.scenes.layout import FAR
+from paddleseg_encnet.scenes.canvas import Canvas
+from paddleseg_encnet.scenes.layout import FAR, Layout
 from paddleseg_encnet.scenes.materials import BUILDING, ROAD, SIDEWALK, SKY, TERRAIN, VEGETATION, pick, vary
 
 
-def draw_sky(canvas):
+def draw_sky(canvas: Canvas) -> None:
     """Paints the whole image with sky: a gradient to the haze, clouds."""
     camera, light, rng = canvas.camera, canvas.light, canvas.rng
     up = np.clip(1 - np.arange(camera.height) / camera.horizon, 0, 1)
@@ -26,7 +27,7 @@ def draw_sky(canvas):
     canvas.label[:] = SKY
 
 
-def draw_backdrop(canvas, style):
+def draw_backdrop(canvas: Canvas, style: str) -> None:
     """Closes the view at the horizon with hills, trees or far buildings."""
     camera, rng = canvas.camera, canvas.rng
     styles = {  # layers of (class, colour, height share, points, depth, steps)
@@ -48,7 +49,7 @@ def draw_backdrop(canvas, style):
                                         depth), label)
 
 
-def draw_ground(canvas, layout):
+def draw_ground(canvas: Canvas, layout: Layout) -> None:
     """Draws the road with its markings, the sidewalks and what is beside."""
     rng, kind, edges = canvas.rng, layout.kind, layout.edges
     meadow = vary(rng, pick(rng, ((96, 112, 56), (120, 118, 70),
@@ -94,7 +95,7 @@ def draw_ground(canvas, layout):
     draw_markings(canvas, layout)
 
 
-def draw_markings(canvas, layout):
+def draw_markings(canvas: Canvas, layout: Layout) -> None:
     """Paints the lines between lanes, at the edges and the zebra."""
     rng, paint = canvas.rng, vary(canvas.rng, (214, 214, 208), 8)
     start, stop = layout.junction
@@ -128,7 +129,7 @@ def draw_markings(canvas, layout):
                       start - 6., paint)
 
 
-def draw_shadows(canvas, layout):
+def draw_shadows(canvas: Canvas, layout: Layout) -> None:
     """Darkens the ground where things keep the sun or the sky off it."""
     camera, sun = canvas.camera, np.asarray(canvas.sun)
     mask = np.zeros(canvas.label.shape, np.uint8)
@@ -155,7 +156,7 @@ def draw_shadows(canvas, layout):
                                    scale=1 / 255.)
 
 
-def texture(canvas):
+def texture(canvas: Canvas) -> np.ndarray:
     """The grain of asphalt, slabs, grass and leaves, as a factor around 1 for
     each pixel; that of the ground gets finer with the distance."""
     camera, rng, label = canvas.camera, canvas.rng, canvas.label
@@ -174,7 +175,7 @@ def texture(canvas):
     return 1 + ground * amount[0][label] + leaves * amount[1][label]
 
 
-def develop(canvas):
+def develop(canvas: Canvas) -> np.ndarray:
     """What lens and sensor make of the picture: blur, vignette, noise."""
     camera, rng = canvas.camera, canvas.rng
     picture = canvas.image.astype(np.float32)

@@ -1,14 +1,16 @@
 """Who moves on the street and beside it: vehicles, people, riders."""
 
+from typing import Any, Callable, Tuple
+
 import numpy as np
 
-from paddleseg_encnet.scenes.layout import FAR
+from paddleseg_encnet.scenes.layout import FAR, Layout
 from paddleseg_encnet.scenes.materials import BICYCLE, MOTORCYCLE, pick
 from paddleseg_encnet.scenes.people import draw_cycle, draw_person
 from paddleseg_encnet.scenes.vehicles import VEHICLES, draw_vehicle
 
 
-def add_vehicle(layout, name, x, z, yaw=0.):
+def add_vehicle(layout: Layout, name: str, x: float, z: float, yaw: float = 0.) -> None:
     """Adds a vehicle whose near end is at z, with its shadow."""
     width, height, length = VEHICLES[name].size
     aside = abs(np.sin(yaw)) > .5
@@ -18,7 +20,7 @@ def add_vehicle(layout, name, x, z, yaw=0.):
                box=(x - half_x, x + half_x, z, z + 2 * half_z, 0., height))
 
 
-def pick_vehicle(layout):
+def pick_vehicle(layout: Layout) -> str:
     """A name from the kind's table of traffic."""
     names = list(layout.kind.traffic)
     weights = np.array([layout.kind.traffic[n] for n in names], float)
@@ -26,7 +28,7 @@ def pick_vehicle(layout):
                                        weights.sum()))]
 
 
-def add_traffic(layout):
+def add_traffic(layout: Layout) -> None:
     """Fills the lanes, the parking strips and the crossing street."""
     kind, rng = layout.kind, layout.rng
     cars = [name for name in kind.traffic if VEHICLES[name].size[2] < 5]
@@ -62,14 +64,14 @@ def add_traffic(layout):
                 x += length + rng.uniform(3., 14.)
 
 
-def add_people(layout):
+def add_people(layout: Layout) -> None:
     """Puts people on the sidewalks and the zebra, riders on the road."""
     kind, rng = layout.kind, layout.rng
 
-    def some(bounds):
+    def some(bounds: Tuple[int, int]) -> range:
         return range(int(rng.integers(bounds[0], bounds[1] + 1)))
 
-    def add(draw, x, z, *args, wide=.25, high=1.7):
+    def add(draw: Callable[..., None], x: float, z: float, *args: Any, wide: float = .25, high: float = 1.7) -> None:
         layout.add(z, draw, x, z, *args, box=(x - wide, x + wide, z - .15,
                                               z + .15, 0., high))
 

@@ -1,21 +1,22 @@
 """Cars, vans, buses, trucks and trams, as boxes with windows, lamps and wheels."""
 
 from collections import namedtuple
+from typing import Dict, Tuple
 
 import numpy as np
 
-from paddleseg_encnet.scenes.canvas import Solid, circle, locate
+from paddleseg_encnet.scenes.canvas import Canvas, Place, Solid, circle, locate
 from paddleseg_encnet.scenes.materials import BUS, CAR, FACADES, PAINTS, TRAIN, TRIM, TRUCK, pick, vary
 
 Part = namedtuple('Part', 'size base forward inset paint layer details')
 Vehicle = namedtuple('Vehicle', 'label size wheel axles parts')
 
 
-def _both(*rects):
+def _both(*rects: tuple) -> Dict[str, Tuple[tuple, ...]]:
     return {'left': rects, 'right': rects}
 
 
-def _car(label, length, height, hood, boot, slope):
+def _car(label: int, length: float, height: float, hood: float, boot: float, slope: Tuple[float, float]) -> Vehicle:
     """A car-shaped vehicle: body with a cabin `hood` behind the front and
     `boot` before the rear, whose windows lean by `slope` (front, rear)."""
     body, width = 0.56 * height, 1.8
@@ -39,7 +40,7 @@ def _car(label, length, height, hood, boot, slope):
         })))
 
 
-def _windows(count, low, high, gap=.012):
+def _windows(count: int, low: float, high: float, gap: float = .012) -> Tuple[tuple, ...]:
     """A row of `count` panes along the whole side of a bus or tram."""
     edges = np.linspace(.02, .98, count + 1)
     return tuple(('glass', a + gap, low, b - gap, high)
@@ -94,14 +95,14 @@ VEHICLES = {
 }
 
 
-def draw_vehicle(canvas, kind, x, z, yaw=0.):
+def draw_vehicle(canvas: Canvas, kind: str, x: float, z: float, yaw: float = 0.) -> None:
     """Draws a vehicle of `VEHICLES` whose middle stands at (x, z)."""
     rng, eye = canvas.rng, canvas.camera.position
     vehicle, place = VEHICLES[kind], (x, z, yaw)
     body = vary(rng, pick(rng, PAINTS), 8)
     paints = {None: body, 'cargo': vary(rng, pick(rng, PAINTS + FACADES), 8)}
 
-    def order(part):  # far parts first, what stands on others last
+    def order(part: Part) -> Tuple[int, float]:  # far parts first, what stands on others last
         middle = locate(place, (0., 0., part.forward))
         return part.layer, -round(float(np.hypot(*(middle - eye)[[0, 2]])), 1)
 
@@ -115,7 +116,7 @@ def draw_vehicle(canvas, kind, x, z, yaw=0.):
     draw_wheels(canvas, vehicle, place)
 
 
-def draw_wheels(canvas, vehicle, place):
+def draw_wheels(canvas: Canvas, vehicle: Vehicle, place: Place) -> None:
     """Draws the wheels on the side of a vehicle that is in sight."""
     side = locate((0., 0., place[2]), (1., 0., 0.))
     to_eye = np.subtract(canvas.camera.position, (place[0], 0., place[1]))

@@ -9,7 +9,7 @@ What this can't undo: BatchNorm sees a micro-batch at a time; dropout draws othe
 pixels does so within each micro-batch.
 """
 
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import paddle
 from paddleseg.models.losses import (
@@ -40,7 +40,7 @@ def micro_batches(data: dict, count: int) -> List[dict]:
              for key, value in data.items()} for k in range(count)]
 
 
-def shares(model, losses: dict, parts: List[dict]) -> List[Optional[list]]:
+def shares(model: paddle.nn.Layer, losses: dict, parts: List[dict]) -> List[Optional[list]]:
     """For each micro-batch the factor of each of its loss terms, so that their sum is the large batch's. None of one
     that is alone."""
     if len(parts) == 1:
@@ -64,14 +64,14 @@ def weighted(terms: list, share: Optional[list]) -> list:
     return [term * factor for term, factor in zip(terms, share)]
 
 
-def terms_of(model, losses: dict) -> list:
+def terms_of(model: paddle.nn.Layer, losses: dict) -> list:
     """The loss of each term, in order. Of a model with a rule of its own nothing is known: one None for all."""
     if has_own_rule(model):
         return [None]
     return [part for loss in losses["types"] for part in (loss.losses if isinstance(loss, MixedLoss) else [loss])]
 
 
-def exact(loss) -> bool:
+def exact(loss: Any) -> bool:
     """Whether the loss of a batch follows from those of its parts."""
     if type(loss) is CrossEntropyLoss:
         return loss.top_k_percent_pixels == 1
@@ -80,7 +80,7 @@ def exact(loss) -> bool:
     return type(loss) in OF_IMAGES + OF_PIXELS
 
 
-def divisor(loss, data: dict) -> paddle.Tensor:
+def divisor(loss: Any, data: dict) -> paddle.Tensor:
     """What a mean over pixels divides by: the share of pixels that count, with their classes' weights, as PaddleSeg's
     losses have it, their EPS included."""
     label = (data["edge"] if getattr(loss, "edge_label", False) else data["label"]).astype("int64")
@@ -95,7 +95,7 @@ def divisor(loss, data: dict) -> paddle.Tensor:
     return counts.mean() + loss.EPS
 
 
-def told(model, losses: dict, batch_size: int, count: int) -> str:
+def told(model: paddle.nn.Layer, losses: dict, batch_size: int, count: int) -> str:
     """The line that says what a step is made of, and what of the large batch it is not."""
     line = (f"--accum_steps {count}: a step learns from {count} micro-batches of {batch_size} what it would from a "
             f"batch of {count * batch_size}, but that BatchNorm has the statistics of each micro-batch, and dropout "

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import sys
 import time
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from paddleseg_encnet.live import LiveNetwork, undo_of
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import loss_names
 from paddleseg_encnet.runtime.devices import Precision
+from paddleseg_encnet.training.pace import Pace
 from paddleseg_encnet.training.saving import Best, State
 from paddleseg_encnet.training.vdl_log import Log
 from segrun import bands, drawing
@@ -56,11 +57,11 @@ class Dashboard:
         hyper_parameters: {name: number or text}, see hyper_parameters().
     """
 
-    def __init__(self, folder: Optional[str], schedule, state: State, resumed: Optional[str] = None,
-                 hyper_parameters: dict = None):
+    def __init__(self, folder: Optional[str], schedule: Any, state: State, resumed: Optional[str] = None,
+                 hyper_parameters: Optional[dict] = None):
         self.folder, self.schedule, self.hyper_parameters = folder, schedule, hyper_parameters or {}
         self.log: Optional[Log] = None
-        self.said = set()       # what is said only once
+        self.said: Set[str] = set()     # what is said only once
         if folder is None:
             return
         try:
@@ -79,13 +80,13 @@ class Dashboard:
     def __enter__(self) -> "Dashboard":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.folder is not None:
             if self.log is not None:
                 self.log.file.close()
             logger.info(f"Open the dashboard with: {command(self.folder)}")
 
-    def stepped(self, step: int, loss_terms: Dict[str, float], lr: float, pace, images: int):
+    def stepped(self, step: int, loss_terms: Dict[str, float], lr: float, pace: Pace, images: int) -> None:
         """After a logged step: means since the last one. `images` is how many a step takes, over all ranks."""
         self.write(step, {
             "Train/loss": sum(loss_terms.values()),
@@ -94,8 +95,9 @@ class Dashboard:
             "Train/images_per_second": images / pace.batch_cost,
             "Train/waiting_for_data": pace.reader_cost / pace.batch_cost})
 
-    def evaluated(self, state: State, scores: Scores, model: paddle.nn.Layer, dataset, precision: Precision,
-                  **inference):
+    def evaluated(self, state: State, scores: Scores, model: paddle.nn.Layer, dataset: paddle.io.Dataset,
+                  precision: Precision,
+                  **inference: Any) -> None:
         """After an evaluation, with what evaluate() was called with. `state` knows this score already."""
         if self.folder is None:
             return
@@ -121,7 +123,8 @@ class Dashboard:
                 panels = look(model, dataset, precision, **inference)
             self.write(state.step, images=panels, histograms={**codebook(model), "Encoding/gamma": gamma})
         with self.careful("write its log"):
-            os.fsync(self.log.file.fileno())        # the checkpoint is about to say that this evaluation is done
+            if self.log is not None:
+                os.fsync(self.log.file.fileno())    # the checkpoint is about to say that this evaluation is done
 
     def shows(self, step: int) -> bool:
         """Whether the evaluation of this step is one of those with pictures. It follows from the step alone, so that
@@ -130,8 +133,9 @@ class Dashboard:
         spacing = math.ceil(self.schedule.iters / interval / SHOWN)
         return math.ceil(step / interval) % spacing == 0 or step >= self.schedule.iters
 
-    def write(self, step: int, scalars: Dict[str, float] = None, images: Dict[str, np.ndarray] = None,
-              histograms: Dict[str, List[np.ndarray]] = None):
+    def write(self, step: int, scalars: Optional[Dict[str, float]] = None,
+              images: Optional[Dict[str, np.ndarray]] = None,
+              histograms: Optional[Dict[str, List[np.ndarray]]] = None) -> None:
         """Appends records by tag, without what is not finite: the page can't show that."""
         if self.folder is None:
             return
@@ -153,14 +157,14 @@ class Dashboard:
                 records = [make.meta_data(walltime=now), table, *records]
             self.log.append(records)
 
-    def say_what_is_left_out(self, step: int, values: dict):
+    def say_what_is_left_out(self, step: int, values: dict) -> None:
         news = [tag for tag, value in values.items() if not np.isfinite(value).all() and tag not in self.said]
         self.said.update(news)
         if news:
             logger.warning(f"Dashboard: not finite at step {step} and left out: {', '.join(news)}. Said once for each")
 
     @contextlib.contextmanager
-    def careful(self, what: str):
+    def careful(self, what: str) -> Iterator[None]:
         """No error inside ends the training: it is said, the first time."""
         try:
             yield
@@ -188,8 +192,8 @@ def command(folder: str) -> str:
     return f"{shlex.quote(program)} --logdir {shlex.quote(os.path.abspath(folder))}"
 
 
-def look(model: paddle.nn.Layer, dataset, precision: Precision, batch_size: int = 1,
-         **inference) -> Dict[str, np.ndarray]:
+def look(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision, batch_size: int = 1,
+         **inference: Any) -> Dict[str, np.ndarray]:
     """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes, but
     always one image at a time."""
     if not all(isinstance(files[0], str) for files in dataset.file_list):
@@ -237,7 +241,7 @@ def attention(model: paddle.nn.Layer) -> Iterator[list]:
     """A list that gathers the channel attention [B, C] of what the model sees inside; empty for other networks."""
     seen = []
 
-    def keep(layer, inputs, gamma):
+    def keep(layer: paddle.nn.Layer, inputs: Any, gamma: paddle.Tensor) -> None:
         if paddle.in_dynamic_mode():        # while a static graph is built there are no numbers yet
             seen.append(gamma.astype("float32").numpy())
 

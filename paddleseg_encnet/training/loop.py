@@ -10,7 +10,7 @@ import math
 import os
 import random
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -57,7 +57,7 @@ class Schedule(NamedTuple):
     accum_steps: int = 1            # micro-batches of so many in a step, which is then one of so many times the batch,
     # with its samples and random numbers (training/accumulation.py). Everything else counts steps.
 
-    def check(self):
+    def check(self) -> None:
         """Raises ValueError for a run of no step, and for intervals that no step ends."""
         for name in ("iters", "save_interval", "log_iters"):
             if getattr(self, name) < 1:
@@ -143,7 +143,7 @@ class Run:
     evaluation: Optional[dict]      # arguments of evaluate(); None: nothing is evaluated
     callback: Optional[Callback] = None
 
-    def to_the_end(self, stop: Stop):
+    def to_the_end(self, stop: Stop) -> None:
         """Trains from where the state is until the schedule, an early stop or a signal ends it."""
         state, schedule = self.state, self.schedule
         if not state.evaluated and self.evaluation:     # the run was ended in this evaluation
@@ -184,7 +184,7 @@ class Run:
             self.save_and_evaluate(stop, stop.signum is not None)
             raise DataError(f"{error}. {self.saver.advice()}", error.kind) from error
 
-    def note_place(self):
+    def note_place(self) -> None:
         """Takes down where in the data the run is, for the checkpoint."""
         batches = self.meter.batches
         self.state.epoch, self.state.samples, self.state.scaler = batches.epoch, batches.samples, self.precision.state()
@@ -239,7 +239,7 @@ class Run:
             raise NotFinite(self.state.step, self.named(terms), own or files, broken, self.saver.advice())
         return bool(stopping)
 
-    def tell(self, pace: Pace, lr: float):
+    def tell(self, pace: Pace, lr: float) -> None:
         """The log line and the dashboard's points."""
         step, samples = self.state.step, self.schedule.step_samples
         log(step, self.schedule.iters, pace, lr, self.meter.batches.epoch, samples)
@@ -250,7 +250,7 @@ class Run:
         terms = list(terms)
         return dict(zip(loss_names(self.tracked["model"], len(terms)), terms))
 
-    def save_and_evaluate(self, stop: Stop, stopping: bool = False):
+    def save_and_evaluate(self, stop: Stop, stopping: bool = False) -> None:
         """The checkpoint, then the evaluation if one is due. In this order whatever ends the evaluation costs nothing.
         `stopping` ends the run, with Stopped, when the checkpoint is written."""
         stop.saved = folder = self.saver.save(self.state, self.tracked, self.parts.optimizer)
@@ -264,14 +264,15 @@ class Run:
             self.saver.evaluated(folder, self.state)
             self.ranks.meet()
             logger.info(f"[EVAL] The model with the best validation mIoU: {self.state.best['model']}")
-            for name in self.tracked if self.callback is not None else ():
-                self.callback(Evaluated(self.state.step, name, scores[name]))
+            if self.callback is not None:
+                for name in self.tracked:
+                    self.callback(Evaluated(self.state.step, name, scores[name]))
 
     def score(self, name: str) -> Scores:
         """Evaluates one of the tracked networks and gives its score to the state."""
         network = self.tracked[name]
         self.ranks.share(network)
-        result = evaluate(network, **self.evaluation)
+        result = evaluate(network, **(self.evaluation or {}))
         self.state.scored(name, result.mean_iou)
         if name == "model":
             self.board.evaluated(self.state, result, network, **self.board_arguments())
@@ -279,7 +280,7 @@ class Run:
 
     def board_arguments(self) -> dict:
         """What the dashboard takes of evaluate()'s arguments."""
-        return {key: value for key, value in self.evaluation.items() if key not in ("losses", "num_workers")}
+        return {key: value for key, value in (self.evaluation or {}).items() if key not in ("losses", "num_workers")}
 
 
 def begin(found: Optional[resuming.Found], parts: Parts, ranks: Ranks, step_samples: int) -> saving.State:
@@ -299,7 +300,7 @@ def begin(found: Optional[resuming.Found], parts: Parts, ranks: Ranks, step_samp
     return state
 
 
-def moving_average(model, found: Optional[resuming.Found]):
+def moving_average(model: paddle.nn.Layer, found: Optional[resuming.Found]) -> Any:
     """A copy of the model for the moving average of its weights, which goes on from the checkpoint's."""
     average = frozen_copy(model)
     path = found and os.path.join(found.folder, "ema_model.pdparams")
@@ -308,7 +309,7 @@ def moving_average(model, found: Optional[resuming.Found]):
     return average
 
 
-def frozen_copy(model):
+def frozen_copy(model: paddle.nn.Layer) -> Any:
     """For the moving average of the weights, with PaddleSeg's start."""
     average = copy.deepcopy(model)
     average.eval()
@@ -318,6 +319,6 @@ def frozen_copy(model):
     return average
 
 
-def as_model_wants(model, images: paddle.Tensor) -> paddle.Tensor:
+def as_model_wants(model: paddle.nn.Layer, images: paddle.Tensor) -> paddle.Tensor:
     """Images [B, C, H, W], with channels last for a model that was built so."""
     return images.transpose([0, 2, 3, 1]) if getattr(model, "data_format", "NCHW") == "NHWC" else images

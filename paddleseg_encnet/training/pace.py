@@ -1,7 +1,7 @@
 """How fast a training goes: batches handed out, their time measured, and PaddleSeg's log line."""
 
 import time
-from typing import List, NamedTuple
+from typing import Any, List, NamedTuple
 
 from paddleseg.utils import logger
 
@@ -18,17 +18,18 @@ class Pace(NamedTuple):
 class Meter:
     """Hands out batches and measures what steps take and yield."""
 
-    def __init__(self, batches):
+    def __init__(self, batches: Any):
         self.batches, self.coming = batches, iter(batches)
         self.restart()
 
-    def close(self):
+    def close(self) -> None:
         """Ends the processes that read ahead."""
         self.coming.close()
 
-    def restart(self):
+    def restart(self) -> None:
         """Forgets everything so far, for instance the time of an evaluation."""
-        self.start, self.waited, self.steps, self.sums = time.monotonic(), 0.0, 0, None
+        self.start, self.waited, self.steps = time.monotonic(), 0.0, 0
+        self.sums: list = []
 
     def next_batch(self) -> dict:
         asked = time.monotonic()
@@ -36,10 +37,10 @@ class Meter:
         self.waited += time.monotonic() - asked
         return batch
 
-    def stepped(self, terms: list):
+    def stepped(self, terms: list) -> None:
         """Adds up on the device; read() reads."""
         values = [term.detach() for term in terms]
-        self.sums = values if self.sums is None else [a + b for a, b in zip(self.sums, values)]
+        self.sums = values if not self.sums else [a + b for a, b in zip(self.sums, values)]
         self.steps += 1
 
     def read(self) -> Pace:
@@ -49,7 +50,7 @@ class Meter:
         return pace
 
 
-def log(step: int, iters: int, pace: Pace, lr: float, epoch: int, samples: int):
+def log(step: int, iters: int, pace: Pace, lr: float, epoch: int, samples: int) -> None:
     """PaddleSeg's line; `samples` are a step's, on this rank."""
     logger.info(
         f"[TRAIN] epoch: {epoch + 1}, iter: {step}/{iters}, loss: {sum(pace.losses):.4f}, "

@@ -126,7 +126,7 @@ def step_in_name(folder: str) -> int:
     return int(number[1])
 
 
-def fill(found: Found, model: paddle.nn.Layer, optimizer):
+def fill(found: Found, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer) -> None:
     """Gives model and optimiser what the checkpoint holds.
 
     Raises:

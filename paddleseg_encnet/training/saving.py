@@ -17,7 +17,7 @@ import shutil
 import time
 import zlib
 from dataclasses import asdict, dataclass, field
-from typing import Dict, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 import paddle
 from paddleseg.utils import logger
@@ -42,7 +42,7 @@ class Best:
     def updated(self, mean_iou: float, step: int) -> "Best":
         return Best(mean_iou, step) if mean_iou > self.mean_iou else self
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.mean_iou:.4f} at iter {self.step}" if self.step >= 0 else "none yet"
 
 
@@ -58,7 +58,7 @@ class State:
     evaluated: bool = True              # False: this step's evaluation was due, but not yet done
     scaler: dict = field(default_factory=dict)      # of mixed precision
 
-    def scored(self, name: str, mean_iou: float):
+    def scored(self, name: str, mean_iou: float) -> None:
         """Takes the score of a tracked network at this step."""
         self.best[name] = self.best.get(name, Best()).updated(mean_iou, self.step)
         if name == "model":
@@ -93,7 +93,7 @@ class Saver:
             logger.warning(f"{save_dir} holds checkpoints of an earlier run, the last one {earlier[-1]}; this run "
                            "begins anew and replaces those of the same names")
 
-    def save(self, state: State, networks: Dict[str, paddle.nn.Layer], optimizer) -> str:
+    def save(self, state: State, networks: Dict[str, paddle.nn.Layer], optimizer: paddle.optimizer.Optimizer) -> str:
         """Writes `iter_<step>`, removes the oldest checkpoints beyond keep_max, and returns the new one's path.
 
         Raises:
@@ -118,7 +118,7 @@ class Saver:
         self.last = folder
         return folder
 
-    def evaluated(self, folder: str, state: State):
+    def evaluated(self, folder: str, state: State) -> None:
         """Notes in the checkpoint that its evaluation is done, after a copy to the best folder of each network whose
         best step this is. In this order a crash in between makes a resumed run evaluate again, and nothing is missing.
         """
@@ -142,7 +142,7 @@ class Saver:
         return f"Go on with --resume_model {self.last}" if self.last else "No checkpoint was written yet"
 
     @contextlib.contextmanager
-    def explained(self, folder: str):
+    def explained(self, folder: str) -> Iterator[None]:
         """Turns the system's error while writing into one that says what is left."""
         try:
             yield
@@ -151,7 +151,7 @@ class Saver:
                             f"{self.advice()}") from error
 
     @contextlib.contextmanager
-    def whole_or_nothing(self, folder: str):
+    def whole_or_nothing(self, folder: str) -> Iterator[str]:
         """A new folder to write into, that takes the place of `folder` when it is complete and on the disk."""
         new = f"{folder}.new"
         with self.explained(folder):
@@ -168,13 +168,13 @@ class Saver:
             replace(folder, new)
 
 
-def optimizer_state(optimizer) -> dict:
+def optimizer_state(optimizer: paddle.optimizer.Optimizer) -> dict:
     """The optimiser's values, those included that were loaded and that it will ask for in its first step: Paddle 2.6
     leaves them out of state_dict()."""
     return {**optimizer._accumulators_holder, **optimizer.state_dict()}
 
 
-def write_state(folder: str, state: State):
+def write_state(folder: str, state: State) -> None:
     """Writes state.json with the sizes and checksums of the other files in the folder, in place of an older one."""
     content = {**asdict(state), "time": time.time(),
                "files": {name: fingerprint(os.path.join(folder, name)) for name in files_of(folder)}}
@@ -253,7 +253,7 @@ def iteration_folders(save_dir: str) -> List[str]:
     return sorted((name for name in names if re.fullmatch(r"iter_\d+", name)), key=lambda name: int(name[5:]))
 
 
-def replace(folder: str, new: str):
+def replace(folder: str, new: str) -> None:
     """Renames a complete folder to its place; a checkpoint that stands there is out of the way for that moment."""
     old = f"{folder}.old"
     if os.path.exists(folder):
@@ -264,7 +264,7 @@ def replace(folder: str, new: str):
     shutil.rmtree(old, ignore_errors=True)
 
 
-def remove(folder: str):
+def remove(folder: str) -> None:
     """Removes a checkpoint; none of the moments in between looks like a checkpoint."""
     removed = f"{folder}.removed"
     shutil.rmtree(removed, ignore_errors=True)
@@ -272,7 +272,7 @@ def remove(folder: str):
     shutil.rmtree(removed, ignore_errors=True)
 
 
-def tidy(save_dir: str):
+def tidy(save_dir: str) -> None:
     """Clears up what a crash in replace() or remove() has left."""
     for name in os.listdir(save_dir) if os.path.isdir(save_dir) else []:
         leftover = re.fullmatch(r"(iter_\d+|best_model|ema_best_model)\.(new|old|removed)", name)
@@ -286,7 +286,7 @@ def tidy(save_dir: str):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def sync(path: str):
+def sync(path: str) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     if os.path.isdir(path) and not hasattr(os, "O_DIRECTORY"):      # Windows can't open a folder
         return

@@ -4,7 +4,7 @@ import paddle
 from paddle.optimizer.lr import CosineAnnealingDecay, LRScheduler, ReduceOnPlateau
 
 
-def advance(optimizer, loss: paddle.Tensor):
+def advance(optimizer: paddle.optimizer.Optimizer, loss: paddle.Tensor) -> None:
     """One step of the learning rate's schedule, if it has one."""
     schedule = optimizer._learning_rate
     if isinstance(schedule, ReduceOnPlateau):
@@ -16,7 +16,7 @@ def advance(optimizer, loss: paddle.Tensor):
         schedule.step()
 
 
-def resumed(optimizer):
+def resumed(optimizer: paddle.optimizer.Optimizer) -> None:
     """After the optimiser's state was set: the rate is that of this run's curve, which may be longer than the saved
     one. The others compute theirs from the step anyway."""
     schedule = optimizer._learning_rate

@@ -105,12 +105,14 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     if machine.to_static_training or settings.to_static_training:
         model = paddle.jit.to_static(model)
     listener = Listener(callback, machine.profiler_options)
-    data = cached(machine.cache and os.fspath(machine.cache), [train_dataset, val_dataset], machine.num_workers, ranks)
+    data = cached(os.fspath(machine.cache) if machine.cache else None, [train_dataset, val_dataset],
+                  machine.num_workers, ranks)
     with building.explained(settings.dic, listener.raised), data as (train_dataset, val_dataset):
         parts = loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
         best = loop.train(
             parts, schedule, save_dir, precision=arithmetic, num_workers=machine.num_workers,
-            resume_model=resume_model and os.fspath(resume_model), use_ema=optimising.use_ema, use_vdl=saving.use_vdl,
+            resume_model=os.fspath(resume_model) if resume_model else None, use_ema=optimising.use_ema,
+            use_vdl=saving.use_vdl,
             hyper_parameters=dashboard.hyper_parameters(settings.dic, model, schedule.step_samples * ranks.count, seed),
             callback=listener if callback or machine.profiler_options else None)
     weights = os.path.join(save_dir, BEST_FOLDERS["model"], "model.pdparams")

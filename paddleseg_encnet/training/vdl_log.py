@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import time
-from typing import Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 from paddleseg_encnet.training.saving import State
 
@@ -51,7 +51,7 @@ class Log:
     def is_empty(self) -> bool:
         return os.fstat(self.file.fileno()).st_size == 0
 
-    def append(self, records: list):
+    def append(self, records: list) -> None:
         """All of them or, if that fails, none."""
         size = os.fstat(self.file.fileno()).st_size
         messages = [record.SerializeToString() for record in records]
@@ -87,7 +87,7 @@ def whole_records(path: str) -> Iterator[Tuple[int, object]]:
             yield file.tell(), record.values[0]
 
 
-def comes_after(value, state: State) -> bool:
+def comes_after(value: Any, state: State) -> bool:
     """Whether a record was written after the checkpoint with this state; its evaluation may still be due."""
     if value.WhichOneof("one_value") in ("meta_data", "hparam"):
         return False

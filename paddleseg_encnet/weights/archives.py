@@ -4,6 +4,7 @@ One file is taken, under its own name and no path; everything else in the archiv
 """
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import os
@@ -12,7 +13,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from typing import BinaryIO, Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import IO, Any, Callable, Generator, Iterator, List, NamedTuple, Optional, Sequence, Union
 
 WEIGHTS = (".pdparams", ".pth", ".pt", ".safetensors")      # what is looked for in an archive; the first kind wins
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -55,7 +56,7 @@ def weights_among(names: List[str]) -> List[str]:
     chosen += [[name for name in names if name.endswith(kind)] for kind in WEIGHTS]
     return next((found for found in chosen if found), [])
 
-def verify(path: str, name: str, prefix: Optional[str], advice: str, algorithms: Sequence[str] = ("sha256",)):
+def verify(path: str, name: str, prefix: Optional[str], advice: str, algorithms: Sequence[str] = ("sha256",)) -> None:
     """Raises DownloadError unless the file's digest by one of the algorithms begins with `prefix`, if there is one."""
     if prefix is None:
         return
@@ -73,14 +74,14 @@ class _Member(NamedTuple):
     name: str
     size: int
     kind: str                           # "file", "folder" or what is refused
-    open: Callable[[], BinaryIO]
+    open: Callable[[], Any]             # a file of its bytes
 
 
 class _Bounded:
     """The first `limit` bytes of a file, no more than 16 MiB at once: tarfile reads a header of whatever length it
     claims into memory."""
 
-    def __init__(self, file: BinaryIO, limit: int):
+    def __init__(self, file: Union[IO[bytes], gzip.GzipFile], limit: int):
         self.file, self.limit, self.tell = file, limit, file.tell
 
     def read(self, size: int) -> bytes:
@@ -96,7 +97,7 @@ class _Bounded:
         return number
 
 
-def _members(archive: str, max_bytes: int) -> Iterator[_Member]:
+def _members(archive: str, max_bytes: int) -> Generator[_Member, None, None]:
     members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive, max_bytes)
     for number, member in enumerate(members):
         if number == MAX_MEMBERS:
@@ -108,12 +109,12 @@ def _tar_members(archive: str, max_bytes: int) -> Iterator[_Member]:
     with open(archive, "rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        stream = _Bounded(gzip.GzipFile(fileobj=raw) if packed else raw, max_bytes + 64 * CHUNK)
+        stream: Any = _Bounded(gzip.GzipFile(fileobj=raw) if packed else raw, max_bytes + 64 * CHUNK)
         with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 kind = "folder" if member.isdir() else "file" if member.isreg() and not member.issparse() else \
                     "link" if member.issym() or member.islnk() else "special file"
-                yield _Member(member.name, member.size, kind, lambda member=member: tar.extractfile(member))
+                yield _Member(member.name, member.size, kind, functools.partial(tar.extractfile, member))
 
 
 def _zip_members(archive: str) -> Iterator[_Member]:
@@ -123,7 +124,7 @@ def _zip_members(archive: str) -> Iterator[_Member]:
             kind = "folder" if member.is_dir() else "encrypted file" if member.flag_bits & 1 else \
                 "link" if stat.S_ISLNK(mode) else "special file" if stat.S_IFMT(mode) and not stat.S_ISREG(mode) \
                 else "file"
-            yield _Member(member.filename, member.file_size, kind, lambda member=member: file.open(member))
+            yield _Member(member.filename, member.file_size, kind, functools.partial(file.open, member))
 
 
 def _checked(member: _Member, where: str, max_bytes: int) -> str:

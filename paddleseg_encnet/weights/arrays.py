@@ -7,6 +7,7 @@ multiple of the file's size, and copies, so that the result never points into th
 """
 
 import math
+from typing import List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -28,6 +29,7 @@ KINDS = {
     "uint8": ("|u1", "uint8"),
     "bool": ("|u1", "bool"),
 }
+Data = Union[bytes, memoryview]
 _MAX_DIMENSIONS = 32  # NumPy 1's own limit
 _MAX_ELEMENTS = 2**48  # far above any network, far below what overflows in NumPy
 
@@ -35,7 +37,7 @@ _MAX_ELEMENTS = 2**48  # far above any network, far below what overflows in NumP
 class CheckpointError(ValueError):
     """A weights file or state that is refused. The message is one printable line."""
 
-    def __init__(self, message):
+    def __init__(self, message: str):
         # Names come from the file: a line feed or a terminal escape in one must not reach a log.
         super().__init__("".join(
             char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
@@ -49,10 +51,10 @@ class Budget:
     file needs: at most one encoded copy and one float32 array for each bfloat16 one.
     """
 
-    def __init__(self, file_size):
+    def __init__(self, file_size: int):
         self._left = 4 * file_size + 2**24
 
-    def take(self, count):
+    def take(self, count: int) -> None:
         """Reserve ``count`` bytes. Raises CheckpointError if the file has asked for too much."""
         if count > self._left:
             raise CheckpointError(
@@ -61,7 +63,7 @@ class Budget:
         self._left -= count
 
 
-def element_count(shape):
+def element_count(shape: Sequence[int]) -> int:
     """Number of elements of ``shape``, a sequence of ints. Raises CheckpointError if invalid."""
     if not isinstance(shape, (tuple, list)) or len(shape) > _MAX_DIMENSIONS \
             or any(type(n) is not int or n < 0 for n in shape):
@@ -72,7 +74,7 @@ def element_count(shape):
     return math.prod(shape)
 
 
-def contiguous_strides(shape, fortran=False):
+def contiguous_strides(shape: Sequence[int], fortran: bool = False) -> List[int]:
     """Strides, in elements, of a dense array of ``shape`` in C or Fortran order."""
     strides, step = [], 1
     for size in shape if fortran else reversed(shape):
@@ -81,7 +83,8 @@ def contiguous_strides(shape, fortran=False):
     return strides if fortran else strides[::-1]
 
 
-def to_array(data, kind, shape, budget, strides=None, offset=0):
+def to_array(data: Data, kind: str, shape: Sequence[int], budget: Budget, strides: Optional[Sequence[int]] = None,
+             offset: int = 0) -> np.ndarray:
     """Copy a tensor out of ``data``.
 
     Args:
@@ -99,8 +102,8 @@ def to_array(data, kind, shape, budget, strides=None, offset=0):
     Raises:
         CheckpointError: The description does not fit the bytes.
     """
-    stored, wanted = KINDS[kind]
-    stored = np.dtype(stored)
+    in_file, wanted = KINDS[kind]
+    stored = np.dtype(in_file)
     count = element_count(shape)
     available = len(data) // stored.itemsize
     if len(data) % stored.itemsize:
@@ -123,7 +126,7 @@ def to_array(data, kind, shape, budget, strides=None, offset=0):
             f"reaches outside its storage of {available:,} values (shape {tuple(shape)})")
     # A dimension of size 1 is never stepped along, so its stride may be any number.
     steps = [step * stored.itemsize if n > 1 else 0 for n, step in zip(shape, strides)]
-    view = np.ndarray(tuple(shape), stored, data, offset * stored.itemsize, steps)
+    view: np.ndarray = np.ndarray(tuple(shape), stored, data, offset * stored.itemsize, steps)
     if kind == "bfloat16":
         bits = result.view(np.uint32)  # bfloat16 is the upper half of a float32
         bits[...] = view

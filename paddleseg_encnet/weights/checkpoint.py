@@ -10,16 +10,21 @@ then reports in words what it took.
 import os
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from paddleseg_encnet.weights import safetensors_file
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.files import PADDLE_NAMES, decode
 from paddleseg_encnet.weights.safetensors_file import write_safetensors
 
-__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "load", "read", "write_safetensors"]
+if TYPE_CHECKING:
+    import paddle
 
+__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "load", "metadata", "read", "write_safetensors"]
+
+Shapes = Mapping[str, Tuple[Tuple[int, ...], Tuple[int, ...]]]      # the checkpoint's, the network's
 _SHOWN = 5  # names of a list in a message
 _BACKBONE = "backbone."
 
@@ -44,19 +49,36 @@ def read(path: Union[str, os.PathLike], keep_names: bool = False) -> Dict[str, A
     Raises:
         CheckpointError: One line: the file, what was seen, where, and what to do.
     """
+    return _named(path, decode, _content(path), keep_names)
+
+
+def metadata(path: Union[str, os.PathLike]) -> Dict[str, str]:
+    """The texts by name that a safetensors file holds beside its tensors; ``description`` knows what they mean.
+
+    Raises:
+        CheckpointError: As of ``read``; it is no safetensors file.
+    """
+    return _named(path, safetensors_file.metadata, memoryview(_content(path)))
+
+
+def _content(path: Union[str, os.PathLike]) -> bytes:
     try:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):  # a pipe or a device may never end
             raise CheckpointError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; "
                                   "give the path of a weights file")
         with open(path, "rb") as file:
-            data = file.read()
+            return file.read()
     except FileNotFoundError:
         raise CheckpointError(f"{path}: does not exist; check the path") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _named(path: Union[str, os.PathLike], function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the function returns; its error names the file."""
     try:
-        return decode(data, keep_names)
+        return function(*arguments)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -80,7 +102,7 @@ class LoadReport:
         Returns:
             Loaded, and all.
         """
-        def count(names):
+        def count(names: Iterable[str]) -> int:
             return sum(name.startswith(_BACKBONE) == backbone for name in names)
         return count(self.loaded), count(self.loaded + self.missing + self.wrong_shape)
 
@@ -98,7 +120,7 @@ class LoadReport:
         return text
 
 
-def load(layer, source: Union[str, os.PathLike, dict], allow_partial: bool = False,
+def load(layer: "paddle.nn.Layer", source: Union[str, os.PathLike, dict], allow_partial: bool = False,
          ignore_extra: Sequence[str] = (), where: str = "the given weights") -> LoadReport:
     """Fill a network with the weights of a file.
 
@@ -133,7 +155,9 @@ def load(layer, source: Union[str, os.PathLike, dict], allow_partial: bool = Fal
     ignored = [name for name in extra if str(name).startswith(prefixes)]
     unexpected = [name for name in extra if name not in ignored]
     missing = [name for name in target if name not in state]
-    wrong_shape, matched, wrong_type = [], {}, []
+    wrong_shape: List[str] = []
+    matched: Dict[str, Any] = {}
+    wrong_type: List[str] = []
     for name in target:
         if name not in state:
             continue
@@ -158,11 +182,11 @@ def load(layer, source: Union[str, os.PathLike, dict], allow_partial: bool = Fal
                       tuple(map(str, ignored)))
 
 
-def _type_name(tensor):
+def _type_name(tensor: Any) -> str:
     return str(tensor.dtype).rsplit(".", 1)[-1]  # "paddle.float32"
 
 
-def _as_array(value):
+def _as_array(value: Any) -> Any:
     """A paddle.Tensor as an array (bfloat16, which NumPy lacks, as float32); anything else as it is."""
     import paddle
 
@@ -171,7 +195,7 @@ def _as_array(value):
     return (value.astype("float32") if _type_name(value) == "bfloat16" else value).numpy()
 
 
-def _cast(array, tensor):
+def _cast(array: np.ndarray, tensor: "paddle.Tensor") -> Any:
     """``array`` as something that ``tensor.set_value`` takes, or None if that would change its meaning."""
     import paddle
 
@@ -186,12 +210,13 @@ def _cast(array, tensor):
     return None
 
 
-def _listed(names):
+def _listed(names: Sequence[str]) -> str:
     text = ", ".join(str(name)[:120] for name in list(names)[:_SHOWN])
     return text if len(names) <= _SHOWN else f"{text}, … and {len(names) - _SHOWN:,} more"
 
 
-def _mismatch(state, matched, missing, unexpected, shapes, wrong_type):
+def _mismatch(state: Dict[str, Any], matched: Dict[str, Any], missing: List[str], unexpected: List[str],
+              shapes: Shapes, wrong_type: List[str]) -> str:
     """Words for a state that does not fit; ``shapes`` maps names to (checkpoint's, network's) shapes."""
     only_shapes = not (missing or unexpected or wrong_type)
     channels, classes = (_image_channels(shapes), _class_counts(shapes)) if only_shapes else (None, None)
@@ -217,7 +242,7 @@ def _mismatch(state, matched, missing, unexpected, shapes, wrong_type):
     return f"{'; '.join([reason, *lists])}; nothing was loaded: {advice}"
 
 
-def _image_channels(shapes):
+def _image_channels(shapes: Shapes) -> Optional[Tuple[str, int, int]]:
     """(name, checkpoint's, network's) of the first convolution if nothing but its inputs differ in number, else None:
     those of any later one are another one's outputs, which would differ too."""
     if len(shapes) != 1:
@@ -227,7 +252,7 @@ def _image_channels(shapes):
     return (name, theirs[1], ours[1]) if same else None
 
 
-def _class_counts(shapes):
+def _class_counts(shapes: Shapes) -> Optional[Tuple[int, int]]:
     """(checkpoint's, network's) number of classes if that is all the shapes differ in, else None.
 
     A class count changes one dimension, from the same number to the same number, in all classifiers

@@ -2,14 +2,14 @@
 torchvision and timm. Tables only; sources.py and convert.py read them.
 """
 
-from typing import NamedTuple, Tuple
+from typing import Iterator, NamedTuple, Tuple
 
 PADDLESEG, MMSEGMENTATION, ENCODING = FAMILIES = ("PaddleSeg", "mmsegmentation", "PyTorch-Encoding")
 PADDLE, PYTORCH = "Paddle", "PyTorch"       # which a backbone alone was made with
 NONE = "-"      # no name: the codebase has no such layer
 
 
-def _jpu():
+def _jpu() -> Iterator[Tuple[str, ...]]:
     """Joint pyramid upsampling and the convolution behind it, which is 1x1; the last names are FastFCN's."""
     yield "jpu", "conv, bias", "bottleneck._conv", NONE, "head.conv5.0", "C 4C 1"
     for i in (5, 4, 3):

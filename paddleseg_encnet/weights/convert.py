@@ -8,7 +8,7 @@ the whole list: a network with one layer of random numbers in it looks like a wo
 """
 
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from paddleseg_encnet.weights.codebases import (
     OURS,
     TENSORS,
     WIDTHS,
+    Names,
 )
 from paddleseg_encnet.weights.efficientnet_lite import LiteSource
 from paddleseg_encnet.weights.sources import Source, imagenet_classifier, recognise, tensors_of
@@ -37,7 +38,8 @@ class Tensor(NamedTuple):
     zero_if_missing: bool
 
 
-def convert(checkpoint: Dict[str, Any], source: Optional[Source] = None) -> Tuple[Dict[str, np.ndarray], dict]:
+def convert(checkpoint: Dict[str, Any],
+            source: Union[Source, LiteSource, None] = None) -> Tuple[Dict[str, np.ndarray], dict]:
     """The tensors of a file as ours, and the `model` section (or `model.backbone`) of the config that they belong to.
 
     Args:
@@ -54,7 +56,10 @@ def convert(checkpoint: Dict[str, Any], source: Optional[Source] = None) -> Tupl
     state = tensors_of(checkpoint)
     if isinstance(source, LiteSource):
         return efficientnet_lite.convert(state, source)
-    converted, zeros, missing, wrong = {}, [], [], []
+    converted: Dict[str, np.ndarray] = {}
+    zeros: List[Tensor] = []
+    missing: List[Tensor] = []
+    wrong: List[str] = []
     left = {name for name in state if not name.endswith(".num_batches_tracked")}
     left -= set(imagenet_classifier(state, source.prefix))
     for tensor in layout(source):
@@ -107,11 +112,11 @@ def model_config(source: Source) -> dict:
             "aux_channels": source.aux_channels or AUXILIARY_CHANNELS, "use_jpu": source.use_jpu}
 
 
-def summary(source: Source) -> List[Tuple[str, str, int]]:
+def summary(source: Union[Source, LiteSource]) -> List[Tuple[str, str, int]]:
     """What goes where: common name there, part of the network here, number of tensors."""
     if isinstance(source, LiteSource):
         return efficientnet_lite.summary(source)
-    parts = {}
+    parts: Dict[str, List[str]] = {}
     for tensor in layout(source):
         if not tensor.zero_if_missing or source.in_paddle:
             parts.setdefault(tensor.ours.split(".")[0], []).append(tensor.theirs)
@@ -137,9 +142,11 @@ def _backbone_layers(source: Source) -> Iterator[Tuple[str, str, str, Tuple[int,
     for s, (width, count) in enumerate(zip(WIDTHS, counts)):
         out = width * EXPANSION if bottleneck else width
         for block in range(count):
-            def both(pattern_of, s=s, block=block, **numbers):
+            def both(pattern_of: Callable[[Names], str], s: int = s, block: int = block,
+                     **numbers: int) -> Tuple[str, str]:
                 numbers.update(stage=s + 1, s=s, block=block)
-                return [(names.block + pattern_of(names)).format(**numbers) for names in (ours, theirs)]
+                return (f"{ours.block}{pattern_of(ours)}".format(**numbers),
+                        f"{theirs.block}{pattern_of(theirs)}".format(**numbers))
 
             convs = [(width, channels, 1, 1), (width, width, 3, 3), (out, width, 1, 1)] if bottleneck else \
                 [(width, channels, 3, 3), (width, width, 3, 3)]
@@ -161,14 +168,15 @@ def _tensors(source: Source, kind: str, ours: str, theirs: str, shape: Tuple[int
                      zero_if_missing=kind == "conv, bias" and our_name == "bias" and not source.in_paddle)
 
 
-def _sizes(source: Source) -> Dict[str, int]:
+def _sizes(source: Source) -> Dict[str, Any]:
+    """Of a network: a backbone alone has no head."""
     expansion = EXPANSION if source.depth >= 50 else 1
-    width = source.mid_channels
+    width: Any = source.mid_channels
     return {"C": width, "3C": 3 * width, "4C": 4 * width, "K": source.num_codes, "N": source.num_classes,
             "A": source.aux_channels, "1": 1, "3": 3, **{f"C{i + 1}": w * expansion for i, w in enumerate(WIDTHS)}}
 
 
-def _shape(words: str, sizes: Dict[str, int]) -> Tuple[int, ...]:
+def _shape(words: str, sizes: Dict[str, Any]) -> Tuple[int, ...]:
     """"C C4 3" -> (512, 2048, 3, 3): a third word is the size of a square kernel."""
     numbers = tuple(sizes[word] for word in words.split())
     return numbers if len(numbers) < 3 else (*numbers, numbers[2])

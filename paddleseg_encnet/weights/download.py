@@ -14,7 +14,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from typing import BinaryIO, Iterator, Optional, Tuple
+from typing import IO, BinaryIO, Iterator, Optional, Tuple
 from urllib.parse import unquote, urlsplit
 
 from paddleseg_encnet.weights.archives import (
@@ -97,7 +97,7 @@ def _fetch(url: str, folder: str, sha256_prefix: Optional[str]) -> str:
         except (_Broken, urllib.error.URLError, ConnectionError, socket.timeout, http.client.HTTPException) as error:
             answered = isinstance(error, urllib.error.HTTPError)
             reason = error.reason if isinstance(error, urllib.error.URLError) and not answered else error
-            final = answered and error.code < 500
+            final = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if final or attempt == ATTEMPTS - 1:
                 raise DownloadError(f"cannot download {url}: {reason}; check the address and "
                                     "the connection, or download it elsewhere and give its path") from error
@@ -139,9 +139,9 @@ def _transfer(url: str, folder: str, name: str) -> str:
             start = 0
         if begin != start:
             raise DownloadError(f"{url}: the server sends bytes from {begin:,} though {start:,} was asked for")
-        for file in old:
-            if os.path.join(folder, file) != partial or not start:
-                os.remove(os.path.join(folder, file))
+        for earlier in old:
+            if os.path.join(folder, earlier) != partial or not start:
+                os.remove(os.path.join(folder, earlier))
         if total is None and response.headers.get("Transfer-Encoding", "").lower() != "chunked":
             raise DownloadError(f"{url}: the server does not say how long the file is, so nobody can tell whether it "
                                 "came whole; download it with a browser and give its path")
@@ -154,7 +154,7 @@ def _transfer(url: str, folder: str, name: str) -> str:
     return partial
 
 
-def _copy(response, file: BinaryIO, start: int, total: Optional[int], name: str) -> int:
+def _copy(response: http.client.HTTPResponse, file: BinaryIO, start: int, total: Optional[int], name: str) -> int:
     """Appends the rest of the response; returns the size of the file then, which is all there is on any error."""
     size = start
     progress = Progress(max(((total or start) - start) // CHUNK, 1), f"MiB of {name}", visible=total is not None)
@@ -180,13 +180,14 @@ def _copy(response, file: BinaryIO, start: int, total: Optional[int], name: str)
 class _NoDowngrade(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http(s) only, and not from https to http, where anybody may answer."""
 
-    def redirect_request(self, request, file, code, message, headers, url):
+    def redirect_request(self, request: urllib.request.Request, file: IO[bytes], code: int, message: str,
+                         headers: http.client.HTTPMessage, url: str) -> Optional[urllib.request.Request]:
         if not url.startswith("https:" if request.full_url.startswith("https:") else ("http:", "https:")):
             raise DownloadError(f"{request.full_url}: the server points to {url}, which is not safe to follow")
         return super().redirect_request(request, file, code, message, headers, url)
 
 
-def _open(url: str, start: int):
+def _open(url: str, start: int) -> http.client.HTTPResponse:
     # "identity": a compressed answer would have another length than the file.
     headers = {"User-Agent": "paddleseg_encnet", "Accept-Encoding": "identity"}
     if start:
@@ -194,7 +195,7 @@ def _open(url: str, start: int):
     return urllib.request.build_opener(_NoDowngrade).open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
 
 
-def _range(response) -> Tuple[int, Optional[int]]:
+def _range(response: http.client.HTTPResponse) -> Tuple[int, Optional[int]]:
     """First byte of the answer within the file, and the length of the whole file."""
     if response.status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))

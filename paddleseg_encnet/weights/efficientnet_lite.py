@@ -86,7 +86,7 @@ def convert(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str,
 
 def summary(source: LiteSource) -> List[Tuple[str, str, int]]:
     """What goes where, as convert.summary gives it."""
-    parts = {}
+    parts: Dict[str, int] = {}
     for name, _ in layout(source):
         parts[name.split(".")[0]] = parts.get(name.split(".")[0], 0) + 1
     return [(f"{part}.*", part, count) for part, count in parts.items()]

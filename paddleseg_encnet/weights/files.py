@@ -13,11 +13,20 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
 from paddleseg_encnet.weights import safetensors_file
-from paddleseg_encnet.weights.arrays import KINDS, Budget, CheckpointError, contiguous_strides, element_count, to_array
+from paddleseg_encnet.weights.arrays import (
+    KINDS,
+    Budget,
+    CheckpointError,
+    Data,
+    contiguous_strides,
+    element_count,
+    to_array,
+)
 from paddleseg_encnet.weights.pickle_names import Array, Name, OrderedDict, Tensor, expect
 from paddleseg_encnet.weights.unpickle import unpickle
 
@@ -41,7 +50,7 @@ _OTHER_FILES = (
 )
 
 
-def decode(data, keep_names=False):
+def decode(data: bytes, keep_names: bool = False) -> Dict[str, Any]:
     """Read a weights file of any of the known layouts.
 
     Args:
@@ -76,12 +85,13 @@ def decode(data, keep_names=False):
 class _Walk:
     """Makes plain values and arrays of what ``unpickle`` returned."""
 
-    def __init__(self, budget, storage_bytes=None, paddle=False):
+    def __init__(self, budget: Budget, storage_bytes: Optional[Callable[["_Storage"], Data]] = None,
+                 paddle: bool = False):
         self.budget, self.storage_bytes, self.paddle = budget, storage_bytes, paddle
-        self.arrays = {}  # by id of the record, so that a tensor used twice stays one array
+        self.arrays: Dict[int, np.ndarray] = {}  # by id of the record, so that a tensor used twice stays one array
         self.steps = 0
 
-    def value(self, item, depth=0):
+    def value(self, item: Any, depth: int = 0) -> Any:
         self.steps += 1
         expect(depth <= _MAX_DEPTH, f"holds values nested deeper than {_MAX_DEPTH} levels")
         expect(self.steps <= _MAX_VALUES, f"holds more than {_MAX_VALUES:,} values")
@@ -106,14 +116,15 @@ class _Walk:
             return self.arrays[id(item)]
         raise CheckpointError(f"holds a {f'{item.module}.{item.name}' if kind is Name else kind.__name__} as a value")
 
-    def entry(self, key, value, depth):
+    def entry(self, key: Any, value: Any, depth: int) -> Any:
         try:
             return self.value(value, depth + 1)
         except CheckpointError as error:
             raise CheckpointError(f"[{str(key)[:200]}] {error}") from None
 
-    def array(self, item):
-        expect(item.data is not None, "has a NumPy array without data")
+    def array(self, item: Array) -> np.ndarray:
+        if item.data is None:
+            raise CheckpointError("has a NumPy array without data")
         # Paddle has no uint16 tensors: it hands its bfloat16 ones to NumPy under that type.
         kind = "bfloat16" if self.paddle and item.kind == "uint16" else item.kind
         element_count(item.shape)
@@ -123,13 +134,14 @@ class _Walk:
         strides = contiguous_strides(item.shape, item.fortran)
         return to_array(item.data, kind, item.shape, self.budget, strides)
 
-    def tensor(self, item):
+    def tensor(self, item: Tensor) -> np.ndarray:
         storage = item.storage
-        expect(type(storage) is _Storage, "has a tensor without a storage")
+        if type(storage) is not _Storage or self.storage_bytes is None:
+            raise CheckpointError("has a tensor without a storage")
         return to_array(self.storage_bytes(storage), storage.kind, item.shape, self.budget, item.strides, item.offset)
 
 
-def _paddle(data, budget, keep_names):
+def _paddle(data: memoryview, budget: Budget, keep_names: bool) -> Any:
     value, end = unpickle(data, budget)
     expect(end == len(data), f"has {len(data) - end:,} bytes behind its end")
     value = _Walk(budget, paddle=True).value(value)
@@ -140,13 +152,13 @@ def _paddle(data, budget, keep_names):
     return value
 
 
-def _join_pieces(state):
+def _join_pieces(state: Dict[Any, Any]) -> None:
     """Put large parameters together again; each piece can be used once, so this copies the file at most once."""
     cut = state.pop(_PADDLE_PIECES, {})
     expect(type(cut) is dict, f"has a malformed {_PADDLE_PIECES}")
     for name, info in cut.items():
-        pieces = info.get("slices") if type(info) is dict else None
-        shape = info.get("OriginShape") if type(info) is dict else None
+        pieces: Any = info.get("slices") if type(info) is dict else None
+        shape: Any = info.get("OriginShape") if type(info) is dict else None
         expect(type(name) is str and name not in state and type(pieces) is list and pieces
                and all(type(piece) is str for piece in pieces), f"has a malformed {_PADDLE_PIECES}")
         arrays = [state.pop(piece, None) for piece in pieces]
@@ -169,11 +181,11 @@ class _Storage:
     count: int
 
     @property
-    def item_size(self):
+    def item_size(self) -> int:
         return np.dtype(KINDS[self.kind][0]).itemsize
 
 
-def _storage(reference):
+def _storage(reference: Any) -> _Storage:
     """Make a storage of a persistent id: ('storage', class, key, device, count[, view])."""
     expect(type(reference) is tuple and len(reference) in (5, 6) and reference[0] == "storage"
            and type(reference[1]) is Name and reference[1].storage_kind
@@ -190,9 +202,9 @@ def _storage(reference):
     return _Storage(key, reference[1].storage_kind, total, start, count)
 
 
-def _storage_reader(entry):
+def _storage_reader(entry: Callable[[_Storage], Data]) -> Callable[[_Storage], Data]:
     """Bytes of a storage, where ``entry(storage)`` gives the bytes that were saved under its key."""
-    def read(storage):
+    def read(storage: _Storage) -> Data:
         raw = entry(storage)
         expect(len(raw) == storage.total * storage.item_size,
                f"has a storage of {storage.total:,} {storage.kind} values but {len(raw):,} bytes for it")
@@ -200,15 +212,15 @@ def _storage_reader(entry):
     return read
 
 
-def _torch_stream(data, budget):
+def _torch_stream(data: memoryview, budget: Budget) -> Any:
     """PyTorch's format before 1.6: magic, version, system, object, storage keys; then the storages."""
     version, end = unpickle(data, budget, len(_LEGACY_MAGIC))
     expect(version == _LEGACY_PROTOCOL and type(version) is int, "is of a PyTorch format that is not known")
     system, end = unpickle(data, budget, end)
     expect(type(system) is dict and system.get("little_endian") is True, "was not written on a little-endian machine")
-    seen = {}
+    seen: Dict[str, _Storage] = {}
 
-    def persistent(reference):
+    def persistent(reference: Any) -> _Storage:
         storage = _storage(reference)
         first = seen.setdefault(storage.key, storage)
         expect((first.kind, first.total) == (storage.kind, storage.total), "describes one storage in two ways")
@@ -218,7 +230,7 @@ def _torch_stream(data, budget):
     keys, end = unpickle(data, budget, end)
     expect(type(keys) is list and all(type(key) is str for key in keys) and sorted(keys) == sorted(seen),
            "has a list of storages that is not the one its tensors use")
-    stored = {}
+    stored: Dict[str, memoryview] = {}
     for key in keys:
         size = 8 + seen[key].total * seen[key].item_size
         expect(size <= len(data) - end, f"is cut short in storage {key[:200]}; download it again")
@@ -230,15 +242,15 @@ def _torch_stream(data, budget):
     return _Walk(budget, _storage_reader(lambda storage: stored[storage.key])).value(value)
 
 
-def _torch_zip(data, budget):
+def _torch_zip(data: bytes, budget: Budget) -> Any:
     entries = _zip_entries(data)
     pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     expect(len(pickles) == 1, "is a zip archive without the data.pkl of a PyTorch checkpoint; if it was packed "
            "for the download, unpack it and give the file inside")
     root = pickles[0][:-len("data.pkl")]
-    opened = {}
+    opened: Dict[str, memoryview] = {}
 
-    def read(name):
+    def read(name: str) -> memoryview:
         if name not in opened:
             expect(name in entries, f"lacks the archive entry {name[:200]}; download it again")
             opened[name] = _zip_read(data, entries[name], budget)
@@ -252,7 +264,7 @@ def _torch_zip(data, budget):
     return _Walk(budget, _storage_reader(lambda storage: read(f"{root}data/{storage.key}"))).value(value)
 
 
-def _zip_entries(data):
+def _zip_entries(data: bytes) -> Dict[str, zipfile.ZipInfo]:
     # zipfile reads as many directory entries as there are; each costs ten times its own size.
     expect(data.count(b"PK\x01\x02") <= _MAX_ENTRIES, f"is a zip archive of more than {_MAX_ENTRIES:,} entries")
     try:
@@ -265,7 +277,7 @@ def _zip_entries(data):
     return entries
 
 
-def _zip_read(data, info, budget):
+def _zip_read(data: bytes, info: zipfile.ZipInfo, budget: Budget) -> memoryview:
     """Bytes of one entry: a view of the file if stored, as PyTorch does it; else decompressed."""
     name = info.filename[:200]
     # zipfile would decompress first and compare with the stated size afterwards; here it is a bound.

@@ -7,8 +7,9 @@ views of the file; ``files`` makes arrays of them in the end.
 """
 
 from dataclasses import dataclass
+from typing import Any, Dict, Optional, Union
 
-from paddleseg_encnet.weights.arrays import CheckpointError, to_array
+from paddleseg_encnet.weights.arrays import Budget, CheckpointError, to_array
 
 MAX_NAME = 200  # characters of a name that are read, and shown in a message
 # Generous memory of one item of a dict: three opcodes can ask for a copy of a long list again.
@@ -34,7 +35,7 @@ class Name:
     name: str
 
     @property
-    def storage_kind(self):
+    def storage_kind(self) -> Optional[str]:
         """Element type if this is the name of a torch storage class, else None."""
         return _TORCH_STORAGES.get(self.name) if self.module == "torch" else None
 
@@ -42,7 +43,7 @@ class Name:
 class OrderedDict(dict):
     """What ``collections.OrderedDict`` becomes. Its attributes (torch's ``_metadata``) are dropped."""
 
-    def set_state(self, state, budget):
+    def set_state(self, state: Any, budget: Budget) -> None:
         expect(type(state) is dict, "gives an OrderedDict a state that is not a dict")
 
 
@@ -52,7 +53,7 @@ class DType:
 
     kind: str
 
-    def set_state(self, state, budget):
+    def set_state(self, state: Any, budget: Budget) -> None:
         # (version, byte order, sub-array, names, fields, item size, alignment, flags)
         expect(type(state) is tuple and len(state) >= 5 and state[1] in ("<", "|")
                and state[2:5] == (None, None, None),
@@ -66,9 +67,9 @@ class Array:
     kind: str = ""
     shape: tuple = ()
     fortran: bool = False
-    data: object = None
+    data: Optional[memoryview] = None
 
-    def set_state(self, state, budget):
+    def set_state(self, state: Any, budget: Budget) -> None:
         expect(self.data is None and type(state) is tuple and len(state) == 5
                and type(state[2]) is DType and type(state[3]) is bool,
                "has a NumPy array with a malformed state")
@@ -80,18 +81,18 @@ class Array:
 class Tensor:
     """A torch tensor: a view of ``storage``, which is what ``persistent`` made of its id."""
 
-    storage: object
+    storage: Any
     offset: int
     shape: tuple
     strides: tuple
 
 
-def expect(condition, complaint):
+def expect(condition: object, complaint: str) -> None:
     if not condition:
         raise CheckpointError(complaint)
 
 
-def _bytes(value, budget):
+def _bytes(value: Any, budget: Budget) -> memoryview:
     """Bytes of an array: a view of the file, or a ``str`` of Latin-1 (Python 2 had no bytes)."""
     if type(value) is str:
         budget.take(len(value))
@@ -105,7 +106,7 @@ def _bytes(value, budget):
 
 # What REDUCE does for each name: functions of (args, budget) that only build records.
 
-def _ordered_dict(args, budget):
+def _ordered_dict(args: Any, budget: Budget) -> OrderedDict:
     expect(args == () or len(args) == 1 and type(args[0]) is list, "has a malformed OrderedDict")
     pairs = args[0] if args else ()  # Python 2 wrote the items as a list of pairs
     budget.take(_ITEM_BYTES * len(pairs))
@@ -116,56 +117,56 @@ def _ordered_dict(args, budget):
     return result
 
 
-def set_item(target, key, value):
+def set_item(target: Dict[Any, Any], key: Any, value: Any) -> None:
     # Larger integers hash alike by the thousand, which makes a dict of them take quadratic time.
     expect(type(key) is str or type(key) is int and abs(key) < 2**60,
            f"has a dict key that is neither text nor a short integer but {type(key).__name__}")
     target[key] = value
 
 
-def _dtype(args, budget):
+def _dtype(args: Any, budget: Budget) -> DType:
     expect(args and type(args[0]) is str, "has a malformed NumPy type")
     expect(args[0] in _NUMPY_CODES, f"has a NumPy array of type {args[0][:MAX_NAME]!r}; "
            "only plain numbers are read (object arrays hold pickles of their own)")
     return DType(_NUMPY_CODES[args[0]])
 
 
-def _empty_array(args, budget):
+def _empty_array(args: Any, budget: Budget) -> Array:
     expect(len(args) == 3 and type(args[0]) is Name
            and (args[0].module, args[0].name) == ("numpy", "ndarray"),
            "rebuilds something that is not a plain numpy.ndarray")
     return Array()
 
 
-def _numpy_scalar(args, budget):
+def _numpy_scalar(args: Any, budget: Budget) -> Union[bool, int, float]:
     expect(len(args) == 2 and type(args[0]) is DType, "has a malformed NumPy scalar")
     return to_array(_bytes(args[1], budget), args[0].kind, (), budget).item()
 
 
-def _encoded_bytes(args, budget):
+def _encoded_bytes(args: Any, budget: Budget) -> memoryview:
     # Protocol 2 has no bytes; Python 3 writes them as text and asks for its encoding.
     expect(len(args) == 2 and type(args[0]) is str and args[1] in ("latin1", "latin-1"),
            "calls _codecs.encode with other than text and 'latin1'")
     return _bytes(args[0], budget)
 
 
-def _empty_bytes(args, budget):
+def _empty_bytes(args: Any, budget: Budget) -> memoryview:
     expect(args == (), "calls bytes with arguments")
     return memoryview(b"")
 
 
-def _tuple(args, budget):
+def _tuple(args: Any, budget: Budget) -> tuple:
     expect(len(args) == 1 and type(args[0]) in (tuple, list), "has a malformed tuple")
     budget.take(_ITEM_BYTES * len(args[0]))
     return tuple(args[0])
 
 
-def _tensor(args, budget):
+def _tensor(args: Any, budget: Budget) -> Tensor:
     expect(len(args) >= 4, "has a malformed tensor")
     return Tensor(*args[:4])
 
 
-def _parameter(args, budget):
+def _parameter(args: Any, budget: Budget) -> Tensor:
     expect(args and type(args[0]) is Tensor, "has a malformed parameter")
     return args[0]
 

@@ -107,7 +107,7 @@ def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
         raise CheckpointError(f"a ResNet with {'-'.join(map(str, counts))} {'bottleneck' if bottleneck else 'basic'} "
                               f"blocks in its stages is none of {', '.join(map(str, DEPTHS.values()))}")
     stem = state[f"{prefix}{names.stem[0]}.weight"].shape
-    found = dict(names=names, prefix=prefix, version=version, depth=DEPTHS[bottleneck, counts],
+    found: Dict[str, Any] = dict(names=names, prefix=prefix, version=version, depth=DEPTHS[bottleneck, counts],
                  stem_width=stem[0] if version != "v1b" else stem[0] // 2, in_channels=stem[1],
                  classifier=bool(imagenet_classifier(state, prefix)))
     column = _family(state)
@@ -145,19 +145,19 @@ def tensors_of(checkpoint: Dict[str, Any]) -> Dict[str, np.ndarray]:
     return state
 
 
-def _shape_of(state, name: str, rank: int) -> Tuple[int, ...]:
+def _shape_of(state: Dict[str, np.ndarray], name: str, rank: int) -> Tuple[int, ...]:
     if state[name].ndim != rank:
         raise CheckpointError(f"{name} has shape {state[name].shape}; {rank} dimensions were expected")
     return state[name].shape
 
 
-def imagenet_classifier(state, prefix: str) -> List[str]:
+def imagenet_classifier(state: Dict[str, np.ndarray], prefix: str) -> List[str]:
     """Names of the classifier that a backbone was trained with."""
     alone = CLASSIFIERS if _family(state) is None else ()
     return [name for name in state if name.startswith((prefix + "fc.", *alone))]
 
 
-def _family(state) -> Optional[int]:
+def _family(state: Dict[str, np.ndarray]) -> Optional[int]:
     """Which column of HEAD has the names of this file's head; None if there is no EncNet head."""
     encoding = next(row for row in HEAD if row[1] == "encoding")
     classifier = next(row for row in HEAD if row[2] == "head")
@@ -167,9 +167,9 @@ def _family(state) -> Optional[int]:
     return None
 
 
-def _backbone_names(state) -> Tuple[Names, str, str]:
+def _backbone_names(state: Dict[str, np.ndarray]) -> Tuple[Names, str, str]:
     """The names that a file's backbone has, which of ours it is, and the prefix of its tensors."""
-    def is_conv(name):
+    def is_conv(name: str) -> bool:
         return f"{name}.weight" in state and state[f"{name}.weight"].ndim == 4
 
     for prefix in ("pretrained.", "backbone.", ""):
@@ -182,9 +182,9 @@ def _backbone_names(state) -> Tuple[Names, str, str]:
                           f"PyTorch-Encoding and PaddleSeg; its first tensors are {', '.join(list(state)[:5])}")
 
 
-def _blocks(state, names: Names, prefix: str) -> Tuple[Tuple[int, ...], bool]:
+def _blocks(state: Dict[str, np.ndarray], names: Names, prefix: str) -> Tuple[Tuple[int, int, int, int], bool]:
     """Number of blocks of each stage, and whether they are bottleneck blocks."""
-    def has(stage, block, conv):
+    def has(stage: int, block: int, conv: int) -> bool:
         name = names.block + names.conv
         return f"{prefix}{name.format(stage=stage, s=stage - 1, block=block, conv=conv, c=conv - 1)}.weight" in state
 
@@ -193,10 +193,10 @@ def _blocks(state, names: Names, prefix: str) -> Tuple[Tuple[int, ...], bool]:
         counts.append(0)
         while has(stage, counts[-1], 1):
             counts[-1] += 1
-    return tuple(counts), has(1, 0, 3)
+    return (counts[0], counts[1], counts[2], counts[3]), has(1, 0, 3)
 
 
-def _settings(family: str, checkpoint) -> Tuple[dict, Tuple[str, ...]]:
+def _settings(family: str, checkpoint: Dict[str, Any]) -> Tuple[Dict[str, Any], Tuple[str, ...]]:
     """What no tensor tells: from the config text that mmsegmentation saves along, else as the family has it."""
     if family == PADDLESEG:
         return {"first_block_dilation": "full"}, ()
@@ -210,8 +210,8 @@ def _settings(family: str, checkpoint) -> Tuple[dict, Tuple[str, ...]]:
         return {}, ("the file does not say how its network resizes: align_corners is False, as in mmsegmentation's "
                     "configs but those for crops of 769 x 769",)
     strides = {"1,1,2,4": 8, "1,1,1,2": 16, "1,1,1,1": 32}
-    dilations = re.search(r"dilations ?= ?[(\[]([\d,\s]{1,99})[)\]]", text)
-    dilations = "1,1,2,4" if dilations is None else re.sub(r"\s", "", dilations.group(1)).strip(",")
+    said = re.search(r"dilations ?= ?[(\[]([\d,\s]{1,99})[)\]]", text)
+    dilations = "1,1,2,4" if said is None else re.sub(r"\s", "", said.group(1)).strip(",")
     if dilations not in strides or re.search(r"style ?= ?['\"]caffe['\"]", text):
         raise CheckpointError("the backbone's config has dilations or a style (caffe) that this project's does not")
     contracted = re.search(r"contract_dilation ?= ?True", text)

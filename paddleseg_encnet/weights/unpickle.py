@@ -19,8 +19,9 @@ the process to hang or to fill the memory. Therefore
 
 import pickletools
 import struct
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
-from paddleseg_encnet.weights.arrays import CheckpointError
+from paddleseg_encnet.weights.arrays import Budget, CheckpointError
 from paddleseg_encnet.weights.pickle_names import (
     CALLS,
     MAX_NAME,
@@ -41,8 +42,9 @@ MAX_STEPS = 250_000
 _PUBLIC_NAMES = {"posix": "os", "nt": "os", "__builtin__": "builtins"}
 _OPCODE_NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
-_CONSTANTS = {b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False,
-              b")": tuple, b"]": list, b"}": dict}
+_CONSTANTS: Dict[bytes, Callable[[], Any]] = {
+    b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False,
+    b")": tuple, b"]": list, b"}": dict}
 # Length field, and the encoding of the text (None: bytes, kept as a view of the file).
 _STRINGS = {
     b"X": ("<I", "utf-8"), b"\x8c": ("<B", "utf-8"), b"\x8d": ("<Q", "utf-8"),
@@ -57,12 +59,14 @@ _SMALL_TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
 class _Machine:
     """The stack machine. One instance reads one pickle."""
 
-    def __init__(self, data, start, budget, persistent):
+    def __init__(self, data: memoryview, start: int, budget: Budget, persistent: Optional[Callable[[Any], Any]]):
         self.data, self.position = data, start
         self.budget, self.persistent = budget, persistent
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack: List[Any] = []
+        self.marks: List[int] = []
+        self.memo: Dict[int, Any] = {}
 
-    def run(self):
+    def run(self) -> Any:
         for _ in range(MAX_STEPS):
             at = self.position
             try:
@@ -77,7 +81,7 @@ class _Machine:
                 raise CheckpointError(f"{error} (byte {at:,}, opcode {name})") from None
         raise CheckpointError(f"is a pickle of more than {MAX_STEPS:,} opcodes; weights need fewer")
 
-    def take(self, count):
+    def take(self, count: int) -> memoryview:
         left = len(self.data) - self.position
         if count > left:
             raise CheckpointError(f"is cut short or damaged: {count:,} bytes are needed and {left:,} "
@@ -85,33 +89,33 @@ class _Machine:
         self.position += count
         return self.data[self.position - count:self.position]
 
-    def number(self, layout):
+    def number(self, layout: str) -> Any:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
 
-    def line(self):
+    def line(self) -> str:
         end = bytes(self.data[self.position:self.position + MAX_NAME]).find(b"\n")
         expect(end >= 0, f"has a name longer than {MAX_NAME} bytes")
         return str(self.take(end + 1)[:-1], "latin1")
 
-    def pop(self):
+    def pop(self) -> Any:
         floor = self.marks[-1] if self.marks else 0
         expect(len(self.stack) > floor, "takes a value from an empty stack")
         return self.stack.pop()
 
-    def top(self, kind):
+    def top(self, kind: type) -> Any:
         value = self.pop()
         self.stack.append(value)
         expect(isinstance(value, kind), f"adds items to a {type(value).__name__}")
         return value
 
-    def pop_mark(self):
+    def pop_mark(self) -> List[Any]:
         expect(self.marks, "closes a group that was never opened")
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
 
-    def name(self, module, name):
+    def name(self, module: Any, name: Any) -> Name:
         expect(type(module) is str and type(name) is str, "names something without text")
         if (module, name) not in CALLS and (module, name) not in WORDS:
             shown = f"{module[:MAX_NAME]}.{name[:MAX_NAME]}"
@@ -123,23 +127,24 @@ class _Machine:
                 "torch.load; get the weights from a source you trust")
         return Name(module, name)
 
-    def text(self, layout, encoding):
+    def text(self, layout: str, encoding: Optional[str]) -> Union[str, memoryview]:
         raw = self.take(self.number(layout))
         try:
             return raw if encoding is None else str(raw, encoding, "surrogatepass")
         except UnicodeDecodeError:
             raise CheckpointError("has text that is not UTF-8") from None
 
-    def call(self, target, args):
+    def call(self, target: Any, args: Any) -> Any:
         call = CALLS.get((target.module, target.name)) if type(target) is Name else None
-        expect(call and type(args) is tuple, "calls something that is not a known function")
+        if call is None or type(args) is not tuple:
+            raise CheckpointError("calls something that is not a known function")
         return call(args, self.budget)
 
-    def build(self, target, state):
+    def build(self, target: Any, state: Any) -> None:
         expect(isinstance(target, (OrderedDict, DType, Array)), f"sets attributes of a {type(target).__name__}")
         target.set_state(state, self.budget)
 
-    def step(self, code):
+    def step(self, code: bytes) -> None:
         """Does what one opcode says."""
         push = self.stack.append
         if code in _STRINGS:
@@ -188,7 +193,8 @@ class _Machine:
             state, target = self.pop(), self.top(object)
             self.build(target, state)
         elif code == b"Q":  # BINPERSID
-            expect(self.persistent, "refers to data outside of the file")
+            if self.persistent is None:
+                raise CheckpointError("refers to data outside of the file")
             push(self.persistent(self.pop()))
         elif code == b"\x80":
             version = self.number("<B")
@@ -201,7 +207,8 @@ class _Machine:
             raise CheckpointError("uses a pickle opcode that files of weights do not contain")
 
 
-def unpickle(data, budget, start=0, persistent=None):
+def unpickle(data: memoryview, budget: Budget, start: int = 0,
+             persistent: Optional[Callable[[Any], Any]] = None) -> Tuple[Any, int]:
     """Read the pickle that begins at ``start``.
 
     Args:

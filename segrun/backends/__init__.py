@@ -1,7 +1,7 @@
 """What computes an export: a module for each runtime, and the table of the forms that an export can have."""
 
 import importlib.util
-from typing import Any, List, Mapping, NamedTuple, Optional
+from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
 
 class Form(NamedTuple):
@@ -42,10 +42,24 @@ def form_of(backend: str, precision: str) -> Form:
     for form in FORMS:
         if (form.backend, form.precision) == (backend, precision):
             return form
+    check_precision(precision)
     if backend not in BACKENDS:
         raise ValueError(f"there is no backend {backend}; there are {', '.join([*BACKENDS, AUTO])}")
     known = [form.precision for form in FORMS if form.backend == backend]
     raise ValueError(f"the backend {backend} runs {' and '.join(known)}, not {precision}")
+
+
+def parted(device: str) -> Tuple[str, int]:
+    """"gpu:1" -> ("gpu", 1). ValueError: it is no device of an export."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cpu", "gpu") or not (number or "0").isdecimal():
+        raise ValueError(f'an export runs on device "cpu" or "gpu", got {device!r}')
+    return kind, int(number or 0)
+
+
+def check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"there is no precision {precision}; there are {', '.join(PRECISIONS)}")
 
 
 def forms_of(content: Mapping[str, Any], device: str = "cpu", precision: Optional[str] = None) -> List[Form]:

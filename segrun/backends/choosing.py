@@ -17,7 +17,7 @@ RUNS = 3
 
 def fastest(export: Export, batch: NDArray[Any], precision: str = "fp32", device: Optional[str] = None,
             threads: Optional[int] = None, say: Callable[[str], None] = print, throughput: bool = False,
-            **options: Any) -> Exported:
+            remember: bool = True, **options: Any) -> Exported:
     """The export in the runtime that takes the least time for `batch`, of those that are installed and that the export
     has a file for. `deploy.yaml` keeps the answer, under `fastest`, for this processor, device, precision and number of
     threads; without a right to write there it is measured each time.
@@ -26,13 +26,15 @@ def fastest(export: Export, batch: NDArray[Any], precision: str = "fp32", device
         batch: images [B, C, H, W] float32 as they will come.
         say: takes a line for the user.
         throughput: what is returned is loaded for that; what is measured is one batch after another.
+        remember: keep the answer.
         options: further ones of Exported.
 
     Raises:
         ValueError: none runs it; says why of each.
     """
     threads = threads or cpu.cpu_count()
-    here = f"{processor() if device in (None, 'cpu') else device}, {threads} threads, {precision}"
+    where = {"cpu": processor(), None: f"any device beside {processor()}"}.get(device, device)
+    here = f"{where}, {threads} threads, {precision}"
     known = (export.content.get("fastest") or {}).get(here)
     if known in BACKENDS:
         try:
@@ -55,11 +57,12 @@ def fastest(export: Export, batch: NDArray[Any], precision: str = "fp32", device
     ranking = sorted(seconds, key=lambda backend: seconds[backend])
     measured = ", ".join(f"{backend} {1000 * seconds[backend]:.1f} ms" for backend in ranking)
     say(f"--backend auto: {ranking[0]} of {measured}" + (f" (left out: {'; '.join(reasons)})" if reasons else ""))
-    export.content["fastest"] = {**(export.content.get("fastest") or {}), here: ranking[0]}
-    try:
-        write(export.path, lambda path: write_deploy(path, export.content))
-    except OSError as error:
-        say(f"--backend auto: not remembered, {error}")
+    if remember:
+        export.content["fastest"] = {**(export.content.get("fastest") or {}), here: ranking[0]}
+        try:
+            write(export.path, lambda path: write_deploy(path, export.content))
+        except OSError as error:
+            say(f"--backend auto: not remembered, {error}")
     if throughput and ranking[0] == "openvino":
         return Exported(export, ranking[0], precision, device, threads, throughput=True, **options)
     return networks[ranking[0]]

@@ -11,7 +11,7 @@ from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.backends.openvino_runtime import OpenVino
 from segrun.backends.paddle_inference import PaddleInference
 from segrun.exports import Export
-from segrun.network import IDS, LOGITS, PROBABILITIES, Output, Prepared, Size
+from segrun.network import IDS, Output, Prepared, Size
 from segrun.preprocess import resize_arrays
 
 
@@ -87,14 +87,14 @@ class Exported:
         finally:
             if release:
                 cpu.give_back()
+        presence = others[0] if others and self.export.content.get("presence") else None
         # A runtime that can't take a size may hand on what it has from before: another image's.
-        if values.shape[0] != len(images) or values.shape[-2:] != images.shape[-2:]:
+        if values.shape[0] != len(images) or values.shape[-2:] != images.shape[-2:] or (
+                presence is not None and len(presence) != len(images)):
             raise ValueError(f"the runtime gives {list(values.shape)} for images {list(images.shape)}: it can't run "
                              "this network on images of this size")
-        self.meaning = IDS if values.ndim == 3 else PROBABILITIES if self.meaning == PROBABILITIES else LOGITS
-        presence = np.array(others[0]) if others and self.export.content.get("presence") else None
-        if self.meaning == IDS:
-            values = values.astype(np.int32, copy=False)
+        if values.ndim == 3:        # an export by PaddleSeg's own tool may not say so
+            self.meaning, values = IDS, values.astype(np.int32, copy=False)
         return Output(values[:len(batch)], None if presence is None else logits_of(presence[:len(batch)]))
 
     def resize(self, values: NDArray[Any], size: Size) -> NDArray[Any]:

@@ -4,6 +4,8 @@ from typing import Any, List, Optional
 
 from numpy.typing import NDArray
 
+from segrun.backends import parted
+
 
 class OnnxRuntime:
     """Any number of threads may call it.
@@ -23,15 +25,13 @@ class OnnxRuntime:
         try:
             import onnxruntime
         except ImportError as error:
-            raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or all that exports "
-                             "need: pip install \"paddleseg_encnet[onnx]\"") from error
+            raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or "
+                             "\"paddleseg_encnet[onnx]\"") from error
         there = onnxruntime.get_available_providers()
         if device is None:
             device = "gpu" if "CUDAExecutionProvider" in there else "cpu"
-        kind, _, number = device.partition(":")
-        provider = {"gpu": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}.get(kind)
-        if provider is None:
-            raise ValueError(f'an export runs on device "cpu" or "gpu", got {device!r}')
+        kind, number = parted(device)
+        provider = {"gpu": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[kind]
         if provider not in there:
             raise ValueError(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu, or --device cpu")
         options = onnxruntime.SessionOptions()
@@ -40,7 +40,7 @@ class OnnxRuntime:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         options.log_severity_level = 1 if verbose else 3
         self.session = onnxruntime.InferenceSession(
-            model, options, providers=[provider], provider_options=[{"device_id": number}] if number else None)
+            model, options, providers=[provider], provider_options=[{"device_id": number}] if kind == "gpu" else None)
         self.name = self.session.get_inputs()[0].name
         self.shrinking = onnxruntime.RunOptions()
         if kind == "cpu":

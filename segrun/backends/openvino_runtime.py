@@ -6,7 +6,7 @@ from typing import Any, List, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.backends import has_bfloat16
+from segrun.backends import has_bfloat16, parted
 
 # That are kept for image sizes seen before: a network has some fifty of each size, of 70 KB each. Its default is 5000.
 KERNELS = 500
@@ -34,7 +34,7 @@ class OpenVino:
         except ImportError as error:
             raise ValueError(f"OpenVINO does not load ({error}); pip install openvino, 2023.1 or later, or "
                              "\"paddleseg_encnet[openvino]\"") from error
-        if device not in (None, "cpu"):
+        if parted(device or "cpu")[0] != "cpu":
             raise ValueError("--backend openvino runs on the CPU; for --device gpu there are paddle and onnx")
         if precision == "bf16" and not has_bfloat16():
             raise ValueError("--precision bf16 needs a processor that computes in it (AVX512-BF16 or AMX): this one "

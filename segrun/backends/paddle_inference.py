@@ -6,6 +6,7 @@ from typing import Any, List, Optional
 from numpy.typing import NDArray
 
 from segrun import cpu
+from segrun.backends import parted
 
 
 class PaddleInference:
@@ -37,9 +38,7 @@ class PaddleInference:
         if device is None:
             there = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
             device = "gpu" if there else "cpu"
-        kind, _, number = device.partition(":")
-        if kind not in ("cpu", "gpu"):
-            raise ValueError(f'an export runs on device "cpu" or "gpu", got {device!r}')
+        kind, number = parted(device)
         if precision == "fp16" and kind == "cpu":
             raise ValueError("--precision fp16 is for a GPU; on the CPU there are fp32 and int8")
         config = inference.Config(model, params)
@@ -47,7 +46,7 @@ class PaddleInference:
             config.disable_glog_info()
         if kind == "gpu":
             half = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
-            config.enable_use_gpu(256, int(number or 0), half)
+            config.enable_use_gpu(256, number, half)
         else:
             config.disable_gpu()
             config.set_cpu_math_library_num_threads(threads)

@@ -81,6 +81,7 @@ def test_what_is_wrong_with_a_config(small_config, config, text, words):
 
 @pytest.mark.parametrize("options, error, words", [
     (dict(iters=0), ValueError, "iters must be at least 1, got 0"),
+    (dict(iters=-3), ValueError, "iters must be at least 1, got -3"),
     (dict(batch_size=-1), ValueError, "batch_size must be at least 1, got -1"),
     (dict(data_format="NHWC"), ValueError, "--data_format NHWC is for DeepLabV3P only, not for ENCNet")])
 def test_what_is_wrong_with_what_is_given(small_config, options, error, words):

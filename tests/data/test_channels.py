@@ -1,9 +1,6 @@
 """Images of 1, 2, 4 and 6 channels: read as they were written, refused with a line where they are others."""
 
-import importlib.util
-import os
 import random
-import subprocess
 import sys
 
 import cv2
@@ -11,7 +8,6 @@ import numpy as np
 import paddleseg.transforms as stock
 import pytest
 import tifffile
-from conftest import ROOT
 from paddleseg.datasets import Dataset
 from PIL import Image
 
@@ -208,25 +204,3 @@ def test_a_dataset_of_six_channels_in_paddlesegs_own_hands(tmp_path):
     sample = dataset[0]
     assert dataset.img_channels == 6
     np.testing.assert_allclose(sample["img"], (WIDE.transpose(2, 0, 1) / 255 - 0.5) / 0.5, rtol=1e-5, atol=1e-5)
-
-
-def test_an_export_reads_the_same(tmp_path):
-    """In a process that has neither PaddleSeg nor Paddle, for an export of six channels."""
-    WRITTEN["planes"](str(tmp_path / "x.tif"), WIDE)
-    WRITTEN["planes"](str(tmp_path / "four.tif"), WIDE[..., :4])
-    (tmp_path / "deploy.yaml").write_text(
-        "Deploy: {input_shape: [-1, 6, -1, -1], transforms: [{type: Padding, target_size: [20, 14]}, "
-        "{type: Normalize, mean: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], std: [0.5]}]}")
-    code = ("import sys\n"
-            "from segrun.exports import Export; import numpy\n"
-            "export = Export('deploy.yaml'); numpy.save('x.npy', export.batch_of('x.tif')[0])\n"
-            "assert 'paddle' not in sys.modules and 'paddleseg' not in sys.modules\n"
-            "export.batch_of('four.tif')")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.stderr.splitlines()[-1] == \
-        "ValueError: the image four.tif has 4 channels, the network was exported for 6"
-    transforms = [stock.Padding([20, 14]), stock.Normalize([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.5])]
-    expected = stock.Compose(transforms, img_channels=6)({"img": str(tmp_path / "x.tif")})["img"]
-    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, rtol=1e-5, atol=1e-5)
-    assert importlib.util.find_spec("tifffile")

@@ -10,17 +10,18 @@ import pytest
 import yaml
 from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
-from paddleseg_encnet.predictor import label_of
 from PIL import Image
+from segmenters import small
 
 from paddleseg_encnet.data.checks import check, quick_check
-from paddleseg_encnet.data.reading import read_image, read_label
+from paddleseg_encnet.data.label_files import label_of
+from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.explaining import explain
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.dashboard import look
 from segrun.errors import DataError
-from segrun.preprocess import Images
+from segrun.exports import Export
 
 random = np.random.default_rng(0)
 SIZE = (24, 32)
@@ -87,15 +88,6 @@ def test_fractions_as_opencv_writes_them(tmp_path):
     assert np.abs(read_image(str(tmp_path / "x.tif")).astype(int) - np.rint(255 * picture)).max() <= 5
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_unsigned_numbers_are_opencvs(color, dtype, channels, tmp_path):
-    high = color.astype(dtype) * (257 if dtype == "uint16" else 1)
-    (tmp_path / "x.tif").write_bytes(tiff(high if channels == 3 else high[..., 0]))
-    expected = color[..., ::-1] if channels == 3 else color[..., :1].repeat(3, axis=2)
-    np.testing.assert_array_equal(read_image(str(tmp_path / "x.tif")), expected)
-
-
 def test_a_gif_is_its_first_picture(color, tmp_path):
     first = Image.fromarray(color).quantize(16)
     first.save(tmp_path / "x.gif", save_all=True, append_images=[Image.fromarray(255 - color).quantize(16)],
@@ -104,16 +96,6 @@ def test_a_gif_is_its_first_picture(color, tmp_path):
     np.testing.assert_array_equal(read_image(str(tmp_path / "x.gif")), expected)
     np.testing.assert_array_equal(read_image(str(tmp_path / "x.gif"), channels=1),
                                   cv2.cvtColor(np.ascontiguousarray(expected), cv2.COLOR_BGR2GRAY))
-
-
-@pytest.mark.skipif(".avif" not in Image.registered_extensions(), reason="this Pillow has no AVIF")
-def test_an_avif_is_turned_as_its_exif_says(tmp_path):
-    smooth = np.add.outer(np.arange(64), 2 * np.arange(48)).astype(np.uint8)
-    exif = Image.Exif()
-    exif[274] = 6       # a quarter to the right
-    (tmp_path / "x.avif").write_bytes(saved(Image.fromarray(smooth), "AVIF", quality=95, exif=exif))
-    found = read_image(str(tmp_path / "x.avif"))
-    assert found.shape == (48, 64, 3) and np.abs(found[..., 0].astype(int) - np.rot90(smooth, -1)).max() < 10
 
 
 # --- refused by name, and by every tool ------------------------------------------------------------------------------
@@ -163,16 +145,16 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
         """What each tool makes of the image: the network's input [3, H, W], or what it says."""
         builder = self.builder()
         view = Checked(builder.train_dataset)
+        live = small(network, builder.val_dataset.transforms).network
         return {**asked({
             "training": lambda: view.read(0)["img"],
             "PaddleSeg's training": lambda: builder.train_dataset[0]["img"],
             "PaddleSeg's val": lambda: builder.val_dataset[0]["img"],
             "the dashboard": lambda: look(network, builder.val_dataset, Precision()) and None,
             "val": lambda: Checked(builder.val_dataset).read(0)["img"],
-            "predict": lambda: builder.val_dataset.transforms(
-                {"img": read_image(str(self.path)).astype("float32")})["img"],
-            "infer and calibration": lambda: Images(str(self.root / "deploy.yaml")).prepare(str(self.path))[0],
-            "explain": lambda: explain.explain(network, builder.val_dataset.transforms, str(self.path))
+            "predict": lambda: live.prepare(small(network).read(str(self.path), "x"), "x").image,
+            "infer and calibration": lambda: Export(str(self.root / "deploy.yaml")).batch_of(str(self.path))[0],
+            "explain": lambda: explain.explain(live, str(self.path))
             .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
             "the start of training": lambda: quick_check(builder, with_val=False) and None,
         }), "check_data": self.found(builder)}
@@ -310,29 +292,3 @@ def test_every_tool_takes_the_same_labels(name, tmp_path):
         elif answer is not None:
             assert not isinstance(answer, str), f"{tool}: {answer}"
             np.testing.assert_array_equal(answer, ids, tool)
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("dtype, format, order", [
-    ("uint16", "png", "<"), ("uint16", "tif", "<"), ("uint16", "tif", ">"), ("int32", "tif", "<"),
-    ("bool", "png", "<")])
-def test_labels_that_8_bits_hold_have_8_bits(dtype, format, order, tmp_path):
-    ids = np.resize([0, 1, 1] if dtype == "bool" else [0, 1, 255], SIZE).astype(dtype)
-    path = tmp_path / f"x.{format}"
-    path.write_bytes(tiff(ids, order) if format == "tif" else saved(Image.fromarray(ids), "PNG"))
-    label = read_label(str(path))
-    assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, ids)
-
-
-def test_labels_that_8_bits_do_not_hold_stay(tmp_path):
-    ids = np.resize([0, 1, 256], SIZE)
-    Image.fromarray(ids.astype(np.uint16)).save(tmp_path / "x.png")
-    np.testing.assert_array_equal(read_label(str(tmp_path / "x.png")), ids)
-
-
-def test_labels_of_fractions(tmp_path):
-    (tmp_path / "x.tif").write_bytes(tiff(np.zeros(SIZE, np.float32)))
-    with pytest.raises(DataError, match="x.tif has pixels of type float32: class ids are whole numbers"):
-        read_label(str(tmp_path / "x.tif"))

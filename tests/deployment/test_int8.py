@@ -1,17 +1,17 @@
 """8 bits that keep the accuracy: which convolutions stay in float32, and by what that is measured."""
 
 import numpy as np
-import paddle
 import pytest
 from conftest import ROOT
+from exports import NORMALIZE, exported, needs_onnx, random_images
+from networks import randomised
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from PIL import Image
-from segrun.backends.runtimes import onnx_runtime
-from test_export import error_of, needs_onnx, random_images, randomised
 
 from paddleseg_encnet import ENCNet
 from paddleseg_encnet.deployment import export, held_out, int8
-from segrun.preprocess import Deployed, Images
+from segrun.backends.onnx_runtime import OnnxRuntime
+from segrun.exports import Export
 
 NAMES = [f"conv2d_{i}.w_0" for i in range(9)]
 
@@ -88,24 +88,24 @@ def test_images_that_are_calibrated_on_are_not_measured_on(small_config, picture
     (["--max_drop", 1, "--int8", ROOT / "docs" / "images" / "street.jpg"],
      "--max_drop can't be kept: none of the images of"),
 ])
-def test_drops_that_cannot_be_measured(flags, message, small_config, run_tool, tmp_path):
-    error = error_of(run_tool, "export", "--config", small_config, "--model_path", "unread.pdparams", "--save_dir",
+def test_drops_that_cannot_be_measured(flags, message, small_config, error_of, tmp_path):
+    error = error_of("export", "--config", small_config, "--model_path", "unread.pdparams", "--save_dir",
                      tmp_path / "new", *flags)
-    assert error.startswith("error: ") and message in error and "\n" not in error
+    assert message in error
     assert list(tmp_path.iterdir()) == []
 
 
 # --- with ONNX Runtime -----------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
-def lite(scenes, tmp_path_factory):
+def lite(image, tmp_path_factory):
     """An int8 export of EfficientNet-Lite, whose ReLU6 reaches its 6."""
     folder = tmp_path_factory.mktemp("lite")
     backbone = manager.BACKBONES["EfficientNetLite0"](output_stride=16)
     network = randomised(ENCNet(19, backbone, num_codes=4, mid_channels=16))
-    image = str(next((scenes / "leftImg8bit" / "val").rglob("*.png")))
-    export.export(network, str(folder), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=True,
-                  calibration=[image])
+    image = str(image)
+    export.export(network, str(folder), {"transforms": NORMALIZE, "class_names": [str(i) for i in range(19)]}, "argmax",
+                  onnx=True, calibration=[image])
     return folder, network, image
 
 
@@ -124,7 +124,7 @@ def test_a_clip_is_before_the_8_bits_and_not_behind(lite):
 def test_convolutions_named_stay_in_float32(lite, tmp_path):
     import onnx
     folder, _, image = lite
-    before = Images(str(folder / "deploy.yaml"))
+    before = Export(str(folder))
     needed = 3
 
     def mean_iou(model, before):
@@ -137,36 +137,36 @@ def test_convolutions_named_stay_in_float32(lite, tmp_path):
                         int8.Limit(0.5, mean_iou, str))
     assert len(kept) == needed and mean_iou(str(tmp_path / "int8.onnx"), before) == 0.8
     assert [path.name for path in tmp_path.iterdir()] == ["int8.onnx"]
-    run = onnx_runtime(str(tmp_path / "int8.onnx"), "cpu", 1)
-    assert run(random_images(1, 3, 40, 50)).shape == (1, 40, 50)
+    run = OnnxRuntime(str(tmp_path / "int8.onnx"), "cpu", 1)
+    assert run(random_images(1, 3, 40, 50))[0].shape == (1, 40, 50)
 
 
 @needs_onnx
 def test_scores_are_those_of_the_labels(lite, small_config, pictures, tmp_path):
     """Of a network that is right everywhere, and of the float32 one against its own classes."""
     folder, _, image = lite
-    before = Images(str(folder / "deploy.yaml"))
-    classes = Deployed(str(folder / "deploy.yaml"), backend="onnx").run(before.prepare(image)[0][np.newaxis])[0]
+    before, config = Export(str(folder)), SegBuilder(Config(str(small_config))).config
+
+    def mean_iou():
+        return held_out.mean_iou(str(folder / "model.onnx"), before, {image: label}, config)
+    classes = exported(folder, "onnx").run(before.batch_of(image)).values[0]
     label = str(tmp_path / "label.png")
     Image.fromarray(classes.astype("uint8")).save(label)
-    assert held_out.mean_iou(str(folder / "model.onnx"), before, {image: label}, {"type": "Dataset"}, 19) == 1
+    assert mean_iou() == 1
     Image.fromarray(np.where(np.arange(classes.shape[1]) < 9, 255, classes).astype("uint8")).save(label)
-    assert held_out.mean_iou(str(folder / "model.onnx"), before, {image: label}, {"type": "Dataset"}, 19) == 1
+    assert mean_iou() == 1
     Image.fromarray(np.full_like(classes, 18).astype("uint8")).save(label)
     right = (classes == 18).mean()
-    assert held_out.mean_iou(str(folder / "model.onnx"), before, {image: label}, {"type": "Dataset"}, 19) == \
-        pytest.approx(right / len(set(np.unique(classes)) | {18}), abs=1e-6)
+    assert mean_iou() == pytest.approx(right / len(set(np.unique(classes)) | {18}), abs=1e-6)
 
 
 @needs_onnx
-def test_export_measures_what_int8_costs(small_config, scenes, run_tool, tmp_path, capfd, monkeypatch):
+def test_export_measures_what_int8_costs(small_config, lively_weights, scenes, image, run_tool, tmp_path, capfd,
+                                      monkeypatch):
     monkeypatch.setattr(int8, "CALIBRATION_IMAGES", 1)
     monkeypatch.setattr(held_out, "MOST_IMAGES", 2)
-    builder = SegBuilder(Config(str(small_config)))
-    paddle.save(randomised(builder.model).state_dict(), str(tmp_path / "model.pdparams"))
-    run_tool("export", "--config", small_config, "--model_path", tmp_path / "model.pdparams", "--save_dir",
-             tmp_path / "new", "--int8", scenes / "leftImg8bit" / "train", "--max_drop", 100, "--verify",
-             next((scenes / "leftImg8bit" / "val").rglob("*.png")))
+    run_tool("export", "--config", small_config, "--model_path", lively_weights, "--save_dir", tmp_path / "new",
+             "--int8", scenes / "leftImg8bit" / "train", "--max_drop", 100, "--verify", image)
     output = capfd.readouterr().out
     assert "measured on 2 images" in output and "no convolutions in float32: " in output
     assert "int8: largest logit difference" in output

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT, relative_difference
+from conftest import relative_difference
+from near_ties import MOST, near_ties
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.datasets import Dataset
 from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.transforms import Resize
-from paddleseg.utils import logger, utils
+from paddleseg.utils import utils
 
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.evaluation import confusion, report
@@ -23,10 +24,6 @@ from paddleseg_encnet.evaluation.loop import evaluate, loss_of
 from paddleseg_encnet.models.losses import class_presence
 from segrun import writing
 from segrun.scoring import presence_scores, scores
-
-# A trained EncNet-18, by the command in docs/results.md.
-CAMVID_WEIGHTS = pathlib.Path(os.environ.get("CAMVID_WEIGHTS", ROOT / "output" / "camvid" / "best_model" /
-                                             "model.pdparams"))
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +33,6 @@ def parts(small_config):
     builder = SegBuilder(Config(str(small_config)))
     builder.model.eval()
     return builder.model, builder.val_dataset, builder.loss
-
-
-@pytest.fixture(scope="module")
-def weights(parts, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "model.pdparams"
-    paddle.save(parts[0].state_dict(), str(path))
-    return path
-
-
-@pytest.fixture
-def said(monkeypatch):
-    """What the logger is given. Not what is on stdout: that of PaddleSeg's repository version holds on to another."""
-    lines = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(logger, level, lines.append)
-    return lines
 
 
 def look(model, image: np.ndarray) -> np.ndarray:
@@ -108,7 +89,15 @@ def test_presence_and_losses_equal_slow_ones(parts, way):
 def test_several_images_at_a_time(parts):
     model, dataset, losses = parts
     one, three = (evaluate(model, dataset, losses=losses, batch_size=count) for count in (1, 3))   # 3 + 1 of 4 images
-    assert (one.confusion == three.confusion).all() and same_presence(one.presence, three.presence)
+    ties = 0
+    for sample in dataset:
+        with paddle.no_grad():
+            logits = model(paddle.to_tensor(sample["img"][None]))[0].numpy()[0]
+        ties += int((near_ties(logits).sum(axis=0) > 1).sum())
+    assert ties <= MOST * one.confusion.sum()
+    # A pixel of another class leaves one count and comes to another.
+    assert np.abs(one.confusion.astype(int) - three.confusion).sum() <= 2 * ties
+    assert one.confusion.sum() == three.confusion.sum() and same_presence(one.presence, three.presence)
     assert three.losses == pytest.approx(one.losses, rel=1e-5)
 
 
@@ -191,7 +180,7 @@ def test_any_split_is_evaluated_with_its_labels_as_they_are(small_config, parts)
     np.testing.assert_array_equal(*matrices)
 
 
-def test_split_without_labels_says_so(run_tool, small_config, weights, scenes, tmp_path):
+def test_split_without_labels_says_so(error_of, small_config, small_weights, scenes, tmp_path):
     lists = tmp_path / "test.txt"
     images = sorted((scenes / "leftImg8bit" / "val").glob("*/*.png"))
     lists.write_text("".join(f"{image}\n" for image in images))
@@ -201,9 +190,8 @@ _base_: {small_config}
 val_dataset: {{type: Dataset, dataset_root: {tmp_path}, num_classes: 19, mode: test, test_path: {lists},
               transforms: [{{type: Normalize}}], _inherited_: False}}
 """)
-    with pytest.raises(SystemExit) as stopped:
-        run_tool("val", "--config", config, "--model_path", weights)
-    assert f"4 of 4 images have no label, the first one {images[0]}" in stopped.value.code
+    error = error_of("val", "--config", config, "--model_path", small_weights)
+    assert f"4 of 4 images have no label, the first one {images[0]}" in error
 
 
 def test_names_of_own_data_come_from_labels_txt(tmp_path, said):
@@ -302,11 +290,12 @@ def test_file_is_written_whole_or_stays_as_it_was(tmp_path):
 
 # --- the tool --------------------------------------------------------------------------------------------------------
 
-def test_val_writes_all_its_files_from_one_process_or_two_workers(run_tool, small_config, weights, tmp_path, said):
+def test_val_writes_all_its_files_from_one_process_or_two_workers(run_tool, small_config, small_weights, tmp_path,
+                                                                  said):
     found = []
     for workers in (0, 2):
         folder = tmp_path / str(workers)
-        run_tool("val", "--config", small_config, "--model_path", weights, "--num_workers", workers,
+        run_tool("val", "--config", small_config, "--model_path", small_weights, "--num_workers", workers,
                  "--save_json", folder / "scores.json", "--save_csv", folder / "scores.csv",
                  "--save_confusion", folder / "confusion.png")
         found.append([(folder / name).read_text() for name in ("scores.json", "scores.csv")])
@@ -319,44 +308,13 @@ def test_val_writes_all_its_files_from_one_process_or_two_workers(run_tool, smal
     assert "traffic light" in output and "SE AP" in output
 
 
-def test_val_with_every_flag_of_inference(run_tool, small_config, weights, tmp_path):
-    run_tool("val", "--config", small_config, "--model_path", weights, "--aug_eval", "--scales", 0.5, 1.0,
-             "--flip_horizontal", "--flip_vertical", "--is_slide", "--crop_size", 64, 64, "--stride", 48, 48,
-             "--save_json", tmp_path / "scores.json")
-    assert json.loads((tmp_path / "scores.json").read_text())["inference"] == dict(
-        aug_eval=True, scales=[0.5, 1.0], flip_horizontal=True, flip_vertical=True, is_slide=True, crop_size=[64, 64],
-        stride=[48, 48])
-
-
 @pytest.mark.parametrize("flag, path, words", [
     ("--save_json", "a file/scores.json", "cannot write"),
     ("--save_csv", "", "is a folder"),
-    ("--save_confusion", "confusion.tiff", "must end in .png"),
-    ("--data_format", "NHWC", "for DeepLabV3P only")])
-def test_val_refuses_before_it_evaluates(run_tool, small_config, weights, tmp_path, said, flag, path, words):
+    ("--save_confusion", "confusion.tiff", "must end in .png")])
+def test_val_refuses_before_it_evaluates(error_of, small_config, small_weights, tmp_path, said, flag, path, words):
     (tmp_path / "a file").write_text("")
-    value = path if flag == "--data_format" else tmp_path / path
-    with pytest.raises(SystemExit) as stopped:
-        run_tool("val", "--config", small_config, "--model_path", weights, flag, value)
-    assert words in stopped.value.code and "\n" not in stopped.value.code
+    error = error_of("val", "--config", small_config, "--model_path", small_weights, flag, tmp_path / path)
+    assert words in error
     assert not any("Start evaluating" in line for line in said)
     assert os.listdir(tmp_path) == ["a file"]
-
-
-def test_camvid_scores_are_the_same_from_two_workers(run_tool, camvid, tmp_path):
-    """Of the trained network, on every twentieth image of the validation split."""
-    if not CAMVID_WEIGHTS.exists():
-        pytest.skip(f"no weights in {CAMVID_WEIGHTS}; set CAMVID_WEIGHTS to those that docs/results.md trains")
-    root = tmp_path / "camvid"
-    for folder in ("val", "valannot"):
-        (root / folder).mkdir(parents=True)
-        for image in sorted((camvid / folder).glob("*.png"))[::20]:
-            (root / folder / image.name).symlink_to(image)
-    found = []
-    for workers in (0, 2):
-        run_tool("val", "--config", ROOT / "configs" / "encnet_camvid_480x360.yml", "--model_path", CAMVID_WEIGHTS,
-                 "--num_workers", workers, "--save_json", tmp_path / "scores.json", "--opts",
-                 f"val_dataset.dataset_root={root}")
-        found.append(json.loads((tmp_path / "scores.json").read_text()))
-    assert found[0] == found[1]
-    assert found[0]["images"] == 6 and found[0]["accuracy"] > 0.8 and found[0]["classes"][0]["class"] == "sky"

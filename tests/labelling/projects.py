@@ -149,3 +149,10 @@ def colours(root: pathlib.Path, count: int = 4, ending: str = ".png") -> dict:
     (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + "".join(
         f"{name}:{','.join(map(str, color))}::\n" for name, color in COLORS.items()))
     return written
+
+
+def mask(folder, name: str) -> np.ndarray:
+    """Class ids of an image in a folder that was written."""
+    with Image.open(folder / "masks" / f"{name}.png") as picture:
+        assert picture.mode == "P"
+        return np.array(picture)

@@ -9,10 +9,6 @@ from paddleseg_encnet.labelling.colours import read_table
 from segrun.palettes import PASCAL_VOC, bit_reversed
 
 
-def mask(folder, name) -> np.ndarray:
-    return np.array(Image.open(folder / "masks" / f"{name}.png"))
-
-
 @pytest.fixture
 def convert(run_tool, tmp_path, capsys):
     """convert(project, flags...) converts into tmp_path/own by labelmap.txt and returns what was printed."""
@@ -39,7 +35,7 @@ def test_labelmap(tmp_path, project, convert, mode):
         assert Image.open(path).mode == mode
     assert "nothing was left to be decided" in convert(folder)
     for name, ids in written.items():
-        assert np.array_equal(mask(tmp_path / "own", name), ids)
+        assert np.array_equal(projects.mask(tmp_path / "own", name), ids)
     assert (tmp_path / "own" / "labels.txt").read_text().split() == list(projects.COLORS)
     palette = np.array(Image.open(tmp_path / "own" / "masks" / "0.png").getpalette()).reshape(-1, 3)
     assert palette[:4].tolist() == [list(color) for color in projects.COLORS.values()]
@@ -51,7 +47,7 @@ def test_table_of_numbers_before_names_and_ignored(tmp_path, project, convert):
     convert(folder, "--table", folder / "colors.txt", "--ignore", "background", "tree")
     wanted = np.array([255, 0, 255, 1], np.uint8)       # car and window are left
     for name, ids in written.items():
-        assert np.array_equal(mask(tmp_path / "own", name), wanted[ids])
+        assert np.array_equal(projects.mask(tmp_path / "own", name), wanted[ids])
 
 
 def test_voc(tmp_path, convert):
@@ -64,7 +60,7 @@ def test_voc(tmp_path, convert):
         (tmp_path / "project" / "masks").mkdir(exist_ok=True)
         picture.save(tmp_path / "project" / "masks" / f"{i}.png")
     convert(tmp_path / "project", "--table", "voc")
-    assert np.array_equal(mask(tmp_path / "own", "0"), ids)
+    assert np.array_equal(projects.mask(tmp_path / "own", "0"), ids)
     assert (tmp_path / "own" / "labels.txt").read_text().splitlines() == list(PASCAL_VOC)
 
 
@@ -78,7 +74,7 @@ def test_palette_png_as_table(tmp_path, project, convert):
     (folder / "names.txt").write_text("\n".join(projects.COLORS))
     convert(folder, "--table", folder / "palette.png", "--labels", folder / "names.txt")
     for name, ids in written.items():
-        assert np.array_equal(mask(tmp_path / "own", name), ids)
+        assert np.array_equal(projects.mask(tmp_path / "own", name), ids)
 
 
 def test_colours_that_jpeg_moved(tmp_path, convert):
@@ -100,7 +96,7 @@ def test_colours_that_jpeg_moved(tmp_path, convert):
             off = [(max(abs(pixels[place] - color)), sum((pixels[place] - color) ** 2), i)
                    for i, color in enumerate(table)]
             wanted[place] = min(off)[2] if min(off)[0] <= 40 else 255
-        assert np.array_equal(mask(tmp_path / "own", name), wanted)
+        assert np.array_equal(projects.mask(tmp_path / "own", name), wanted)
         inside = np.zeros(ids.shape, bool)      # away from the blocks' borders, where JPEG mixes colours
         inside.reshape(ids.shape[0] // 8, 8, ids.shape[1] // 8, 8)[:, 3:5, :, 3:5] = True
         assert np.array_equal(wanted[inside], ids[inside])
@@ -116,7 +112,8 @@ def test_colour_of_no_class(tmp_path, project, convert):
         convert(folder)
     printed = convert(folder, "--unknown", "ignore")
     assert "1 x masks with colours that the table does not have: ignored (255)\n" in printed
-    assert (mask(tmp_path / "own", "1")[0, :5] == 255).all() and (mask(tmp_path / "own", "1") == 255).sum() == 5
+    ignored = projects.mask(tmp_path / "own", "1") == 255
+    assert ignored[0, :5].all() and ignored.sum() == 5
 
 
 def test_masks_and_images_without_each_other(tmp_path, project, convert):
@@ -136,7 +133,7 @@ def test_suffix(tmp_path, project, convert):
     for path in list((folder / "masks").iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
     convert(folder, "--mask_suffix", "_mask")
-    assert np.array_equal(mask(tmp_path / "own", "2"), written["2"])
+    assert np.array_equal(projects.mask(tmp_path / "own", "2"), written["2"])
 
 
 def test_masks_among_the_images(tmp_path, project, run_tool, capsys):
@@ -146,7 +143,7 @@ def test_masks_among_the_images(tmp_path, project, run_tool, capsys):
     run_tool("convert_labels", "colours", folder / "photos", "--images", folder / "photos", "--table",
              folder / "labelmap.txt", "--mask_suffix", "_mask", "--save_dir", tmp_path / "own")
     assert "nothing was left to be decided" in capsys.readouterr().out
-    assert np.array_equal(mask(tmp_path / "own", "2"), written["2"])
+    assert np.array_equal(projects.mask(tmp_path / "own", "2"), written["2"])
 
 
 @pytest.mark.parametrize("text, words", [

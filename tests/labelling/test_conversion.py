@@ -38,10 +38,6 @@ lr_scheduler: {{warmup_iters: 1}}
 """
 
 
-def mask(folder, name) -> np.ndarray:
-    return np.array(Image.open(folder / "masks" / f"{name}.png"))
-
-
 def data_set(section: dict) -> Dataset:
     """PaddleSeg's, of a section of a config, without its augmentations."""
     options = {key: value for key, value in section.items() if key not in ("type", "transforms")}
@@ -94,7 +90,7 @@ def test_lists_are_those_that_the_data_set_reads(tmp_path, project, convert):
         for i, (image, _) in enumerate(dataset.file_list):
             name = os.path.basename(image)[:-4]
             assert os.path.samefile(image, project / f"{name}.jpg")
-            assert np.array_equal(np.squeeze(Checked(dataset).read(i)["label"]), mask(tmp_path / "own", name))
+            assert np.array_equal(np.squeeze(Checked(dataset).read(i)["label"]), projects.mask(tmp_path / "own", name))
             seen.append(name)
     assert sorted(seen) == [f"{i:02d}" for i in range(10)]
 
@@ -138,12 +134,12 @@ def test_one_image_is_too_few(tmp_path, convert):
 def test_summary(tmp_path, project, convert):
     lines = convert("labelme", project).splitlines()
     assert lines[0].startswith(f"10 masks in {tmp_path / 'own' / 'masks'}: 8 images to train on, 2 to evaluate")
-    total = np.bincount(np.concatenate([mask(tmp_path / "own", f"{i:02d}").ravel() for i in range(10)]), minlength=256)
+    total = sum(np.bincount(projects.mask(tmp_path / "own", f"{i:02d}").ravel(), minlength=256) for i in range(10))
     names = ("background", "car", "tree", "window", "no class, ignored")
     for line, i, name in zip(lines[2:], (0, 1, 2, 3, 255), names):
         found = re.fullmatch(r" +(\d+)  (.+?) +(\d+) +([\d.]+) %", line)
         assert (int(found[1]), found[2]) == (i, name)
-        assert int(found[3]) == sum((mask(tmp_path / "own", f"{j:02d}") == i).any() for j in range(10))
+        assert int(found[3]) == sum((projects.mask(tmp_path / "own", f"{j:02d}") == i).any() for j in range(10))
         assert float(found[4]) == pytest.approx(100 * total[i] / total.sum(), abs=0.0051)       # two digits are printed
 
 
@@ -262,10 +258,10 @@ def test_exif_from_the_command_line(tmp_path, convert):
     printed = convert("labelme", tmp_path / "photos", "--exif", "stored")
     square = projects.paint([projects.shape("car", SQUARE)], {"car": 1})
     upright = projects.paint([projects.shape("car", SQUARE)], {"car": 1}, (64, 48))
-    assert np.array_equal(mask(tmp_path / "own", "0"), upright)
-    assert np.array_equal(mask(tmp_path / "own", "1"), np.rot90(square, -1))
-    assert np.array_equal(mask(tmp_path / "own", "2"), np.rot90(square, 2))
-    assert np.array_equal(mask(tmp_path / "own", "3"), square)
+    assert np.array_equal(projects.mask(tmp_path / "own", "0"), upright)
+    assert np.array_equal(projects.mask(tmp_path / "own", "1"), np.rot90(square, -1))
+    assert np.array_equal(projects.mask(tmp_path / "own", "2"), np.rot90(square, 2))
+    assert np.array_equal(projects.mask(tmp_path / "own", "3"), square)
     for words in ("by its size it was drawn on the image as displayed: left as it is\n      .*0.jpg, orientation 6",
                   "by its size it was drawn on the stored image: turned with it\n      .*1.jpg, orientation 6",
                   "its size does not tell, --exif stored: taken as drawn on the stored image: turned with it\n .*2.jp"):

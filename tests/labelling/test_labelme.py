@@ -6,16 +6,9 @@ import re
 import numpy as np
 import projects
 import pytest
-from PIL import Image
 
 IDS = {"background": 0, "car": 1, "tree": 2, "window": 3}
 SQUARE = [[4, 4], [20, 4], [20, 20], [4, 20]]
-
-
-def mask(folder, name: str) -> np.ndarray:
-    picture = Image.open(folder / "masks" / f"{name}.png")
-    assert picture.mode == "P"
-    return np.array(picture)
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def test_masks_are_those_that_pillow_paints(tmp_path, convert):
     written = projects.labelme(tmp_path / "photos")
     printed = convert(tmp_path / "photos")
     for name, shapes in written.items():
-        assert np.array_equal(mask(tmp_path / "own", name), projects.paint(shapes, IDS)), name
+        assert np.array_equal(projects.mask(tmp_path / "own", name), projects.paint(shapes, IDS)), name
     assert (tmp_path / "own" / "labels.txt").read_text().split() == list(IDS)
     assert "10 x images with pixels that shapes of two classes cover: the class of the last in the file" in printed
     assert "8 images to train on, 2 to evaluate (--split 0.8 --seed 0)" in printed
@@ -60,7 +53,7 @@ def test_smallest_on_top_or_ignored(tmp_path, convert, two):
     assert not np.array_equal(expected["last"], expected["smallest"])
     for rule, ids in expected.items():
         assert f"0.jpg: {5 * 5} pixels" in convert(two, "--overlap", rule)
-        assert np.array_equal(mask(tmp_path / "own", "0"), ids), rule
+        assert np.array_equal(projects.mask(tmp_path / "own", "0"), ids), rule
         (tmp_path / "own").rename(tmp_path / rule)
 
 
@@ -75,8 +68,8 @@ def test_list_of_labels_gives_the_ids(tmp_path, two, convert):
                                                     projects.shape("__ignore__", SQUARE[:3])])
     convert(two, "--labels", tmp_path / "labels.txt")
     assert (tmp_path / "own" / "labels.txt").read_text().split() == ["background", "tree", "car"]
-    assert set(np.unique(mask(tmp_path / "own", "0"))) == {0, 2}
-    assert set(np.unique(mask(tmp_path / "own", "1"))) == {0, 2, 255}
+    assert set(np.unique(projects.mask(tmp_path / "own", "0"))) == {0, 2}
+    assert set(np.unique(projects.mask(tmp_path / "own", "1"))) == {0, 2, 255}
 
 
 def test_unknown_label(tmp_path, two, convert):
@@ -89,14 +82,14 @@ def test_unknown_label(tmp_path, two, convert):
     for rule, value in (("ignore", 255), ("leave_out", 1)):
         printed = convert(two, "--labels", tmp_path / "labels.txt", "--unknown", rule)
         assert "1 x labels that are not in the list: " in printed and "'caar', 1 x, first in" in printed
-        assert mask(tmp_path / "own", "1")[5, 18] == value
+        assert projects.mask(tmp_path / "own", "1")[5, 18] == value
         (tmp_path / "own").rename(tmp_path / rule)
 
 
 def test_rest_is_ignored(tmp_path, two, convert):
     convert(two, "--rest", "ignore")
     assert (tmp_path / "own" / "labels.txt").read_text() == "car\n"
-    assert set(np.unique(mask(tmp_path / "own", "0"))) == {0, 255}
+    assert set(np.unique(projects.mask(tmp_path / "own", "0"))) == {0, 255}
 
 
 def test_list_without_background(tmp_path, two, convert):
@@ -109,7 +102,7 @@ def test_list_without_background(tmp_path, two, convert):
 def test_ignored_labels(tmp_path, two, convert):
     projects.labelme_json(two / "1.json", "1.jpg", [projects.shape("mud", SQUARE)])
     convert(two, "--ignore", "mud")
-    assert set(np.unique(mask(tmp_path / "own", "1"))) == {0, 255}
+    assert set(np.unique(projects.mask(tmp_path / "own", "1"))) == {0, 255}
     with pytest.raises(SystemExit, match="--ignore mood: no label is called so; there are car, mud"):
         convert(two, "--ignore", "mood")
 
@@ -123,7 +116,7 @@ def test_images_without_annotation(tmp_path, two, convert):
     assert not (tmp_path / "own" / "masks" / "3.png").exists()
     (tmp_path / "own").rename(tmp_path / "first")
     assert "2 x images without annotation: all background" in convert(two, "--unannotated", "keep")
-    assert not mask(tmp_path / "own", "more/2").any() and not mask(tmp_path / "own", "3").any()
+    assert not projects.mask(tmp_path / "own", "more/2").any() and not projects.mask(tmp_path / "own", "3").any()
     (tmp_path / "own").rename(tmp_path / "second")
     with pytest.raises(SystemExit, match="has no annotation"):
         convert(two, "--unannotated", "stop")
@@ -162,7 +155,7 @@ def test_shapes_without_an_area_or_pixel(tmp_path, two, convert):
     projects.labelme_json(two / "0.json", "0.jpg", shapes)
     printed = convert(two)
     assert "3 x shapes without an area" in printed and "1 x shapes that cover no pixel: left out" in printed
-    assert np.array_equal(mask(tmp_path / "own", "0"), projects.paint(shapes[4:], {"car": 1}))
+    assert np.array_equal(projects.mask(tmp_path / "own", "0"), projects.paint(shapes[4:], {"car": 1}))
 
 
 def test_names_in_folders_and_with_spaces(tmp_path, convert):

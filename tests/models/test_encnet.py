@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import relative_difference
+from networks import scrambled
 from paddleseg.models.backbones import ResNet18_vd, ResNet50_vd
 from paddleseg.models.encnet import ENCNet as StockENCNet
 
@@ -15,19 +16,8 @@ TOLERANCE = 1e-4
 
 def pair(backbone=ResNet18_vd, **options):
     """Ours and the stock network with the same weights, normalisation included, in which nothing is 0 or 1."""
-    random = np.random.default_rng(0)
-    own = ENCNet(7, backbone(output_stride=8), **options)
-    stock = StockENCNet(7, backbone(output_stride=8), **options)
-    state = {}
-    for name, value in stock.state_dict().items():
-        if name.endswith(("_variance", "_batch_norm.weight", "encoding.1.weight")):
-            state[name] = random.uniform(0.5, 1.5, value.shape).astype("float32")
-        elif name.endswith(("_mean", "bias")):
-            state[name] = random.normal(0, 0.1, value.shape).astype("float32")
-        else:
-            state[name] = value.numpy()
-    for network in (own, stock):
-        network.set_state_dict(state)
+    own, stock = (kind(7, backbone(output_stride=8), **options) for kind in (ENCNet, StockENCNet))
+    own.set_state_dict(scrambled(stock).state_dict())
     return own, stock
 
 

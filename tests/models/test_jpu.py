@@ -5,6 +5,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 from conftest import relative_difference
+from networks import scrambled
 from paddle.base import core
 from paddleseg.cvlibs import manager
 from paddleseg.models import layers
@@ -20,17 +21,6 @@ WIDTHS = [4, 8, 12, 20]
 SIZES = [(18, 26), (9, 13), (5, 7), (3, 4)]     # of the maps of an image of 65 x 97, no multiple of 32
 
 
-def scramble(network):
-    """Random values in all that starts as 0 or 1."""
-    random = np.random.default_rng(0)
-    for name, value in network.state_dict().items():
-        if name.endswith(("_variance", "_batch_norm.weight", "encoding.1.weight")):
-            value.set_value(random.uniform(0.5, 1.5, value.shape).astype("float32"))
-        elif name.endswith(("_mean", "bias")):
-            value.set_value(random.normal(0, 0.1, value.shape).astype("float32"))
-    return network
-
-
 def maps():
     random = np.random.default_rng(1)
     tensors = [paddle.to_tensor(random.normal(size=(2, width, *size)).astype("float32"))
@@ -42,7 +32,7 @@ def maps():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_equals_paddlesegs(training):
-    stock = scramble(layers.JPU(WIDTHS, width=6))
+    stock = scrambled(layers.JPU(WIDTHS, width=6))
     own = JPU(WIDTHS, width=6)
     assert {name: value.shape for name, value in own.state_dict().items()} == \
         {name: value.shape for name, value in stock.state_dict().items()}
@@ -80,7 +70,7 @@ def test_a_branch_computes_twice_what_it_does_not_keep_and_equals_the_plain_one(
 
     def run(work):
         paddle.seed(0)
-        branch = scramble(Separable(12, 6, 2))
+        branch = scrambled(Separable(12, 6, 2))
         x = paddle.randn([2, 12, 9, 13])
         x.stop_gradient = False
         before = allocated()
@@ -103,7 +93,7 @@ def test_a_branch_computes_twice_what_it_does_not_keep_and_equals_the_plain_one(
 
 @pytest.mark.parametrize("fixed", ["depthwise_conv._conv.weight", "piontwise_conv._conv.weight"])
 def test_a_branch_whose_parameter_is_fixed_learns_the_others(fixed):
-    branch = scramble(Separable(4, 6, 2))
+    branch = scrambled(Separable(4, 6, 2))
     parameters = dict(branch.named_parameters())
     parameters[fixed].stop_gradient = True
     x = paddle.rand([2, 4, 9, 13])
@@ -120,7 +110,7 @@ IMAGES = np.random.default_rng(2).normal(size=(2, 3, 65, 97)).astype("float32")
 def test_encnet_with_it_is_fastfcn(training):
     """PaddleSeg's network on a backbone of stride 32, whose layers have other names and whose first convolution behind
     the upsampling has no bias."""
-    own = scramble(ENCNet(7, ResNet18_vd(output_stride=32), num_codes=4, mid_channels=16, use_jpu=True))
+    own = scrambled(ENCNet(7, ResNet18_vd(output_stride=32), num_codes=4, mid_channels=16, use_jpu=True))
     stock = FastFCN(7, ResNet18_vd(output_stride=32), num_codes=4, mid_channels=16)
     own.bottleneck._conv.bias.set_value(np.zeros([16], "float32"))
     state = {}

@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import relative_difference
+from networks import evaluating, scrambled
 from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from paddleseg.models.backbones import ResNet18_vd
@@ -20,18 +21,6 @@ from paddleseg_encnet.models.losses import OF_ANOTHER_SHAPE, check_losses, takes
 from paddleseg_encnet.training import loop as training
 
 TOLERANCE = 1e-5        # float32 against float64 over sums of some hundred terms
-
-
-def scramble(network):
-    """Random values in all that starts as 0 or 1, so that no part of a formula can be left out unseen."""
-    random = np.random.default_rng(0)
-    for name, value in network.state_dict().items():
-        if name.endswith(("_variance", "_batch_norm.weight", "encoding.1.weight")):
-            value.set_value(random.uniform(0.5, 1.5, value.shape).astype("float32"))
-        elif name.endswith(("_mean", "bias")):
-            value.set_value(random.normal(0, 0.3, value.shape).astype("float32"))
-    network.eval()
-    return network
 
 
 def context_slowly(encoder, x):
@@ -65,7 +54,7 @@ FEATURES = np.random.default_rng(1).normal(size=(2, 12, 5, 4)).astype("float32")
 
 @pytest.mark.parametrize("num_codes, reduction", [(0, "mean"), (1, "mean"), (5, "mean"), (5, "sum")])
 def test_context_encoding_module(num_codes, reduction):
-    module = scramble(EncModule(12, num_codes, reduction))
+    module = evaluating(scrambled(EncModule(12, num_codes, reduction), 0.3))
     with paddle.no_grad():
         context, features = module(paddle.to_tensor(FEATURES))
     expected = context_slowly(module, FEATURES.astype(np.float64))
@@ -78,7 +67,7 @@ def test_context_encoding_module(num_codes, reduction):
 
 @pytest.mark.parametrize("num_codes, reduction", [(0, "mean"), (4, "mean"), (4, "sum")])
 def test_presence_branch_of_stage_3(num_codes, reduction):
-    branch = scramble(PresenceBranch(12, 6, 7, num_codes, reduction))
+    branch = evaluating(scrambled(PresenceBranch(12, 6, 7, num_codes, reduction), 0.3))
     with paddle.no_grad():
         logits = branch(paddle.to_tensor(FEATURES))
     expected = context_slowly(branch, FEATURES.astype(np.float64))
@@ -129,7 +118,7 @@ def test_outputs(kind, options, names, shapes):
 
 def test_baseline_is_encnet_without_its_module():
     """With attention of the same strength on all channels ENCNet is the baseline, whose classifier sees 1.5 X."""
-    encnet, fcn = scramble(network_of()), scramble(network_of(DilatedFCN))
+    encnet, fcn = evaluating(scrambled(network_of(), 0.3)), evaluating(scrambled(network_of(DilatedFCN), 0.3))
     state = encnet.state_dict()
     fcn.set_state_dict({name: state[name] for name in fcn.state_dict()})
     encnet.enc_module.fc[0].weight.set_value(np.zeros([8, 8], "float32"))      # gamma = sigmoid(0) = 1/2

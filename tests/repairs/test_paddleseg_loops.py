@@ -2,9 +2,7 @@
 
 import collections
 import copy
-import glob
 import itertools
-import os
 import random
 
 import numpy as np
@@ -12,7 +10,6 @@ import paddle
 import pytest
 from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder
-from paddleseg.transforms import Compose
 from paddleseg.utils import utils
 
 from paddleseg_encnet.evaluation import loop as evaluation
@@ -65,14 +62,6 @@ def test_ten_steps_give_the_same_losses_and_weights(small_config, tmp_path):
         assert np.abs(weights[0][key] - value).max() <= 1e-5 * scale, key
 
 
-def test_paddleseg_trains_and_evaluates_in_its_loop(small_config, tmp_path):
-    parts = build(small_config)
-    core.train(parts.model, parts.train_dataset, parts.val_dataset, parts.optimizer, losses=parts.loss, iters=2,
-               batch_size=2, save_interval=2, log_iters=1, save_dir=str(tmp_path))
-    for name in ("iter_2/model.pdparams", "iter_2/model.pdopt", "best_model/model.pdparams"):
-        assert (tmp_path / name).stat().st_size > 0
-
-
 def test_same_scores(small_config):
     parts = build(small_config)
     mean_iou, accuracy, class_iou, precision, kappa = core.evaluate(parts.model, parts.val_dataset)
@@ -86,24 +75,6 @@ def test_same_scores(small_config):
     assert float(mean_iou) == pytest.approx(class_iou.mean(), abs=1e-9)
     predicted = ~np.isnan(result.class_precision)
     assert result.class_precision[predicted] == pytest.approx(precision[predicted], abs=1e-9)
-
-
-@pytest.mark.parametrize("options", [
-    dict(is_slide=True, crop_size=[64, 64], stride=[32, 32]),
-    dict(aug_eval=True, scales=[0.75, 1.0], flip_horizontal=True)])
-def test_same_scores_with_windows_and_augmentation(small_config, options):
-    parts = build(small_config)
-    _, accuracy, *_ = core.evaluate(parts.model, parts.val_dataset, **options)
-    assert evaluation.evaluate(parts.model, parts.val_dataset, **options).accuracy == pytest.approx(float(accuracy))
-
-
-def test_paddleseg_predicts(small_config, scenes, tmp_path):
-    parts = build(small_config)
-    weights = str(tmp_path / "model.pdparams")
-    paddle.save(parts.model.state_dict(), weights)
-    images = sorted(glob.glob(f"{scenes}/leftImg8bit/val/*/*.png"))
-    core.predict(parts.model, weights, Compose(parts.val_transforms), images, save_dir=str(tmp_path / "pictures"))
-    assert len(os.listdir(tmp_path / "pictures" / "pseudo_color_prediction")) == len(images) == 4
 
 
 STOCK_MODELS = {

@@ -19,6 +19,7 @@ import paddle
 import pytest
 from conftest import ROOT, relative_difference
 from paddleseg.cvlibs import Config, SegBuilder
+from ranks_on_cpu import assert_averaged, launch, recorded
 
 from paddleseg_encnet.config import batch_recipe
 from paddleseg_encnet.models.losses import compute_losses
@@ -34,46 +35,13 @@ def two_ranks(small_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     work = ["train", small_config, folder, STEPS, "--", "share", small_config, folder, *IMAGES, "--",
             "lose", small_config, folder, 1]
-    # PaddleSeg sets CUDA_VISIBLE_DEVICES to nothing when it lists the environment, as an earlier test may have made it.
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", folder / "log",
-         ROOT / "tests" / "launched.py", *map(str, work)], env=env, cwd=folder, capture_output=True, text=True)
-    return folder, done
-
-
-def trainable(model) -> dict:
-    """BatchNorm's statistics are parameters too in Paddle; each rank has its own on the CPU."""
-    return {name: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient}
+    return folder, launch(folder, launched.__file__, *work)
 
 
 def test_steps_of_two_ranks_are_those_of_one_process_that_averages(two_ranks, small_config, one_thread):
-    folder, done = two_ranks
-    assert (folder / "rank1.npz").exists(), done.stdout
-    ranks = [np.load(folder / f"rank{rank}.npz") for rank in (0, 1)]
-    model, optimizer, losses, dataset = launched.parts(small_config)
-    parameters, size = trainable(model), 2
-    start = {name: parameter.numpy().copy() for name, parameter in parameters.items()}
-    model.train()
-    for step in range(STEPS):
-        gradients = []
-        for rank in ranks:
-            samples = [dataset[int(index)] for index in rank["asked"][step * size:(step + 1) * size]]
-            batch = {key: paddle.to_tensor(np.stack([sample[key] for sample in samples])) for key in ("img", "label")}
-            sum(compute_losses(model, model(batch["img"]), batch, losses)).backward()
-            gradients.append({name: parameter.grad.numpy() for name, parameter in parameters.items()})
-            model.clear_gradients()
-        for name, parameter in parameters.items():
-            parameter.grad = paddle.to_tensor((gradients[0][name] + gradients[1][name]) / 2)
-        optimizer.step()
-        model.clear_gradients()
-        optimizer._learning_rate.step()
-
-    for name, parameter in parameters.items():
-        np.testing.assert_array_equal(ranks[0][name], ranks[1][name], err_msg=name)
-        # The same sums in the same order; 1e-6 allows for another order in the all-reduce.
-        assert relative_difference(ranks[0][name], parameter.numpy()) < 1e-6, name
-        assert np.abs(ranks[0][name] - start[name]).max() > 0, f"{name} did not move: this test shows nothing"
+    def add_gradients(model, losses, batch):
+        sum(compute_losses(model, model(batch["img"]), batch, losses)).backward()
+    assert_averaged(recorded(*two_ranks), small_config, STEPS, add_gradients)
 
 
 def test_an_epoch_of_two_ranks_sees_every_image_once(two_ranks):

@@ -96,6 +96,16 @@ class Ranks:
             self.kill(rank)
 
 
+def assert_ends_in_peace(ranks: Ranks):
+    """They meet, say goodbye and end, and nobody is missed."""
+    ranks.meet()
+    ranks.leave()
+    for rank in list(ranks.ends):
+        ranks.kill(rank)
+    ranks.close()
+    assert not ranks.said and not ranks.killed
+
+
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 @pytest.mark.parametrize("victim", [star.CENTRE, 200])
 def test_256_ranks_name_the_one_that_is_gone(how, victim):
@@ -225,12 +235,7 @@ def test_a_run_that_was_stopped_as_a_whole_goes_on():
         one.rank = one.rank._replace(stopped=lambda: False)
     time.sleep(1.5 * SILENCE)       # of the run
     go_on.set()
-    ranks.meet()
-    ranks.leave()
-    for rank in range(3):
-        ranks.kill(rank)
-    ranks.close()
-    assert not ranks.said and not ranks.killed
+    assert_ends_in_peace(ranks)
 
 
 def test_the_centre_that_hears_nobody_asks_for_its_own_network():
@@ -281,12 +286,7 @@ def test_who_else_comes_to_the_port_disturbs_nothing():
         except ConnectionResetError:    # as a close is told where something was not read
             continue
     ranks.start(2)
-    ranks.meet()
-    ranks.leave()
-    for rank in range(3):
-        ranks.kill(rank)
-    ranks.close()
-    assert not ranks.said and not ranks.killed
+    assert_ends_in_peace(ranks)
 
 
 def test_a_port_that_is_taken_is_named():

@@ -1,11 +1,14 @@
 """Images of 1, 4 and 6 channels from the config to the export: every tool, and one prediction from all of them."""
 
+import re
+
 import cv2
 import numpy as np
 import paddle
 import pytest
 import tifffile
 from conftest import ROOT
+from near_ties import MOST, assert_same_classes
 from paddleseg.cvlibs import Config, SegBuilder
 from PIL import Image
 
@@ -32,7 +35,7 @@ def write_image(folder, name: str, channels: int, seed: int) -> str:
 
 @pytest.fixture(scope="module", params=CHANNELS)
 def made(request, tmp_path_factory):
-    """(channels, folder, config): images, and a config that names the number at the backbone alone."""
+    """(channels, folder, config): images, a config that names the number at the backbone alone, and weights."""
     channels, folder = request.param, tmp_path_factory.mktemp("channels")
     for split, count in (("train", 8), ("val", 3)):
         names = [write_image(folder, f"{split}{i}", channels, hash_of(split, i)) for i in range(count)]
@@ -72,6 +75,7 @@ model:
 optimizer: {{type: SGD, momentum: 0.9, weight_decay: 1.0e-4}}
 lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.02, end_lr: 0, power: 0.9}}
 """)
+    paddle.save(SegBuilder(Config(str(config))).model.state_dict(), str(folder / "model.pdparams"))
     return channels, folder, config
 
 
@@ -105,7 +109,8 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "explained").iterdir()} >= {"val0.png", "val0.html", "codewords.html"}
     run_tool("export", "--config", config, "--model_path", weights, "--save_dir", tmp_path / "export", "--verify",
              image)
-    assert "100.000% of the pixels agree" in capsys.readouterr().out
+    agreeing = re.findall(r"Paddle Inference: .*, ([\d.]+)% of the pixels agree", capsys.readouterr().out)
+    assert len(agreeing) == 1 and float(agreeing[0]) >= 100 * (1 - MOST)
     run_tool("infer", "--config", tmp_path / "export" / "deploy.yaml", "--image_path", folder / "images.txt",
              "--save_dir", tmp_path / "inferred")
 
@@ -116,12 +121,13 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
     for path in images:
         ids = cv2.imread(str(tmp_path / "predicted" / "ids" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
         assert ids.shape == (48, 72) and (ids.max() < 3 and len(np.unique(ids)) > 1)
-        np.testing.assert_array_equal(ids, palette_ids(tmp_path / "inferred" / f"{path.stem}.png"))
-        np.testing.assert_array_equal(ids, by_hand(live, path, channels))
+        inferred, scores = palette_ids(tmp_path / "inferred" / f"{path.stem}.png"), by_hand(live, path, channels)
+        assert_same_classes(inferred, ids, scores)
+        assert_same_classes(scores.argmax(axis=0), ids, scores)     # of pixels that were normalised in float64
         pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if channels == 1 else tifffile.imread(path)
-        for segmenter in segmenters:
-            for given in (path, pixels):
-                np.testing.assert_array_equal(segmenter(given).ids, ids)
+        for given in (path, pixels):
+            np.testing.assert_array_equal(segmenters[0](given).ids, ids)
+            np.testing.assert_array_equal(segmenters[1](given).ids, inferred)
     # One window of the image's size is the image.
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "windows" / "ids" / "val0.png"), cv2.IMREAD_UNCHANGED),
                                   cv2.imread(str(tmp_path / "predicted" / "ids" / "val0.png"), cv2.IMREAD_UNCHANGED))
@@ -129,8 +135,7 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
 
 def test_what_is_no_image_for_the_network(made, tmp_path):
     channels, folder, config = made
-    paddle.save(SegBuilder(Config(str(config))).model.state_dict(), str(tmp_path / "model.pdparams"))
-    segmenter = Segmenter(config, tmp_path / "model.pdparams", device="cpu")
+    segmenter = Segmenter(config, folder / "model.pdparams", device="cpu")
     wanted = r"\[H, W\]" if channels == 1 else rf"\[H, W, {channels}\]"
     for shape in ([8, 9, 3], [8, 9, channels, 1], [0, 9] if channels == 1 else [8, 9]):
         with pytest.raises(ValueError, match=rf"the image is an array of shape \[.*\]: it must be {wanted}, as"):
@@ -150,12 +155,12 @@ def palette_ids(path) -> np.ndarray:
 
 
 def by_hand(model, path, channels: int) -> np.ndarray:
-    """The classes, without anything of this package but the network."""
+    """The logits [C, H, W], without anything of this package but the network."""
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[..., None] if channels == 1 else tifffile.imread(path)
     top = 4000 if channels == 6 else 255
     values = ((image / top - 0.4) / 0.3).astype("float32").transpose(2, 0, 1)[None]
     with paddle.no_grad():
-        return model(paddle.to_tensor(values))[0].numpy()[0].argmax(axis=0)
+        return model(paddle.to_tensor(values))[0].numpy()[0]
 
 
 def test_a_file_with_other_channels_ends_the_run_with_its_name(made, run_tool, tmp_path):
@@ -197,19 +202,15 @@ def test_weights_of_colour_images(made, run_tool, tmp_path, capsys):
 
 def test_a_video_has_three_channels(made, run_tool, tmp_path):
     channels, folder, config = made
-    model = SegBuilder(Config(str(config))).model
-    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
     (tmp_path / "x.mp4").write_bytes(b"any")
     with pytest.raises(SystemExit, match=f"x.mp4 have 3 channels, the network takes {channels}"):
-        run_tool("predict", "--config", config, "--model_path", tmp_path / "model.pdparams", "--image_path",
+        run_tool("predict", "--config", config, "--model_path", folder / "model.pdparams", "--image_path",
                  tmp_path / "x.mp4", "--save_dir", tmp_path / "out")
 
 
 def test_an_export_for_other_channels_is_refused(made, run_tool, tmp_path):
     channels, folder, config = made
-    model = SegBuilder(Config(str(config))).model
-    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
     with pytest.raises(SystemExit, match=f"--input_shape has 3 channels, the network takes {channels}"):
-        run_tool("export", "--config", config, "--model_path", tmp_path / "model.pdparams", "--save_dir",
+        run_tool("export", "--config", config, "--model_path", folder / "model.pdparams", "--save_dir",
                  tmp_path / "export", "--input_shape", 1, 3, 48, 72)
     assert not (tmp_path / "export").exists()

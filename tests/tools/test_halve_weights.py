@@ -1,10 +1,17 @@
-"""tools/halve_weights.py: half as large, taken by every tool, and computed in float32."""
+"""tools/halve_weights.py: half as large, taken by every tool, computed in float32, and with its config in itself."""
 
 import numpy as np
 import paddle
 import pytest
+import yaml
+from conftest import ROOT
 
 from paddleseg_encnet.weights import checkpoint
+from segrun import Segmenter
+from segrun.palettes import CAMVID
+
+CONFIG = ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"
+WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
 
 
 @pytest.fixture
@@ -37,3 +44,24 @@ def test_what_is_no_weights_file(run_tool, tmp_path):
     with pytest.raises(SystemExit, match="error: .*model.pdopt: step is no tensor but a int"):
         run_tool("halve_weights", path, "--output", tmp_path / "half.safetensors")
     assert not (tmp_path / "half.safetensors").exists()
+
+
+def test_with_its_config(run_tool, tmp_path):
+    """The shipped network's. That such a file runs alone: test_description.py."""
+    output, card = tmp_path / "model.safetensors", tmp_path / "card.md"
+    card.write_text("of a street")
+    run_tool("halve_weights", WEIGHTS, "--output", output, "--config", CONFIG, "--card", card)
+    said = checkpoint.metadata(output)
+    assert said["card"] == "of a street" and "_base_" not in yaml.safe_load(said["config"])
+    before, after = checkpoint.read(WEIGHTS), checkpoint.read(output)
+    assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
+    assert Segmenter(output, device="cpu").names == list(CAMVID)
+
+
+def test_a_config_of_another_network(run_tool, tmp_path):
+    output = tmp_path / "model.safetensors"
+    with pytest.raises(SystemExit, match="error: .*encnet_lite0_camvid.safetensors: .*does not fit the network"):
+        run_tool("halve_weights", WEIGHTS, "--output", output, "--config", ROOT / "configs/encnet_camvid_480x360.yml")
+    with pytest.raises(SystemExit, match="error: --card stands beside --config"):
+        run_tool("halve_weights", WEIGHTS, "--output", output, "--card", ROOT / "weights" / "README.md")
+    assert not output.exists()

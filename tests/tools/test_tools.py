@@ -12,8 +12,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import ROOT
-
-from segrun.palettes import CITYSCAPES
+from ranks_on_cpu import launch
 
 
 @pytest.fixture(scope="module")
@@ -43,85 +42,10 @@ def test_training_leaves_paddlesegs_layout(trained):
         max(float(value) for value in printed_miou(output)), abs=5e-5)
 
 
-def test_training_writes_a_visualdl_log(trained):
-    folder, output = trained
-    assert f"visualdl --logdir {folder}" in output
-    from visualdl import LogReader
-    log = next(folder.glob("vdlrecords*"))
-    reader = LogReader(file_path=str(log))
-    tags = reader.get_tags()["scalar"]
-    for tag in ("Train/loss", "Train/loss_segmentation", "Train/loss_auxiliary", "Train/loss_SE", "Train/lr",
-                "Evaluate/mIoU"):
-        assert tag in tags
-    assert [record.id for record in reader.get_data("scalar", "Evaluate/mIoU")] == [2, 4]
-
-
-def test_val_prints_the_miou_of_the_training(trained, small_config, run_tool, capsys):
-    folder, output = trained
-    run_tool("val", "--config", small_config, "--model_path", folder / "iter_4" / "model.pdparams")
-    assert printed_miou(capsys.readouterr().out) == printed_miou(output)[-1:]
-
-
-def test_predict_writes_overlays_and_masks(trained, small_config, scenes, run_tool, tmp_path):
-    weights = trained[0] / "best_model" / "model.pdparams"
-    run_tool("predict", "--config", small_config, "--model_path", weights, "--save_dir", tmp_path,
-             "--image_path", scenes / "leftImg8bit" / "val")
-    images = sorted((scenes / "leftImg8bit" / "val").glob("*/*.png"))
-    assert len(images) == 4
-    for image in images:
-        name = image.relative_to(scenes / "leftImg8bit" / "val")
-        overlay = cv2.imread(str(tmp_path / "added_prediction" / name))
-        assert overlay.shape == cv2.imread(str(image)).shape
-        mask = cv2.imread(str(tmp_path / "pseudo_color_prediction" / name))[..., ::-1]
-        assert {tuple(color) for color in mask.reshape(-1, 3)} <= set(CITYSCAPES.values())
-
-
-def test_predict_with_custom_colors(trained, small_config, scenes, run_tool, tmp_path):
-    image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
-    run_tool("predict", "--config", small_config, "--model_path", trained[0] / "best_model" / "model.pdparams",
-             "--image_path", image, "--save_dir", tmp_path, "--custom_color", *([1, 2, 3] * 19))
-    mask = cv2.imread(str(tmp_path / "pseudo_color_prediction" / image.name))
-    assert (mask == [3, 2, 1]).all()
-
-
-def test_custom_colors_in_the_config_are_for_predictions(trained, small_config, scenes, run_tool, tmp_path, capsys):
-    config = tmp_path / "config.yml"
-    config.write_text(f"_base_: {small_config}\ntest_config:\n  custom_color: {[1, 2, 3] * 19}\n")
-    weights = trained[0] / "best_model" / "model.pdparams"
-    run_tool("val", "--config", config, "--model_path", weights)
-    assert printed_miou(capsys.readouterr().out)
-    image = next((scenes / "leftImg8bit" / "val").glob("*/*.png"))
-    run_tool("predict", "--config", config, "--model_path", weights, "--image_path", image, "--save_dir", tmp_path)
-    assert (cv2.imread(str(tmp_path / "pseudo_color_prediction" / image.name)) == [3, 2, 1]).all()
-
-
-def test_resume_goes_on_from_step_and_best_score(trained, small_config, run_tool, tmp_path, capsys):
-    run_tool("train", "--config", small_config, "--resume_model", trained[0] / "iter_4", "--iters", 6, "--save_dir",
-             tmp_path, "--log_iters", 1)
-    output = capsys.readouterr().out
-    assert "iter: 5/6" in output and "iter: 4/6" not in output
-    best = json.loads((tmp_path / "iter_6" / "state.json").read_text())["best"]["model"]
-    assert best == json.loads((trained[0] / "iter_4" / "state.json").read_text())["best"]["model"]
-
-
-def test_moving_average_and_early_stopping(small_config, run_tool, tmp_path, capsys):
-    run_tool("train", "--config", small_config, "--use_ema", "--do_eval", "--save_interval", 1, "--iters", 8,
-             "--learning_rate", 1e-9, "--early_stop_intervals", 1, "--save_dir", tmp_path, "--seed", 1, "--opts",
-             "lr_scheduler.warmup_start_lr=0.0")
-    assert "Early stopping" in capsys.readouterr().out
-    assert (tmp_path / "ema_best_model" / "ema_model.pdparams").exists()
-    last = max(int(path.name[5:]) for path in tmp_path.glob("iter_*"))
-    assert last < 8 and (tmp_path / f"iter_{last}" / "ema_model.pdparams").exists()
-
-
 def test_two_ranks_print_the_miou_of_the_saved_weights(small_config, tmp_path, run_tool, capsys):
     """Over gloo on the CPU, where each rank gathers BatchNorm statistics of its own."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir",
-         tmp_path / "log", ROOT / "tools" / "train.py", "--config", small_config, "--save_dir", tmp_path / "run",
-         "--do_eval", "--device", "cpu"],
-        env=env, cwd=tmp_path, capture_output=True, text=True)
+    done = launch(tmp_path, ROOT / "tools" / "train.py", "--config", small_config, "--save_dir", tmp_path / "run",
+                  "--do_eval", "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     first = (tmp_path / "log" / "workerlog.0").read_text()
     run_tool("val", "--config", small_config, "--model_path", tmp_path / "run" / "iter_4" / "model.pdparams")
@@ -130,59 +54,13 @@ def test_two_ranks_print_the_miou_of_the_saved_weights(small_config, tmp_path, r
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
-def error_of(run_tool, capsys, *arguments) -> str:
-    """The one line that a tool ends with."""
-    with pytest.raises(SystemExit) as stopped:
-        run_tool(*arguments)
-    message = stopped.value.code
-    assert isinstance(message, str) and message.startswith("error: "), "an exit code other than 0 needs a message"
-    assert "\n" not in message
-    return message
-
-
 @pytest.fixture
 def weights(trained):
     return trained[0] / "best_model" / "model.pdparams"
 
 
-@pytest.mark.parametrize("name", ["train", "val", "predict"])
-def test_missing_config(name, run_tool, capsys, weights):
-    more = [] if name == "train" else ["--model_path", weights]
-    more += ["--image_path", "x.png"] if name == "predict" else []
-    assert "no config nowhere.yml" in error_of(run_tool, capsys, name, "--config", "nowhere.yml", *more)
-
-
-def test_config_that_is_no_yaml(run_tool, capsys, tmp_path):
-    (tmp_path / "bad.yml").write_text("model: [")
-    assert "bad.yml is no valid YAML" in error_of(run_tool, capsys, "train", "--config", tmp_path / "bad.yml")
-
-
-@pytest.mark.parametrize("option, words", [
-    ("model.nonsense.depth=3", "model.nonsense"), ("model.num_codes=-1", "num_codes is a whole number of codewords"),
-    ("model.type=ENCNett", "ENCNett"), ("model.numcodes=3", "numcodes"),
-    ("train_dataset.dataset_root=/nowhere", "no folder /nowhere/leftImg8bit/train"),
-    ("batch_size=99", "8 training images make no batch of 99")])
-def test_wrong_options(option, words, run_tool, capsys, small_config, tmp_path):
-    assert words in error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path,
-                             "--opts", option)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["val", "predict"])
-def test_missing_weights(name, run_tool, capsys, small_config, scenes):
-    more = ["--image_path", scenes] if name == "predict" else []
-    message = error_of(run_tool, capsys, name, "--config", small_config, "--model_path", "/nowhere/model.pdparams",
-                       *more)
-    assert "/nowhere/model.pdparams" in message
-
-
-def test_weights_that_do_not_fit(run_tool, capsys, small_config, weights):
-    message = error_of(run_tool, capsys, "val", "--config", small_config, "--model_path", weights,
-                       "--opts", "model.num_codes=5")
-    assert "enc_module.encoding.0.codewords" in message and "(4, 16)" in message and "(5, 16)" in message
-
-
-def test_weights_of_another_class_count_and_fine_tuning_from_them(run_tool, capsys, small_config, weights, tmp_path):
+def test_weights_of_another_class_count_and_fine_tuning_from_them(run_tool, error_of, capsys, small_config, weights,
+                                                                       tmp_path):
     """A data set of seven classes, from weights for 19."""
     config = tmp_path / "seven.yml"
     lists = tmp_path / "pairs.txt"
@@ -199,34 +77,11 @@ val_dataset: {data.replace("MODE", "val")}
 model: {{num_classes: 7, pretrained: {weights}}}
 """)
     arguments = ["train", "--config", config, "--save_dir", tmp_path / "run", "--iters", 1, "--log_iters", 1]
-    message = error_of(run_tool, capsys, *arguments)
+    message = error_of(*arguments)
     assert "the checkpoint has 19 classes, the network 7" in message and "--allow_partial" in message
     run_tool(*arguments, "--allow_partial")
     output = capsys.readouterr().out
     assert "tensors of the backbone (100%)" in output and "head.weight" in output and "iter: 1/1" in output
-
-
-@pytest.mark.parametrize("flag, value", [("--save_interval", 0), ("--log_iters", 0)])
-def test_a_number_of_steps_below_one(run_tool, capsys, small_config, tmp_path, flag, value):
-    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "run", flag, value)
-    assert f"{flag[2:]} is a number of steps, at least 1, got {value}" in message
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("flag", ["--iters", "--batch_size"])
-@pytest.mark.parametrize("value", [0, -3])
-def test_a_run_of_nothing(run_tool, capsys, small_config, tmp_path, flag, value):
-    """PaddleSeg takes 0 for not given, and a training of -3 steps ended well without one."""
-    train = ["train", "--config", small_config, "--save_dir", tmp_path / "run"]
-    assert error_of(run_tool, capsys, *train, flag, value) == f"error: {flag[2:]} must be at least 1, got {value}"
-    message = error_of(run_tool, capsys, *train, "--opts", "iters=-3")
-    assert "iters in the config is -3, must be a whole number above 0" in message and not (tmp_path / "run").exists()
-
-
-def test_pretrained_weights_that_do_not_fit(run_tool, capsys, small_config, weights, tmp_path):
-    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path, "--opts",
-                       f"model.backbone.pretrained={weights}")
-    assert "best_model/model.pdparams" in message
 
 
 class Command:
@@ -240,7 +95,7 @@ class Command:
 
 
 @pytest.mark.parametrize("way", ["val", "predict", "train", "backbone", "resume", "resume optimizer", "import"])
-def test_no_tool_runs_what_is_in_a_file(way, run_tool, capsys, small_config, scenes, weights, tmp_path):
+def test_no_tool_runs_what_is_in_a_file(way, error_of, small_config, scenes, weights, tmp_path):
     """Every way into the program; what can be in a file is tested in test_hostile_files.py."""
     run, mark = tmp_path / "iter_3", tmp_path / "it ran"
     run.mkdir()
@@ -259,45 +114,16 @@ def test_no_tool_runs_what_is_in_a_file(way, run_tool, capsys, small_config, sce
         "backbone": ["train", *options, "--save_dir", tmp_path / "out", "--opts", f"model.backbone.pretrained={path}"],
         "import": ["import_weights", path, "--output_dir", tmp_path / "out"],
     }.get(way, ["train", *options, "--save_dir", tmp_path / "out", "--resume_model", run])
-    message = error_of(run_tool, capsys, *arguments)
+    message = error_of(*arguments)
     assert path.name in message and "os.system" in message
     assert not mark.exists() and not (tmp_path / "out").exists()
     pickle.loads(path.read_bytes())
     assert mark.exists(), "the file is harmless: this test shows nothing"
 
 
-def test_missing_image(run_tool, capsys, small_config, weights):
-    assert "/nowhere.png" in error_of(run_tool, capsys, "predict", "--config", small_config, "--model_path", weights,
-                                      "--image_path", "/nowhere.png")
-
-
-def test_unreadable_image(run_tool, capsys, small_config, weights, tmp_path):
-    (tmp_path / "street.png").write_bytes(b"no picture")
-    assert "street.png" in error_of(run_tool, capsys, "predict", "--config", small_config, "--model_path", weights,
-                                    "--image_path", tmp_path, "--save_dir", tmp_path / "out")
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_label_outside_the_classes_while_training(run_tool, capsys, small_config, scenes, tmp_path, workers):
-    import shutil
-    root = tmp_path / "scenes"
-    shutil.copytree(scenes, root)
-    for label in (root / "gtFine" / "train").glob("*/*.png"):
-        cv2.imwrite(str(label), np.full((64, 128), 33, np.uint8))       # 33 is a Cityscapes labelId
-    message = error_of(run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "out",
-                       "--num_workers", workers, "--no_data_check", "--opts", f"train_dataset.dataset_root={root}")
-    assert "_gtFine_labelTrainIds.png has" in message and "value 33" in message
-    assert not (tmp_path / "out").exists()
-
-
-def test_resume_from_what_is_no_checkpoint(run_tool, capsys, small_config, tmp_path):
+def test_resume_from_what_is_no_checkpoint(error_of, small_config, tmp_path):
     assert "there is no checkpoint in it" in error_of(
-        run_tool, capsys, "train", "--config", small_config, "--save_dir", tmp_path / "out", "--resume_model", tmp_path)
-
-
-def test_sliding_window_without_its_size(run_tool, capsys, small_config, weights):
-    assert "need crop_size and stride" in error_of(run_tool, capsys, "val", "--config", small_config, "--model_path",
-                                                   weights, "--is_slide")
+        "train", "--config", small_config, "--save_dir", tmp_path / "out", "--resume_model", tmp_path)
 
 
 def test_debug_shows_the_stack(run_tool):

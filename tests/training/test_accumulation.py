@@ -2,22 +2,20 @@
 
 import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 
 import launched
 import numpy as np
 import paddle
 import pytest
 import tiny_run
-from conftest import ROOT, relative_difference
+from conftest import relative_difference
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.models import losses as stock
 from paddleseg.models.losses.focal_loss import MultiClassFocalLoss
 from paddleseg.utils import utils
+from ranks_on_cpu import assert_averaged, launch, recorded
 
 from paddleseg_encnet.config import batch_recipe
 from paddleseg_encnet.models.losses import SELoss, compute_losses
@@ -319,38 +317,14 @@ def test_the_scaler_of_mixed_precision_steps_once(scenes, tmp_path, monkeypatch)
 
 
 def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_thread):
-    """Over gloo, BatchNorm included: as in one process that takes all micro-batches of both, one after the other."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "log",
-         ROOT / "tests" / "launched.py", "train", small_config, tmp_path, str(STEPS), "1"], env=env, cwd=tmp_path,
-        capture_output=True, text=True)
-    assert (tmp_path / "rank1.npz").exists(), done.stdout
-    ranks = [np.load(tmp_path / f"rank{rank}.npz") for rank in (0, 1)]
-    model, optimizer, losses, dataset = launched.parts(small_config)
-    parameters = {name: value for name, value in model.named_parameters() if not value.stop_gradient}
-    start = {name: value.numpy() for name, value in parameters.items()}
-    model.train()
-    for step in range(STEPS):
-        gradients = []
-        for rank in ranks:
-            samples = [dataset[int(index)] for index in rank["asked"][2 * step:2 * step + 2]]
-            data = {key: paddle.to_tensor(np.stack([sample[key] for sample in samples])) for key in ("img", "label")}
-            parts = accumulation.micro_batches(data, 2)
-            for part, share in zip(parts, accumulation.shares(model, losses, parts)):
-                terms = compute_losses(model, model(part["img"]), part, losses)
-                sum(accumulation.weighted(terms, share)).backward()
-            gradients.append({name: value.grad.numpy() for name, value in parameters.items()})
-            model.clear_gradients()
-        for name, value in parameters.items():
-            value.grad = paddle.to_tensor((gradients[0][name] + gradients[1][name]) / 2)
-        optimizer.step()
-        model.clear_gradients()
-        optimizer._learning_rate.step()
-    for name, value in parameters.items():
-        np.testing.assert_array_equal(ranks[0][name], ranks[1][name], err_msg=name)
-        assert relative_difference(ranks[0][name], value.numpy()) < 1e-6, name      # sums in the same order
-        assert np.abs(ranks[0][name] - start[name]).max() > 0, name
+    """BatchNorm included: as in one process that takes all micro-batches of both, one after the other."""
+    def add_gradients(model, losses, batch):
+        parts = accumulation.micro_batches(batch, 2)
+        for part, share in zip(parts, accumulation.shares(model, losses, parts)):
+            terms = compute_losses(model, model(part["img"]), part, losses)
+            sum(accumulation.weighted(terms, share)).backward()
+    done = launch(tmp_path, launched.__file__, "train", small_config, tmp_path, STEPS, 1)
+    assert_averaged(recorded(tmp_path, done), small_config, STEPS, add_gradients)
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

@@ -1,20 +1,16 @@
 """codebook_start: features in a training: placed once, told at each evaluation, and resumed to the bit."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import launched
 import numpy as np
 import paddle
 import pytest
-from conftest import ROOT
+from ranks_on_cpu import launch, recorded
 
 from paddleseg_encnet.models import codebook
 from paddleseg_encnet.weights import checkpoint
-from segrun.preprocess import Deployed
 
 LAYER = "enc_module.encoding.0."
 
@@ -70,13 +66,7 @@ def test_given_weights_are_left_alone(run_tool, config, small_config, tmp_path):
 
 def test_two_ranks_place_what_the_first_one_sees(config, tmp_path):
     """Over gloo. The factors, which are held, are those of a codebook on the first batch of the first rank."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PADDLE_", "OMP_", "CUDA_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "log",
-         ROOT / "tests" / "launched.py", "train", config, tmp_path, "2"], env=env, cwd=tmp_path, capture_output=True,
-        text=True)
-    assert (tmp_path / "rank1.npz").exists(), done.stdout
-    ranks = [np.load(tmp_path / f"rank{rank}.npz") for rank in (0, 1)]
+    ranks = recorded(tmp_path, launch(tmp_path, launched.__file__, "train", config, tmp_path, 2))
     for name in ("codewords", "scale"):
         assert np.array_equal(ranks[0][LAYER + name], ranks[1][LAYER + name])
 
@@ -89,18 +79,3 @@ def test_two_ranks_place_what_the_first_one_sees(config, tmp_path):
     # Two steps at the warm-up's rate have hardly moved them.
     near = codebook.squared_distances(ranks[0][LAYER + "codewords"], layer.codewords.numpy())
     assert near.min(axis=1).max() < 0.01 * near.mean()
-
-
-def test_exported_it_gives_the_live_logits(run_tool, config, tmp_path):
-    run_tool("train", "--config", config, "--seed", 3, "--no_data_check", "--save_dir", tmp_path)
-    trained = tmp_path / "iter_4" / "model.pdparams"
-    run_tool("export", "--config", config, "--model_path", trained, "--save_dir", tmp_path / "export", "--output_op",
-             "none")
-    model = launched.parts(config)[0]
-    model.set_state_dict(paddle.load(str(trained)))
-    model.eval()
-    images = np.random.default_rng(0).normal(size=(2, 3, 61, 83)).astype("float32")
-    with paddle.no_grad():
-        live = model(paddle.to_tensor(images))[0].numpy()
-    assert np.abs(Deployed(str(tmp_path / "export" / "deploy.yaml")).run(images) - live).max() \
-        < 1e-4 * np.abs(live).max()

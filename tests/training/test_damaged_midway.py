@@ -1,23 +1,20 @@
 """Files that are damaged, replaced or gone after the check at the start, a disk of data that goes away and comes back,
 and a disk that is full: one clear line, nothing lost, and nothing learnt that a whole run would not learn."""
 
-import contextlib
 import errno
 import os
 import pathlib
-import resource
 import shutil
 
 import numpy as np
 import pytest
 import tiny_run
-from conftest import tool
+from full_disk import full_disk
 from PIL import Image
 
 from paddleseg_encnet.data import class_shares, waiting
 from paddleseg_encnet.data.reading import read_label
 from paddleseg_encnet.training import saving
-from segrun import outputs
 from segrun.errors import DataError
 from segrun.raw_files import read_bytes
 
@@ -97,13 +94,6 @@ def test_a_file_damaged_before_the_first_step_leaves_nothing(data, tmp_path):
 
 
 # --- a disk that goes away -------------------------------------------------------------------------------------------
-
-@pytest.fixture
-def said(monkeypatch) -> list:
-    lines = []
-    monkeypatch.setattr(waiting.logger, "warning", lines.append)
-    return lines
-
 
 def unmount(data: pathlib.Path):
     """What is left of a disk is the folder that it was in."""
@@ -207,35 +197,6 @@ def test_what_is_wrong_with_a_file_is_read_once(said, tmp_path):
 
 
 # --- a disk that is full ---------------------------------------------------------------------------------------------
-
-@contextlib.contextmanager
-def full_disk():
-    """No file gets longer than 60 bytes, which ends a write as a full disk does: after a part of it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.parametrize("kind", sorted(outputs.FOLDERS))
-def test_pictures_on_a_full_disk(kind, tmp_path):
-    random = np.random.default_rng(0)
-    seen = outputs.Predicted(random.integers(0, 256, (30, 40, 3), dtype=np.uint8), np.zeros((30, 40), np.uint8),
-                             random.integers(0, 256, (30, 40), dtype=np.uint8))
-    style = outputs.Style(["a"], np.zeros((256, 3), np.uint8))
-    words = f"^cannot write {tmp_path}/{outputs.FOLDERS[kind]}/a.png: File too large$"
-    with pytest.raises(OSError, match=words), full_disk():
-        outputs.save(kind, seen, style, str(tmp_path), "a.png")
-    assert os.listdir(tmp_path / outputs.FOLDERS[kind]) == []
-
-
-def test_masks_of_infer_on_a_full_disk(tmp_path):
-    with pytest.raises(OSError, match=f"^cannot write {tmp_path}/a.png: File too large$"), full_disk():
-        tool("infer").save(np.zeros((30, 40), np.uint8), [0] * 768, str(tmp_path), "a.jpg")
-    assert os.listdir(tmp_path) == []
-
 
 def test_histogram_of_check_data_on_a_full_disk(small_config, run_tool, tmp_path, monkeypatch):
     draw = class_shares.draw_histogram

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import strategies as st
 from paddleseg.cvlibs import manager
 from rules import one_clear_line, rule
-from test_recipes import CONFIGS, Narrow, roots, shrunk  # noqa: F401
+from shrunk_recipes import CONFIGS, Narrow, roots_of, shrunk
 
 from paddleseg_encnet.training.training_of_config import train
 
@@ -78,9 +78,9 @@ CHANGES = [drop, rename, retype, retype, as_text, in_a_list, twice]
 
 
 @pytest.fixture(scope="module")
-def configs(roots):  # noqa: F811
+def configs(tmp_path_factory, scenes):
     """Each config, shrunk, by name; those of a network, data set and recipe that others have too are left out."""
-    found, kinds = {}, set()
+    found, kinds, roots = {}, set(), roots_of(tmp_path_factory.mktemp("published"), scenes)
     for path in CONFIGS:
         config = shrunk(path, roots)
         kind = (config["model"]["type"], config["train_dataset"]["type"], config["model"].get("use_jpu"))

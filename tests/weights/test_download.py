@@ -9,6 +9,7 @@ import stat
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -184,13 +185,8 @@ def test_addresses_that_are_refused(url, tmp_path):
 
 
 def test_several_at_once(server, tmp_path):
-    paths = []
-    threads = [threading.Thread(target=lambda: paths.append(download.fetch(server.url("m.pth"), str(tmp_path))))
-               for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: download.fetch(server.url("m.pth"), str(tmp_path)), range(4)))
     assert [content(path) == DATA for path in paths] == [True] * 4 and server.requests == [None]
 
 

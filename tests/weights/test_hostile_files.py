@@ -17,19 +17,18 @@ import runpy
 import struct
 import subprocess
 import time
-import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from limited_memory import MIB, limited_memory
 
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 
 FIXTURES = Path(__file__).parent / "fixtures"
-MIB = 2**20
 
 
 def refusal(path, data=None):
@@ -41,18 +40,6 @@ def refusal(path, data=None):
     message = str(caught.value)
     assert message.startswith(str(path)) and message.isprintable()
     return message
-
-
-@contextlib.contextmanager
-def limited_memory(size):
-    """Lets Python allocate no more than ``size`` bytes at a time within the block."""
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak <= size, f"{peak / MIB:.1f} MiB, more than {size / MIB:.1f} MiB"
 
 
 def test_the_memory_limit_works():

@@ -1,11 +1,13 @@
 """Confusion matrix and scores against hand-worked numbers, a slow loop, PaddleSeg's own, and scikit-learn's."""
 
+import cv2
 import numpy as np
 import paddle
 import pytest
 from paddleseg.utils import metrics as stock
+from segmenters import picture, random, small
 
-from segrun.scoring import average_precision, confusion_matrix, presence_scores, scores
+from segrun.scoring import average_precision, confusion_matrix, presence_scores, score, scores
 
 LABEL = np.array([[0, 0, 1], [1, 2, 255]])
 PREDICTION = np.array([[0, 1, 1], [1, 0, 2]])
@@ -17,29 +19,9 @@ def test_matrix_by_hand():
     assert confusion_matrix(LABEL, PREDICTION, 3).tolist() == MATRIX.tolist()
 
 
-@pytest.mark.parametrize("classes", [5, 255, 256, 300])         # from 256 on, pairs of classes don't fit 16 bits
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-def test_matrix_equals_a_slow_loop(classes, dtype):
-    random = np.random.default_rng(0)
-    label, prediction = random.integers(0, classes, (2, 30, 40)).astype(dtype)
-    label[:2] = 999
-    label[2], prediction[2] = classes - 1, classes - 1
-    expected = np.zeros((classes, classes), int)
-    for i, j in zip(label.flat, prediction.flat):
-        if i != 999:
-            expected[i, j] += 1
-    assert confusion_matrix(label, prediction, classes, ignore_index=999).tolist() == expected.tolist()
-
-
 def test_counts_beyond_the_digits_of_float32():
     label = np.zeros(2 ** 24 + 3, np.uint8)
     assert confusion_matrix(label, label, 2).tolist() == [[2 ** 24 + 3, 0], [0, 0]]
-
-
-@pytest.mark.parametrize("ignore_index", [255, -1, 3, -100])
-def test_what_is_predicted_at_ignored_pixels_does_not_count(ignore_index):
-    label, prediction = np.array([0, ignore_index, 2]), np.array([0, 255, 2])
-    assert confusion_matrix(label, prediction, 3, ignore_index).tolist() == np.diag([1, 0, 1]).tolist()
 
 
 def test_scores_by_hand():
@@ -137,6 +119,25 @@ def test_255_is_no_class_where_something_else_is_ignored():
 def test_nothing_to_score_is_an_error():
     with pytest.raises(ValueError, match="no pixel has a label that counts"):
         scores(confusion_matrix(np.full((2, 2), 255), np.zeros((2, 2), int), 3))
+
+
+# --- a segmenter against labels --------------------------------------------------------------------------------------
+
+def test_a_segmenters_score_is_that_of_its_masks(tmp_path):
+    own, expected, labels, done = small(), np.zeros((5, 5), int), {}, []
+    for i in range(3):
+        image, label = picture(20 + i, 30), random.choice([0, 1, 2, 3, 4, 255], (20 + i, 30)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+        np.save(tmp_path / f"{i}.npy", label)
+        labels[str(tmp_path / f"{i}.png")] = str(tmp_path / f"{i}.npy")
+        expected += confusion_matrix(label, own.segment(image).ids, 5)
+
+    def read(path, size):
+        assert np.load(path).shape == size
+        return np.load(path)
+    found = score(own, labels, read, lambda: done.append(1))
+    np.testing.assert_array_equal(found.confusion, expected)
+    assert found.mean_iou == scores(expected).mean_iou and len(done) == 3
 
 
 # --- presence --------------------------------------------------------------------------------------------------------

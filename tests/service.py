@@ -1,44 +1,71 @@
-"""The service in a process of its own, and clients that keep to no rule."""
+"""The service in a process of its own, clients that keep to no rule, and what they send."""
 
 import http.client
+import io
 import json
-import os
 import socket
+import struct
 import subprocess
 import sys
+import zlib
 from typing import NamedTuple
 
 from conftest import ROOT
 from events import wait_for
+from PIL import Image
+
+MOST_BYTES, MOST_PIXELS = 300_000, 100_000      # that the service of the fixture takes
+NAMES = [f"class <{i}>" for i in range(19)]     # of its export
 
 # A network without Paddle that takes half a second, or for an image of 5 x 5 until the test lets it go on; it says what
-# it begins with.
+# it begins with, and sees one class.
 SLOW = """
-import sys, time, types
-package = types.ModuleType("paddleseg_encnet")
-package.__path__ = [{package!r}]
-sys.modules["paddleseg_encnet"] = package
+import sys, time
 import numpy as np
-from segrun.outputs import Style
+from segrun.classes import Classes
+from segrun.network import IDS, Output, Prepared
+from segrun.segmenter import Segmenter
 from segrun.service import limits, protocol, server
 
 protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = {head_time}, 1.0, 520
 
 class Slow:
-    channels, style = 3, Style(["one"], np.zeros([256, 3], np.uint8))
+    channels, classes, meaning, requests = 3, Classes(["one"]), IDS, 1
+    batch_size, pixelwise, least_side = None, False, 1
 
-    def see(self, image):
-        if image.shape[:2] == (3, 3):
+    def prepare(self, pixels, where):
+        return Prepared(pixels.astype(np.float32).transpose(2, 0, 1), [])
+
+    def run(self, batch):
+        if batch.shape[2:] == (3, 3):
             raise RuntimeError("a fault of ours in /some/folder")
-        print("predicting", *image.shape[:2], flush=True)
-        if image.shape[:2] == (5, 5):
+        print("predicting", *batch.shape[2:], flush=True)
+        if batch.shape[2:] == (5, 5):
             sys.stdin.readline()
         else:
             time.sleep(0.5)
-        return np.zeros(image.shape[:2], np.uint8), None
+        return Output(np.zeros([1, *batch.shape[2:]], np.int32))
 
-server.serve(Slow, "127.0.0.1", 0, limits.Limits({limits}), lambda line: print(line, flush=True))
+    def resize(self, values, size):
+        return values
+
+server.serve(lambda: Segmenter.of(Slow(), confidence=False), "127.0.0.1", 0, limits.Limits({limits}),
+             lambda line: print(line, flush=True))
 """
+
+
+def png(width: int, height: int, pixels: bytes = b"") -> bytes:
+    """A grey PNG that claims this size."""
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) + \
+        chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def in_format(name: str, width: int = 40, height: int = 30) -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((width, height), 60).convert("RGB").save(file, name)
+    return file.getvalue()
 
 
 class Answer(NamedTuple):
@@ -138,6 +165,11 @@ def head(*lines: str, path: str = "/predict", kind: str = "image/png") -> bytes:
 
 
 def slow(head_time: float = 1, **limits) -> Service:
-    package = os.path.join(ROOT, "paddleseg_encnet")
-    return Service("-c", SLOW.format(package=package, head_time=head_time,
-                                     limits=", ".join(f"{k}={v}" for k, v in limits.items())))
+    return Service("-c", SLOW.format(head_time=head_time,
+                                     limits=", ".join(f"{name}={value}" for name, value in limits.items())))
+
+
+def limited(deploy) -> Service:
+    """tools/serve.py over an export, which takes MOST_BYTES and MOST_PIXELS, and a second for a body."""
+    return Service(ROOT / "tools" / "serve.py", "--config", deploy, "--port", "0", "--cpu_threads", "1", "--max_bytes",
+                   MOST_BYTES, "--max_pixels", MOST_PIXELS, "--body_time", "1")

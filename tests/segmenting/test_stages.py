@@ -1,23 +1,14 @@
 """Stages that work at the same time: order, bound, errors in their place, nothing after the end."""
 
 import contextlib
-import re
-import sys
 import threading
 import time
 import weakref
 
-import cv2
-import numpy as np
 import pytest
-from test_predictions import STYLE, small
 
-from paddleseg_encnet import predictor
-from segrun import stages as pipeline
-from segrun import video
-from segrun.stages import Stages, ahead
-
-random = np.random.default_rng(0)
+from segrun import stages
+from segrun.stages import Stages, Times, ahead, batches
 
 
 def ahead_threads() -> list:
@@ -126,8 +117,14 @@ def test_what_stands_before_an_error_of_the_items_is_finished(threads):
     assert seen == [0, 1, 2, 3, 4] == sorted(done) and not ahead_threads()
 
 
-def test_ctrl_c_while_the_items_are_made_waits_for_what_is_at_work_and_begins_no_more():
-    begun, finished = [], []
+def test_ctrl_c_while_the_items_are_made_waits_for_what_is_at_work_and_begins_no_more(monkeypatch):
+    begun, finished, ending = [], [], threading.Event()
+
+    class Pool(stages.ThreadPoolExecutor):
+        def shutdown(self, *arguments, **options):
+            ending.set()
+            super().shutdown(*arguments, **options)
+    monkeypatch.setattr(stages, "ThreadPoolExecutor", Pool)
 
     def items():
         yield from range(3)
@@ -137,7 +134,8 @@ def test_ctrl_c_while_the_items_are_made_waits_for_what_is_at_work_and_begins_no
 
     def write(i):
         begun.append(i)
-        time.sleep(0.05)
+        assert ending.wait(60)
+        time.sleep(0.05)        # the first is at work, and the end waits for it
         finished.append(i)
     with pytest.raises(KeyboardInterrupt):
         list(ahead(write, items(), 1, 10))
@@ -160,72 +158,32 @@ def test_closing_ends_all_of_a_chain():
     assert not ahead_threads() and max(begun) < 20
 
 
-# --- what predict.py makes of it -------------------------------------------------------------------------------------
-
-@pytest.fixture
-def one_after_another(monkeypatch):
-    """one_after_another(): from now on nothing is done ahead."""
-    return lambda: monkeypatch.setattr(pipeline.Stages, "ahead", lambda self, function, items, *_: map(function, items))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Nine images; of the fifth nothing can be read."""
-    (tmp_path / "in").mkdir()
-    for i in range(9):
-        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), random.integers(0, 256, (40 + i, 60, 3), dtype=np.uint8))
-    (tmp_path / "in" / "4.png").write_bytes(b"no picture")
-    return tmp_path / "in"
+@pytest.mark.parametrize("size, expected", [
+    (1, [["a1"], ["a2"], ["b1"], ["a3"], ["a4"], ["a5"]]), (2, [["a1", "a2"], ["b1"], ["a3", "a4"], ["a5"]]),
+    (9, [["a1", "a2"], ["b1"], ["a3", "a4", "a5"]])])
+def test_batches_are_of_one_kind_and_in_order(size, expected):
+    taken = []
+    items = (taken.append(item) or item for item in ["a1", "a2", "b1", "a3", "a4", "a5"])
+    for batch, wanted in zip(batches(items, size, lambda item: item[0]), expected):
+        assert batch == wanted
+        assert len(taken) <= 1 + sum(map(len, expected[:expected.index(wanted) + 1]))       # one beyond, at most
+    assert len(taken) == 6
 
 
-def written(folder) -> dict:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def test_what_is_unlike_all_else_is_alone():
+    assert list(batches("abc", 9, lambda item: object())) == [["a"], ["b"], ["c"]]
 
 
-def test_predictions_are_those_of_one_after_another(folder, tmp_path, monkeypatch, capfd, one_after_another):
-    own, made, said, threads = small(confidence=True), [], [], set()
-    seen = own.predict
-
-    def predict(*args, **options):
-        threads.add(threading.current_thread())
-        return seen(*args, **options)
-    monkeypatch.setattr(own, "predict", predict)
-    monkeypatch.setattr(predictor.logger, "warning", lambda line: print(line, file=sys.stderr, flush=True))
-    for out in ("at once", "in turn"):
-        with pytest.raises(ValueError, match="1 of 9 images left out"):
-            predictor.predict(own, sorted(map(str, folder.iterdir())), str(folder), str(tmp_path / out), STYLE,
-                              ["overlay", "ids", "confidence", "legend"])
-        made.append(written(tmp_path / out))
-        said.append([re.sub(", .* left$", "", line) for line in capfd.readouterr().err.splitlines()])
-        one_after_another()
-    assert made[0] == made[1] and len(made[0]) == 4 * 8
-    assert said[0] == said[1] and said[0][4].startswith("left out: cannot read the image")
-    assert said[0][3:6:2] == ["4/9 images", "5/9 images"]
-    assert threads == {threading.main_thread()}        # as Paddle has settings of its own for each thread
-
-
-def test_a_picture_that_cannot_be_written_ends_a_prediction(folder, tmp_path):
-    (tmp_path / "out" / "ids" / "2.png").mkdir(parents=True)
-    with pytest.raises(OSError, match="cannot write .*ids/2.png"):
-        predictor.predict(small(), sorted(map(str, folder.iterdir())), str(folder), str(tmp_path / "out"), STYLE,
-                          ["ids"])
-    assert sorted(written(tmp_path / "out")) == ["ids/0.png", "ids/1.png"]
-
-
-@pytest.mark.parametrize("times", [range(20), [0, 1, 2, 5, 5.1, 5.2, 6, 9, *range(10, 22)]])
-def test_a_video_is_that_of_one_after_another(times, tmp_path, monkeypatch, one_after_another):
-    """Frame by frame, also where frames come unevenly."""
-    writer = cv2.VideoWriter(str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
-    for _ in times:
-        writer.write(random.integers(0, 256, (48, 64, 3), dtype=np.uint8))
-    writer.release()
-    decode = video.timed_frames
-    monkeypatch.setattr(video, "timed_frames", lambda *args: (
-        (time / 10, frame) for time, (_, frame) in zip(times, decode(*args))))
-    files = []
-    for out in ("at once", "in turn"):
-        files.append(video.predict_video(small(), str(tmp_path / "film.avi"), str(tmp_path / out), STYLE))
-        one_after_another()
-    with open(files[0], "rb") as first, open(files[1], "rb") as second:
-        assert first.read() == second.read()
-    assert video.count_frames(files[0]) == times[-1] + 1
+def test_times_of_a_batch_are_shared_by_its_images():
+    times = Times()
+    for step in times.seconds:
+        with times.take(step, 4):
+            time.sleep(0.02)
+        with times.take(step):
+            pass
+    for values in times.seconds.values():
+        assert len(values) == 5 and len(set(values[:4])) == 1 and sum(values) >= 0.02 > 0.01 > values[4]
+    assert len(times.summary(1.0, detailed=True).splitlines()) == 4
+    assert times.summary(1.0, detailed=False).endswith("with reading and writing 5.00 images/s")
+    times.requests = 3
+    assert ", 3 at a time; " in times.summary(1.0, detailed=False)

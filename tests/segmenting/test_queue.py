@@ -10,8 +10,7 @@ import time
 
 import pytest
 from events import wait_for
-from service import head, received, slow
-from test_serving import png
+from service import head, png, received, slow
 
 SMALL, HELD = png(8, 8, 8 * b"\0        "), png(5, 5, 5 * b"\0     ")
 FAULTY = png(3, 3, 3 * b"\0   ")
