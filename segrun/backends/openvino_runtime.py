@@ -42,8 +42,9 @@ class OpenVino:
         # Where the processor has bfloat16, that would be its default.
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY", "INFERENCE_NUM_THREADS": threads,
                    "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-                   # Numbers below 1.18e-38 are 0: an Intel processor takes a hundred times as long for one of them.
-                   "CPU_DENORMALS_OPTIMIZATION": "YES", "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
+                   # CPU_DENORMALS_OPTIMIZATION is left alone: it changes the arithmetic of the whole calling thread,
+                   # NumPy's too, which then warns.
+                   "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
                    "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
         self.network = network = Core().compile_model(model, "CPU", options)
         self.requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if throughput else 1
