@@ -1,9 +1,11 @@
-"""How the service holds: the shipped network for minutes under 32 clients, then 1000 hostile bodies.
+"""How the service holds: the shipped network for minutes under 32 clients, then 1000 hostile bodies, then
+500 images of mixed sizes.
 
 python benchmarks/serving.py [--minutes 10] [--backend onnx]
 
 The network in weights/ is exported to a temporary folder and served by tools/serve.py in a process of its own. It ends
-with 1 where an answer is neither a prediction nor 503, memory grows by more than 10 %, or a hostile body gets more than
+with 1 where an answer is neither a prediction nor 503, memory grows by more than 10 % (of
+mixed sizes: by half after the first 20), or a hostile body gets more than
 one line that says what is wrong.
 """
 
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import time
 import zlib
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Tuple
 
 from segrun.backends import BACKENDS
 
@@ -33,6 +35,7 @@ CONFIG = ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"
 WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
 IMAGE = ROOT / "docs" / "images" / "street.jpg"
 MOST_GROWTH = 0.1
+MOST_PIXELS, FEW, MIXED_GROWTH = 4 << 20, 20, 1.5       # of the images of mixed sizes
 REFUSALS = (400, 408, 413, 415, 422, 503)
 
 
@@ -114,6 +117,26 @@ def load(service: Service, seconds: float, clients: int, rate: float) -> List[Se
         return [each for found in pool.map(client, range(clients)) for each in found]
 
 
+class Mixed(NamedTuple):
+    """Answers to images of mixed sizes, and the bytes that the service held after them."""
+    seen: List[Seen]
+    memory: int
+
+
+def mixed(service: Service, count: int) -> Tuple[int, Mixed]:
+    """The street in that many sizes and shapes, one after another, each time another: what is held after FEW, and all.
+    """
+    import cv2
+    street, draw, seen, few = cv2.imread(str(IMAGE)), random.Random(3), [], 0
+    for number in range(1, count + 1):
+        pixels, shape = draw.uniform(0.02, 0.99) * MOST_PIXELS, draw.uniform(0.6, 1.7)
+        size = int((pixels * shape) ** 0.5), int((pixels / shape) ** 0.5)
+        seen.append(service.predict(cv2.imencode(".jpg", cv2.resize(street, size))[1].tobytes()))
+        if number == FEW:
+            few = service.resident()
+    return few, Mixed(seen, service.resident())
+
+
 # --- hostile bodies --------------------------------------------------------------------------------------------------
 
 def bomb(width: int, height: int) -> bytes:
@@ -181,8 +204,11 @@ def main():
     flags.add_argument("--clients", type=int, default=32)
     flags.add_argument("--rate", type=float, default=200, help="requests a minute of all clients together")
     flags.add_argument("--hostile", type=int, default=1000, help="number of hostile bodies")
+    flags.add_argument("--mixed", type=int, default=500, help=f"images of mixed sizes, more than {FEW}")
     flags.add_argument("--backend", default="paddle", choices=BACKENDS)
     args = flags.parse_args()
+    if args.mixed <= FEW:
+        flags.error(f"--mixed {args.mixed}: must be more than {FEW}")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder:
         export(folder, args.backend != "paddle")
@@ -197,6 +223,7 @@ def main():
             with concurrent.futures.ThreadPoolExecutor(8) as pool:
                 bad = list(pool.map(lambda seed: hostile(service, random.Random(seed)), seeds))
             end = service.resident()
+            few, many = mixed(service, args.mixed)
             still = service.predict(IMAGE.read_bytes())
             code = service.stop()
         finally:
@@ -205,11 +232,16 @@ def main():
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print(row(f"{args.clients} clients, {args.minutes:g} minutes", good, start, middle))
     print(row("hostile bodies", bad, middle, end))
+    print(row(f"images of mixed sizes up to {MOST_PIXELS >> 20} megapixels, memory after {FEW} and after all",
+              many.seen, few, many.memory))
     unclean = [each for each in bad if not clean(each)]
     failures = [
         *(["a request failed"] if {each.status for each in good} - {200, 503} else []),
         *([f"memory grew from {start} to {max(middle, end)} bytes"] if max(middle, end) > (1 + MOST_GROWTH) * start
           else []),
+        *([f"of mixed sizes, memory grew from {few} to {many.memory} bytes"] if many.memory > MIXED_GROWTH * few
+          else []),
+        *(["an image of mixed sizes failed"] if {each.status for each in many.seen} != {200} else []),
         *([f"{len(unclean)} hostile bodies were not answered in a line, the first: {unclean[0]}"] if unclean else []),
         *([f"afterwards an image gets {still.status}, and SIGTERM {code}"] if (still.status, code) != (200, 0) else [])]
     for failure in failures:

@@ -141,6 +141,15 @@ def use_one_arena() -> None:
             libc.mallopt(M_ARENA_MAX, 1)
 
 
+def give_back() -> None:
+    """Hands the memory of freed tensors, which keep_large_blocks() keeps, back to the system: for after a computation
+    that took much more than the usual ones. Milliseconds, and the next computation has to map its pages again."""
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "gnu_get_libc_version"):
+            libc.malloc_trim(0)
+
+
 def import_paddle() -> None:
     """Imports Paddle without its warnings about OMP_NUM_THREADS and ccache, which are no concern of who sees them."""
     with contextlib.redirect_stderr(io.StringIO()) as said, warnings.catch_warnings():

@@ -21,7 +21,7 @@ from paddleseg_encnet.data.order import Batches, seed_step
 from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
-from paddleseg_encnet.training import accumulation, resuming, saving
+from paddleseg_encnet.training import accumulation, resuming, saving, settling
 from paddleseg_encnet.training.accumulation import micro_batches
 from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.events import Callback, Evaluated, Stepped
@@ -213,6 +213,8 @@ class Run:
         optimizer = self.parts.optimizer
         self.precision.update(optimizer)
         model.clear_gradients()
+        if self.state.step % settling.EVERY == 0:
+            settling.settle(model, optimizer)
         terms, lr = [sum(values) for values in zip(*seen)], optimizer.get_lr()
         advance(optimizer, sum(terms))
         if "ema_model" in self.tracked:

@@ -30,6 +30,9 @@ FORMS = [
     Form("OpenVINO, int8", "openvino", "int8", "int8", "--int8 IMAGES", "openvino", "cpu"),
 ]
 AUTO = "auto"
+# Pixels of a batch from which on what a runtime has kept of it is given back when another size comes. A stream of one
+# size finds it there.
+LARGE = 1 << 18
 BACKENDS = list(dict.fromkeys(form.backend for form in FORMS))
 PRECISIONS = list(dict.fromkeys(form.precision for form in FORMS))
 

@@ -1,12 +1,12 @@
 """An export in a runtime, as a network for a Segmenter."""
 
-from typing import Any, List, Optional, Protocol
+from typing import Any, List, Optional, Protocol, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segrun import cpu
-from segrun.backends import form_of
+from segrun.backends import LARGE, form_of
 from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.backends.openvino_runtime import OpenVino
 from segrun.backends.paddle_inference import PaddleInference
@@ -19,8 +19,9 @@ class Runtime(Protocol):
     """`requests` is how many threads may compute at a time."""
     requests: int
 
-    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
-        """The network's outputs for images [B, C, H, W] float32, in arrays of their own."""
+    def __call__(self, batch: NDArray[Any], release: bool = False) -> List[NDArray[Any]]:
+        """The network's outputs for images [B, C, H, W] float32, in arrays of their own. With `release` it then frees
+        what it would keep for the next images, where it can."""
 
 
 class Exported:
@@ -65,6 +66,7 @@ class Exported:
         self.export, self.runtime, self.requests = export, runtime, runtime.requests
         self.channels, self.classes, self.meaning = export.channels, export.classes, export.meaning
         self.batch_size, self.pixelwise = export.batch_size, export.preprocess.pixelwise
+        self.before: Tuple[int, ...] = (0, 0, 0, 0)     # the shape of the batch before
         self.least_side = export.content.get("least_side", 1)
 
     def prepare(self, pixels: NDArray[Any], where: str) -> Prepared:
@@ -73,13 +75,19 @@ class Exported:
     def run(self, batch: NDArray[Any]) -> Output:
         """As Network.run. ValueError: what comes out does not belong to this batch."""
         images = self.export.filled(np.ascontiguousarray(batch, np.float32))
+        before, self.before = self.before, images.shape
+        pixels = max(shape[0] * shape[2] * shape[3] for shape in (before, images.shape))
+        release = before != images.shape and pixels >= LARGE
         try:
-            values, *others = self.runtime(images)
+            values, *others = self.runtime(images, release)
         except MemoryError:
             raise
         except Exception as error:      # each runtime has its own, which are no ValueErrors
             raise ValueError(f"the runtime can't run this network on images {list(images.shape)}: "
                              f"{' '.join(str(error).split())}") from error
+        finally:
+            if release:
+                cpu.give_back()
         presence = others[0] if others and self.export.content.get("presence") else None
         # A runtime that can't take a size may hand on what it has from before: another image's.
         if values.shape[0] != len(images) or values.shape[-2:] != images.shape[-2:] or (

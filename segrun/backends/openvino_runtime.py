@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from segrun.backends import has_bfloat16, parted
 
+# That are kept for image sizes seen before: a network has some fifty of each size, of 70 KB each. Its default is 5000.
+KERNELS = 500
+
 
 class OpenVino:
     """So many threads as it has infer requests compute at a time, each has its own; others wait.
@@ -39,18 +42,25 @@ class OpenVino:
         # Where the processor has bfloat16, that would be its default.
         options = {"PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY", "INFERENCE_NUM_THREADS": threads,
                    "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+                   # CPU_DENORMALS_OPTIMIZATION is left alone: it changes the arithmetic of the whole calling thread,
+                   # NumPy's too, which then warns.
+                   "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
                    "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
-        network = Core().compile_model(model, "CPU", options)
+        self.network = network = Core().compile_model(model, "CPU", options)
         self.requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if throughput else 1
         self.free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self.requests):
             self.free.put(network.create_infer_request())
 
-    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
-        """The network's outputs for images [B, C, H, W] float32."""
+    def __call__(self, batch: NDArray[Any], release: bool = False) -> List[NDArray[Any]]:
+        """As exported.Runtime."""
         request = self.free.get()
         try:
             # Copies: the next call overwrites the request's own.
-            return [np.array(values) for values in request.infer([batch]).values()]
+            outputs = [np.array(values) for values in request.infer([batch]).values()]
+            # OpenVINO before 2025 can't, and none can while another request computes.
+            if release and self.requests == 1 and hasattr(self.network, "release_memory"):
+                self.network.release_memory()
+            return outputs
         finally:
             self.free.put(request)

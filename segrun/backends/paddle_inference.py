@@ -52,7 +52,8 @@ class PaddleInference:
             config.set_cpu_math_library_num_threads(threads)
             if onednn:
                 config.enable_mkldnn()
-                config.set_mkldnn_cache_capacity(10)        # kernels of the last ten image sizes
+                # Kernels, and their memory of 90 bytes a pixel, of the last image size: of ten it was gigabytes.
+                config.set_mkldnn_cache_capacity(1)
             else:
                 config.disable_mkldnn()
         if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
@@ -62,8 +63,8 @@ class PaddleInference:
         self.images = self.predictor.get_input_handle(self.predictor.get_input_names()[0])
         self.lock = threading.Lock()
 
-    def __call__(self, batch: NDArray[Any]) -> List[NDArray[Any]]:
-        """The network's outputs for images [B, C, H, W] float32."""
+    def __call__(self, batch: NDArray[Any], release: bool = False) -> List[NDArray[Any]]:
+        """As exported.Runtime. There is nothing to release: its memory is malloc's."""
         with self.lock:
             self.images.reshape(batch.shape)
             self.images.copy_from_cpu(batch)
