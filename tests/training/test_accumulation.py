@@ -322,7 +322,7 @@ def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_th
     """BatchNorm included: as in one process that takes all micro-batches of both, one after the other."""
     def add_gradients(model, losses, batch):
         parts = accumulation.micro_batches(batch, 2)
-        for part, share in zip(parts, accumulation.shares(model, losses, parts)):
+        for part, share in zip(parts, accumulation.term_factors(model, losses, parts)):
             terms = compute_losses(model, model(part["img"]), part, losses)
             sum(accumulation.weighted(terms, share)).backward()
     done = launch(tmp_path, launched.__file__, "train", small_config, tmp_path, STEPS, 1)
