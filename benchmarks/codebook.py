@@ -29,9 +29,9 @@ TOLD = (1, 10, 25)      # steps of a training after which its codebook is told, 
 
 def measured(layer: Encoding, features: paddle.Tensor) -> str:
     assignment = layer.assign(features).numpy()
-    gathering = codebook.Gathering(layer.num_codes)
-    gathering.add(assignment)
-    use = gathering.use()
+    statistics = codebook.CodebookStatistics(layer.num_codes)
+    statistics.add(assignment)
+    use = statistics.use()
     largest = assignment.mean(axis=(0, 1)).max()
     return f"{use.used:6.1f} {use.alike:14.1f} {use.information:8.2f} {largest:12.1%}"
 
@@ -42,7 +42,7 @@ def features_of(config: str, image_path: str, opts) -> paddle.Tensor:
 
     from paddleseg_encnet.config import building
     from paddleseg_encnet.data.reading import read_image
-    builder = building.read(config, opts)
+    builder = building.read_config(config, opts)
     network, seen = builder.model, []
     layer = network.enc_module.encoding[0]
     layer.register_forward_pre_hook(lambda layer, inputs: seen.append(layer.flatten(inputs[0])))
@@ -62,7 +62,7 @@ def train(args, rate: str):
     from paddleseg_encnet.models.losses import compute_losses
     utils.set_seed(0)
     opts = [*(args.opts or ()), "model.codebook_start=features"]
-    builder = building.read(args.config, opts)
+    builder = building.read_config(args.config, opts)
     model, losses, optimizer = builder.model, builder.loss, builder.optimizer
     layer, seen = model.enc_module.encoding[0], {}
     layer.register_forward_post_hook(lambda layer, inputs, output: seen.update(features=inputs[0].detach()))
@@ -105,7 +105,7 @@ def main(args):
     for name, features in cases.items():
         layer = Encoding(features.shape[1], CODES)
         print(f"{name[-26:]:26} {'published start':17} {measured(layer, features)}")
-        codebook.place(layer, codebook.sample(features))
+        codebook.place_codebook(layer, codebook.sample(features))
         print(f"{name[-26:]:26} {'on the features':17} {measured(layer, features)}")
 
 

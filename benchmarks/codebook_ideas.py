@@ -90,7 +90,7 @@ def run(args, idea: str, seed: int, folder: str) -> dict:
     """Trains and scores one, the last weights, as the study does."""
     from paddleseg.cvlibs import manager
 
-    from paddleseg_encnet.evaluation import report
+    from paddleseg_encnet.evaluation import score_report
     encnet.EncModule, network = IDEAS[idea]
     manager.MODELS.components_dict["ENCNet"] = network
     opts = [*(args.opts or ()), "model.codebook_start=features"]
@@ -98,7 +98,7 @@ def run(args, idea: str, seed: int, folder: str) -> dict:
                            save_interval=10 ** 9, resume_model="auto")
     last = max((name for name in os.listdir(folder) if name.startswith("iter_")), key=lambda name: int(name[5:]))
     scores = paddleseg_encnet.score(args.config, os.path.join(folder, last, "model.pdparams"), device="cpu", opts=opts)
-    found = report.as_dict(scores, [""] * len(scores.class_iou))
+    found = score_report.as_dict(scores, [""] * len(scores.class_iou))
     return {"idea": idea, "seed": seed, **{name: of(found, name) for name in SCORES}}
 
 

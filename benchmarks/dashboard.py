@@ -26,8 +26,8 @@ def measure(_: str) -> dict:
 
     from paddleseg_encnet import scenes
     from paddleseg_encnet.config import building
-    from paddleseg_encnet.evaluation.loop import evaluate
-    from paddleseg_encnet.training import loop as training
+    from paddleseg_encnet.evaluation.evaluation_loop import evaluate
+    from paddleseg_encnet.training import training_loop
     from paddleseg_encnet.training.dashboard import Dashboard
     paddle.set_device("cpu")
     seconds = defaultdict(list)
@@ -44,17 +44,17 @@ def measure(_: str) -> dict:
 
         setattr(place, name, call)
 
-    for place, name in ((Dashboard, "stepped"), (Dashboard, "evaluated"), (training, "evaluate")):
+    for place, name in ((Dashboard, "stepped"), (Dashboard, "evaluated"), (training_loop, "evaluate")):
         timed(place, name)
     with tempfile.TemporaryDirectory() as folder:
         scenes.generate(folder, train=16, val=IMAGES, size=(512, 256))
-        builder = building.read(CONFIG, [f"train_dataset.dataset_root={folder}",
-                                         f"val_dataset.dataset_root={folder}"])
+        builder = building.read_config(CONFIG, [f"train_dataset.dataset_root={folder}",
+                                                f"val_dataset.dataset_root={folder}"])
         start = time.perf_counter()
-        parts = training.Parts(builder.model, builder.optimizer, builder.loss, builder.train_dataset,
-                               builder.val_dataset)
-        training.train(parts, training.Schedule(STEPS, STEPS, log_iters=1, batch_size=builder.config.batch_size),
-                       os.path.join(folder, "run"), use_vdl=True)
+        parts = training_loop.Parts(builder.model, builder.optimizer, builder.loss, builder.train_dataset,
+                                    builder.val_dataset)
+        schedule = training_loop.Schedule(STEPS, STEPS, log_iters=1, batch_size=builder.config.batch_size)
+        training_loop.train_network(parts, schedule, os.path.join(folder, "run"), use_vdl=True)
         total = time.perf_counter() - start
         losses = measuring.interleaved({
             "with": lambda: evaluate(builder.model, builder.val_dataset, losses=builder.loss),

@@ -83,7 +83,7 @@ def built(name: str, *options: str):
 
     # isort: split
     from paddleseg_encnet.config import building
-    builder = building.read(CONFIGS / f"{name}.yml", list(options))
+    builder = building.read_config(CONFIGS / f"{name}.yml", list(options))
     return builder, builder.build_component(builder.config.train_dataset_cfg)
 
 

@@ -13,7 +13,7 @@ import paddle
 
 from paddleseg_encnet.config import building
 from paddleseg_encnet.data.label_files import label_of_config
-from paddleseg_encnet.flags import run
+from paddleseg_encnet.flags import run_main
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.weights import checkpoint
 from segrun import cpu
@@ -21,15 +21,15 @@ from segrun.backends import forms_of
 from segrun.backends.exported import Exported
 from segrun.exports import Export
 from segrun.progress import Progress
-from segrun.scoring import score
+from segrun.scoring import score_network
 from segrun.segmenter import Segmenter
 
 
 def main(args):
     paddle.set_device("cpu")
-    builder = building.read(args.config, args.opts, pretrained=False)
+    builder = building.read_config(args.config, args.opts, pretrained=False)
     config, network = builder.config, builder.model
-    checkpoint.load(network, args.model_path)
+    checkpoint.fill_layer(network, args.model_path)
     export, classes = Export(args.deploy), classes_of_config(config)
     networks = {"live": LiveNetwork(network, builder.preprocessing, classes)}
     for form in forms_of(export.content):
@@ -42,7 +42,7 @@ def main(args):
     live = {}
     for name, each_network in networks.items():
         segmenter, progress = Segmenter.of(each_network, confidence=False), Progress(len(labels), "images")
-        result = score(segmenter, labels, read, progress.advance)
+        result = score_network(segmenter, labels, read, progress.advance)
         progress.close()
         seen = {each.source: each.ids for each in segmenter.stream(labels)}
         live = live or seen
@@ -59,4 +59,4 @@ if __name__ == "__main__":
     flags.add_argument("--every", type=int, default=1, help="take every n-th validation image")
     flags.add_argument("--opts", nargs="+", metavar="KEY=VALUE")
     flags.add_argument("--debug", action="store_true")
-    run(main, flags)
+    run_main(main, flags)

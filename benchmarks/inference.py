@@ -164,11 +164,11 @@ def write_export(folder: str, size, onnx: bool):
     import cv2
     import numpy as np
 
-    from paddleseg_encnet.deployment.export import export
+    from paddleseg_encnet.deployment.exporting import export_network
     picture = os.path.join(folder, "noise.png")
     cv2.imwrite(picture, np.random.RandomState(0).randint(0, 256, (*size, 3)).astype("uint8"))
-    export(network(stock=False), folder, {"transforms": [{"type": "Normalize"}]}, "none", onnx=onnx,
-           calibration=[picture] if onnx else None)
+    export_network(network(stock=False), folder, {"transforms": [{"type": "Normalize"}]}, "none", onnx=onnx,
+                   calibration=[picture] if onnx else None)
 
 
 def measure(size=(512, 1024), repeats: int = 3, threads: int = None, pieces=None, cpu_time: bool = False) -> dict:

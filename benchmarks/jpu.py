@@ -121,7 +121,7 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
     networks = {which: build(which) for which in ("dilated", "jpu")}
     import paddle
 
-    from paddleseg_encnet.deployment.export import export
+    from paddleseg_encnet.deployment.exporting import export_network
     from segrun.backends.exported import Exported
     from segrun.cpu import cpu_count
     from segrun.exports import Export
@@ -133,8 +133,8 @@ def exported(form: str, height: str, width: str, rounds: str) -> dict:
         cv2.imwrite(picture, image)
         for which, network in networks.items():
             place = os.path.join(folder, which)
-            export(network, place, {"transforms": [{"type": "Normalize"}]}, "none", onnx=form == "onnx",
-                   calibration=[picture] if form == "int8" else None)
+            export_network(network, place, {"transforms": [{"type": "Normalize"}]}, "none", onnx=form == "onnx",
+                           calibration=[picture] if form == "int8" else None)
             threads = int(os.environ.get("OMP_NUM_THREADS", cpu_count()))
             network_of_export = Exported(Export(place), EXPORTS[form].backend, EXPORTS[form].precision, "cpu", threads)
 

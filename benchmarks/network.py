@@ -52,7 +52,7 @@ def step(which: str, settings: str) -> dict:
     return {"seconds": min(seconds), "peak": measuring.peak()}
 
 
-def share() -> dict:
+def encoding_shares() -> dict:
     """Shares of an inference that the encoding module and the Encoding layer take."""
     prepare("equal")
     import paddle
@@ -91,7 +91,7 @@ def prepare(settings: str):
 
 
 def measure(what: str, *arguments) -> dict:
-    return {"step": step, "share": share}[what](*arguments)
+    return {"step": step, "encoding_shares": encoding_shares}[what](*arguments)
 
 
 def rows():
@@ -102,7 +102,7 @@ def rows():
     yield Row("Training step, equal threads", "s", ours["seconds"], equal["seconds"], note=note)
     yield Row("Training step, out of the box", "s", ours["seconds"], box["seconds"], note=note)
     yield Row("Training step, peak of the process", "GiB", ours["peak"] / 2 ** 30, equal["peak"] / 2 ** 30, note=note)
-    shares = measuring.child("network.py", "share")
+    shares = measuring.child("network.py", "encoding_shares")
     yield Row("Encoding module's share of an inference", "%", 100 * shares["module"], note=note)
     yield Row("Encoding layer's share of an inference", "%", 100 * shares["layer"], note=note)
 

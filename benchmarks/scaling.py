@@ -83,7 +83,7 @@ def count(model: paddle.nn.Layer, losses: dict, height: int, width: int, classes
 
 
 def count_config(path: str) -> Step:
-    builder = building.read(path, pretrained=False)
+    builder = building.read_config(path, pretrained=False)
     config = builder.config
     width, height = next(transform["crop_size"] for transform in config.train_dataset_cfg["transforms"]
                          if "crop_size" in transform)

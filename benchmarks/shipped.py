@@ -27,16 +27,16 @@ def exported(folder: str):
     import paddle
 
     from paddleseg_encnet.config import building
-    from paddleseg_encnet.deployment.export import export
+    from paddleseg_encnet.deployment.exporting import export_network
     from paddleseg_encnet.weights import checkpoint
     paddle.set_device("cpu")
-    builder = building.read(CONFIG, pretrained=False)
+    builder = building.read_config(CONFIG, pretrained=False)
     network = builder.model
-    checkpoint.load(network, str(WEIGHTS))
+    checkpoint.fill_layer(network, str(WEIGHTS))
     network.eval()
     onnx = all(map(find_spec, ("paddle2onnx", "onnxruntime", "onnx", "ml_dtypes")))
-    export(network, folder, {"transforms": builder.config.val_dataset_cfg["transforms"]}, "argmax", onnx=onnx,
-           calibration=[str(IMAGE)] if onnx else None)
+    export_network(network, folder, {"transforms": builder.config.val_dataset_cfg["transforms"]}, "argmax", onnx=onnx,
+                   calibration=[str(IMAGE)] if onnx else None)
     return network
 
 

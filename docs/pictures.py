@@ -34,7 +34,7 @@ def grid(rows) -> np.ndarray:
 
 
 def with_legend(picture: np.ndarray, palette: dict) -> np.ndarray:
-    names = drawing.legend(list(palette), color_table(palette), range(len(palette)), picture.shape[1])
+    names = drawing.draw_legend(list(palette), color_table(palette), range(len(palette)), picture.shape[1])
     return drawing.stacked([picture, names])
 
 
@@ -50,7 +50,7 @@ def draw_scenes(args) -> np.ndarray:
 
 def draw_predictions(args) -> np.ndarray:
     """Image, label and prediction of some validation samples, side by side."""
-    dataset = building.read(args.config, args.opts).val_dataset
+    dataset = building.read_config(args.config, args.opts).val_dataset
     segmenter = Segmenter(args.config, args.model_path, device="cpu", opts=args.opts, confidence=False)
     palette = PALETTES[type(dataset).__name__]
     colors = color_table(palette)

@@ -15,12 +15,12 @@ import importlib
 import importlib.util
 from typing import Any
 
-from paddleseg_encnet.repairs import environment, table
+from paddleseg_encnet.repairs import environment_repairs, table
 from paddleseg_encnet.version import __version__
 from segrun import cpu
 
 cpu.prepare()
-environment.before_paddle()
+environment_repairs.before_paddle()
 for _package in ("paddle", "paddleseg"):
     if importlib.util.find_spec(_package) is None:
         raise ImportError(f"No module named {_package!r}: training and live networks need Paddle and PaddleSeg, pip "

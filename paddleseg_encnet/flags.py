@@ -72,7 +72,7 @@ def device_of(args: argparse.Namespace) -> str:
     return args.device if ":" in args.device or args.device == "cpu" else f"{args.device}:{args.device_id}"
 
 
-def run(main: Callable[[argparse.Namespace], None], flags: argparse.ArgumentParser,
-        arguments: Optional[List[str]] = None) -> None:
-    """command_line.run(), which also tells the other ranks why this one ends."""
-    command_line.run(main, flags, arguments, watch.fail)
+def run_main(main: Callable[[argparse.Namespace], None], flags: argparse.ArgumentParser,
+             arguments: Optional[List[str]] = None) -> None:
+    """command_line.run_main(), which also tells the other ranks why this one ends."""
+    command_line.run_main(main, flags, arguments, watch.fail)

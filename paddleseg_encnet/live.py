@@ -133,8 +133,8 @@ def load(source: str, weights: Optional[str], inference: dict, opts: Optional[Se
         ValueError, OSError: config or weights are missing or wrong (CheckpointError, ...).
         TypeError: `inference` has an argument that there is not.
     """
-    described = description.read(source) if weights is None else None
-    builder = own_config(source, described, opts) if described else building.read(source, opts, pretrained=False)
+    described = description.read_description(source) if weights is None else None
+    builder = own_config(source, described, opts) if described else building.read_config(source, opts, pretrained=False)
     tiling = builder.tiling(inference)
     classes = described.classes if described else classes_of_config(builder.config)
     before = paddle.get_device()
@@ -143,7 +143,7 @@ def load(source: str, weights: Optional[str], inference: dict, opts: Optional[Se
             device = select_device(device)
             with blaming(source) if described else contextlib.nullcontext():
                 model, transforms = builder.model, builder.preprocessing
-            checkpoint.load(model, weights or source)
+            checkpoint.fill_layer(model, weights or source)
         finally:
             paddle.set_device(before)
     count = building.num_classes(builder.config)
@@ -158,8 +158,8 @@ def own_config(source: str, described: description.Description, opts: Optional[S
     with tempfile.TemporaryDirectory() as folder, blaming(source):
         path = os.path.join(folder, "config.yml")
         with open(path, "w", encoding="utf-8") as file:
-            yaml.dump(described.config, file, description.Plain, allow_unicode=True)
-        return building.read(path, opts, pretrained=False)
+            yaml.dump(described.config, file, description.PlainDumper, allow_unicode=True)
+        return building.read_config(path, opts, pretrained=False)
 
 
 @contextlib.contextmanager

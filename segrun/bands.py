@@ -29,7 +29,7 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in TIFF
 
 
-def decode(data: bytes) -> NDArray[Any]:
+def decode_bands(data: bytes) -> NDArray[Any]:
     """The image [H, W, C] of a file's content, in the file's own type of number and with its channels in their order:
     R, G, B and what follows. A TIFF whose pages are bands of one size has as many channels.
 
@@ -56,7 +56,7 @@ def from_tiff(data: bytes) -> NDArray[Any]:
             from error
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            check_whole(file.series[0], len(data))
+            check_complete(file.series[0], len(data))
             image: NDArray[Any] = file.series[0].asarray()
             axes: str = file.series[0].axes
     except Exception as error:      # tifffile raises whatever its decoders do; it names a package that it needs
@@ -73,7 +73,7 @@ def from_tiff(data: bytes) -> NDArray[Any]:
     return np.moveaxis(image, channels, 2)
 
 
-def check_whole(series: Any, length: int) -> None:
+def check_complete(series: Any, length: int) -> None:
     """Raises ValueError where parts of a TIFF lie beyond the end of its file, or are not there: tifffile has zeros in
     their place."""
     if series.size > MOST:

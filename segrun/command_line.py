@@ -27,8 +27,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def run(main: Callable[[argparse.Namespace], None], flags: argparse.ArgumentParser,
-        arguments: Optional[List[str]] = None, failed: Callable[[str], None] = lambda line: None) -> None:
+def run_main(main: Callable[[argparse.Namespace], None], flags: argparse.ArgumentParser,
+             arguments: Optional[List[str]] = None, failed: Callable[[str], None] = lambda line: None) -> None:
     """Parses the command line and calls main(args); an error ends in one line on stderr and exit code 1, a signal that
     the training loop has taken in one line and 128 + its number, as shells have it.
 
@@ -56,7 +56,7 @@ def run(main: Callable[[argparse.Namespace], None], flags: argparse.ArgumentPars
         sys.exit(f"error: {one_line(error)}")
 
 
-class Plain(logging.Handler):
+class PlainHandler(logging.Handler):
     """Lines on stdout; a warning says that it is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -68,6 +68,6 @@ def say_plainly() -> None:
     """Lets this package's log be plain lines, unless somebody has said how it should be."""
     log = logging.getLogger("segrun")
     if not log.handlers:
-        log.addHandler(Plain())
+        log.addHandler(PlainHandler())
         log.setLevel(logging.INFO)
         log.propagate = False

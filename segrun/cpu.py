@@ -42,7 +42,7 @@ def environment(env: Mapping[str, str], cores: int, cpuinfo: str) -> Dict[str, s
     return added
 
 
-def shared(processes: int) -> Dict[str, str]:
+def divided_environment(processes: int) -> Dict[str, str]:
     """The environment for each of several processes that compute at once: each has its share of the cores, unless the
     user has set the threads."""
     threads = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes))} if "OMP_NUM_THREADS" in _added else {}
@@ -82,10 +82,10 @@ def quota(mount: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> Opti
     granted = []
     for _, controllers, path in entries:
         if controllers == "":                               # version 2; "max 100000", or microseconds of 100000
-            found = [read_numbers(os.path.join(folder, "cpu.max")) for folder in around(mount, path)]
+            found = [read_numbers(os.path.join(folder, "cpu.max")) for folder in groups_around(mount, path)]
             granted += [time / period for time, period in (each for each in found if len(each) == 2)]
         elif "cpu" in controllers.split(","):
-            for folder in around(os.path.join(mount, controllers), path):
+            for folder in groups_around(os.path.join(mount, controllers), path):
                 time = read_numbers(os.path.join(folder, "cpu.cfs_quota_us"))           # -1 without a limit
                 period = read_numbers(os.path.join(folder, "cpu.cfs_period_us"))
                 if time and period and time[0] > 0:
@@ -93,7 +93,7 @@ def quota(mount: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> Opti
     return min(granted, default=None)
 
 
-def around(mount: str, path: str) -> List[str]:
+def groups_around(mount: str, path: str) -> List[str]:
     """The folders of a control group and of those around it. In a container its path may be that of the host, and the
     mount its own."""
     parts = [part for part in path.split("/") if part not in ("", "..")]
@@ -131,7 +131,7 @@ def keep_large_blocks() -> None:
     libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-def share_memory() -> None:
+def use_one_arena() -> None:
     """Tells glibc's malloc to have one arena for all threads, where a thread finds what another has freed, and what is
     kept is kept once; of its own ones only the main arena keeps large blocks. For a process in which one thread
     computes: several would wait for each other."""

@@ -18,7 +18,7 @@ def colorize(ids: NDArray[Any], colors: NDArray[Any]) -> NDArray[Any]:
     return picture
 
 
-def overlay(image: NDArray[Any], ids: NDArray[Any], colors: NDArray[Any], alpha: float = 0.5) -> NDArray[Any]:
+def draw_overlay(image: NDArray[Any], ids: NDArray[Any], colors: NDArray[Any], alpha: float = 0.5) -> NDArray[Any]:
     """The image with the classes' colours laid over it: alpha 0 shows the image alone, 1 the colours alone."""
     picture: NDArray[Any] = cv2.addWeighted(image, 1 - alpha, colorize(ids, colors), alpha, 0)
     return picture
@@ -31,8 +31,8 @@ def error_map(label: NDArray[Any], prediction: NDArray[Any], ignore_index: int =
     return picture
 
 
-def legend(names: Sequence[str], colors: NDArray[Any], ids_shown: Iterable[int], width: int = 480, scale: float = 1.0,
-           shares: Optional[Dict[int, float]] = None) -> NDArray[Any]:
+def draw_legend(names: Sequence[str], colors: NDArray[Any], ids_shown: Iterable[int], width: int = 480,
+                scale: float = 1.0, shares: Optional[Dict[int, float]] = None) -> NDArray[Any]:
     """Swatch and name of each class shown, in lines that fit `width`.
 
     Args:
@@ -59,7 +59,7 @@ def legend(names: Sequence[str], colors: NDArray[Any], ids_shown: Iterable[int],
         corner = (x + swatch, top + swatch)
         cv2.rectangle(picture, (x, top), corner, [int(value) for value in colors[i]], cv2.FILLED)
         cv2.rectangle(picture, (x, top), corner, INK, stroke(scale))
-        write(picture, text, (x + swatch + gap, y + line // 2), scale)
+        draw_text(picture, text, (x + swatch + gap, y + line // 2), scale)
     return picture
 
 
@@ -81,7 +81,7 @@ def side_by_side(pictures: List[NDArray[Any]], titles: Optional[Sequence[str]] =
     for i, picture in enumerate(pictures):
         if titles is not None:
             head = paper(band, picture.shape[1])
-            write(head, titles[i], (round(2 * scale), band // 2), scale)
+            draw_text(head, titles[i], (round(2 * scale), band // 2), scale)
             picture = np.concatenate([head, picture])
         columns += [paper(picture.shape[0], gap), picture]
     return np.concatenate(columns[1:], axis=1)
@@ -107,7 +107,7 @@ def text_width(text: str, scale: float) -> int:
     return int(cv2.getTextSize(text, FONT, 0.45 * scale, stroke(scale))[0][0])
 
 
-def write(picture: NDArray[Any], text: str, where: Tuple[int, int], scale: float) -> None:
+def draw_text(picture: NDArray[Any], text: str, where: Tuple[int, int], scale: float) -> None:
     """Writes into the picture; `where` is the left end of the line's middle."""
     x, y = where
     cv2.putText(picture, text, (x, y + round(4.5 * scale)), FONT, 0.45 * scale, INK, stroke(scale), cv2.LINE_AA)

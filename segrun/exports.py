@@ -8,7 +8,7 @@ import yaml
 from numpy.typing import NDArray
 
 from segrun.classes import Classes
-from segrun.image import WrongChannels, decode
+from segrun.image import WrongChannels, decode_image
 from segrun.network import IDS, LOGITS, PROBABILITIES, Prepared
 from segrun.preprocess import Preprocess
 
@@ -63,7 +63,7 @@ class Export:
         with open(path, "rb") as file:
             data = file.read()
         try:
-            return decode(data, path, self.channels)
+            return decode_image(data, path, self.channels)
         except WrongChannels as error:
             raise self.refusal(error) from error
 

@@ -43,7 +43,7 @@ class WrongChannels(PictureError):
         self.path, self.found = path, found
 
 
-def decode(data: bytes, path: str, channels: int = 3) -> NDArray[Any]:
+def decode_image(data: bytes, path: str, channels: int = 3) -> NDArray[Any]:
     """The image as a network of so many channels takes it.
 
     One and three are as OpenCV reads them: uint8 [H, W], and uint8 [H, W, 3] in BGR. Any other number is what the file
@@ -88,7 +88,7 @@ def refused_by_opencv(error: cv2.error, path: str) -> PictureError:
 
 def with_bands(data: bytes, path: str, channels: int) -> NDArray[Any]:
     try:
-        image = bands.decode(data)
+        image = bands.decode_bands(data)
     except ValueError as error:
         raise PictureError(f"the image {path} {error}") from error
     except cv2.error as error:
@@ -219,12 +219,12 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wm
 
 
 def read_file(path: str, channels: int = 3) -> NDArray[Any]:
-    """decode() of a file. DataError: there is none, or it can't be read."""
-    return decode(read_bytes(path), path, channels)
+    """decode_image() of a file. DataError: there is none, or it can't be read."""
+    return decode_image(read_bytes(path), path, channels)
 
 
 def pixels_of(image: ImageLike, where: str, channels: int = 3) -> NDArray[Any]:
-    """An image as decode() has it for a network of so many channels. `where` is what an error calls it.
+    """An image as decode_image() has it for a network of so many channels. `where` is what an error calls it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -237,7 +237,7 @@ def pixels_of(image: ImageLike, where: str, channels: int = 3) -> NDArray[Any]:
             raise FileNotFoundError(f"there is no image {path}" + (", it is a folder" if os.path.isdir(path) else ""))
         return read_file(path, channels)
     if isinstance(image, bytes):
-        return decode(image, where, channels)
+        return decode_image(image, where, channels)
     if isinstance(image, Image.Image):
         image = of_pil(image, where, channels)
     elif not isinstance(image, np.ndarray):
@@ -246,7 +246,7 @@ def pixels_of(image: ImageLike, where: str, channels: int = 3) -> NDArray[Any]:
     if channels != 3:
         check_bands(image, where, channels)
         return np.ascontiguousarray(image)
-    check(image, where)
+    check_image(image, where)
     pixels: NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     return pixels
 
@@ -273,7 +273,7 @@ def check_bands(image: NDArray[Any], where: str, channels: int) -> None:
                          f"{channels}")
 
 
-def check(image: NDArray[Any], where: str) -> None:
+def check_image(image: NDArray[Any], where: str) -> None:
     """Raises TypeError or ValueError where an array is no image uint8 [H, W, 3]."""
     if image.dtype != np.uint8:
         advice = "; if its values go from 0 to 1, (255 * image).round().astype('uint8') is one" \

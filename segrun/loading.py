@@ -19,10 +19,11 @@ LIVE = "segrun.live"        # group of entry points: load(source, weights, infer
 USUAL = (480, 640)          # of an image for a first run, height and width, where the export fixes none
 
 
-def load(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None,
-         inference: Optional[Mapping[str, Any]] = None, opts: Optional[Sequence[str]] = None,
-         device: Optional[str] = None, backend: Optional[str] = None, precision: str = "fp32",
-         threads: Optional[int] = None, sample: Optional[NDArray[Any]] = None, **how: Any) -> Tuple[Network, Tiling]:
+def load_network(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os.PathLike[str]", None] = None,
+                 inference: Optional[Mapping[str, Any]] = None, opts: Optional[Sequence[str]] = None,
+                 device: Optional[str] = None, backend: Optional[str] = None, precision: str = "fp32",
+                 threads: Optional[int] = None, sample: Optional[NDArray[Any]] = None,
+                 **how: Any) -> Tuple[Network, Tiling]:
     """The network of these arguments of Segmenter, and how images go through it.
 
     Args:
@@ -67,7 +68,7 @@ def exported(export: Export, backend: Optional[str] = None, precision: str = "fp
 
     Args:
         backend: "auto" is the fastest here; None the first in the table of forms that is installed.
-        sample: as of `load`.
+        sample: as of `load_network`.
 
     Raises:
         ValueError, OSError: as of Exported; or "auto" finds none that runs it.

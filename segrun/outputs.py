@@ -134,8 +134,8 @@ ENCODERS: Dict[str, Callable[[Seen, float, str], bytes]] = {
 def classes_seen(masks: List[NDArray[Any]], seen: Seen, height: int, width: int) -> NDArray[Any]:
     """A legend for a picture of this size, the most frequent classes first; with shares if it is for one mask."""
     shares = seen.classes.shares(*masks)
-    return drawing.legend(seen.names, seen.colors, shares, width, drawing.text_scale(height),
-                          shares if len(masks) == 1 else None)
+    return drawing.draw_legend(seen.names, seen.colors, shares, width, drawing.text_scale(height),
+                               shares if len(masks) == 1 else None)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def as_picture(page: Page) -> NDArray[Any]:
     Raises:
         ImportError: matplotlib, whose fonts are used, is missing.
     """
-    canvas = Canvas()
+    canvas = PageCanvas()
     canvas.write(page.title, canvas.font(26, bold=True), INK)
     for paragraph in page.text:
         canvas.write(paragraph, canvas.font(16), INK)
@@ -118,7 +118,7 @@ def fonts() -> str:
     return os.path.join(matplotlib.get_data_path(), "fonts", "ttf")
 
 
-class Canvas:
+class PageCanvas:
     """Paper that grows while it is written on from the top."""
 
     def __init__(self) -> None:

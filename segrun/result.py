@@ -62,7 +62,7 @@ class Segmentation:
         """The image under the colours of its classes, uint8 [H, W, 3], RGB; `alpha`, 0 to 1, is their weight."""
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is the weight of the classes' colours, from 0 to 1, got {alpha}")
-        return drawing.overlay(self.image, self.ids, self.colors, alpha)
+        return drawing.draw_overlay(self.image, self.ids, self.colors, alpha)
 
     def save(self, path: str, kind: str = "legend", alpha: float = ALPHA) -> None:
         """Writes a picture: "overlay", "palette", "ids", "confidence", "legend" or "comparison" (docs/predict.md).

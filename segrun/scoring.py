@@ -99,7 +99,7 @@ class Scores(NamedTuple):
     confusion: NDArray[Any]         # [C, C], n
     presence: Optional[PresenceScores]      # of the SE branch, where the network has one
     losses: Dict[str, float]        # weighted mean validation loss by name; empty unless asked for
-    codebook: Optional[Any] = None  # how much of its codebook the network used, where it has one: codebook.Use
+    codebook: Optional[Any] = None  # how much of its codebook the network used, where it has one: codebook.CodebookUse
 
 
 def scores(confusion: NDArray[Any], presence: Optional[PresenceScores] = None,
@@ -179,8 +179,8 @@ def mean(values: NDArray[Any]) -> float:
 
 # --- a segmenter against labels ---------------------------------------------------------------------------------------
 
-def score(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, int]], NDArray[Any]],
-          advance: Callable[[], None] = lambda: None) -> Scores:
+def score_network(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, int]], NDArray[Any]],
+                  advance: Callable[[], None] = lambda: None) -> Scores:
     """Scores on labelled images.
 
     Args:

@@ -24,7 +24,7 @@ from segrun import bands
 from segrun.classes import id_type
 from segrun.errors import DataError
 from segrun.image import ImageLike, frames_of, is_video, pixels_of
-from segrun.loading import load
+from segrun.loading import load_network
 from segrun.network import IDS, Array, Network, Output, Prepared, Size
 from segrun.preprocess import restore
 from segrun.progress import Progress
@@ -96,8 +96,8 @@ class Segmenter:
                  device: Optional[str] = None, opts: Optional[Sequence[str]] = None, *, backend: Optional[str] = None,
                  precision: str = "fp32", threads: Optional[int] = None, confidence: bool = True,
                  min_conf: float = 0.0, **inference: Any):
-        self.network, self.tiling = load(source, weights, inference, opts, device, backend=backend,
-                                         precision=precision, threads=threads)
+        self.network, self.tiling = load_network(source, weights, inference, opts, device, backend=backend,
+                                                 precision=precision, threads=threads)
         self.confidence, self.min_conf = confidence, min_conf
 
     @classmethod
@@ -244,14 +244,14 @@ class Segmenter:
 
         def read(image: ImageLike) -> Union[Task, Failed]:
             where = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "the image"
-            with times.take("preprocess"):
+            with times.measure("preprocess"):
                 return attempt(image, where, lambda: self.prepare(self.read(image, where), where, image),
                                (ValueError, OSError, TypeError))
 
         def compute(group: List[Any]) -> List[Any]:
             if isinstance(group[0], Failed):
                 return group
-            with times.take("inference", len(group)):
+            with times.measure("inference", len(group)):
                 found = attempt(group[0].source, group[0].where, lambda: self.compute(group, show_rows))
             if isinstance(found, Failed) and len(group) > 1:        # one of them: which?
                 return [each for single in group for each in compute([single])]
@@ -263,12 +263,12 @@ class Segmenter:
             if not isinstance(item, Failed):
                 task, output = item
                 try:
-                    with times.take("postprocess"):
+                    with times.measure("postprocess"):
                         return (then(self.finish(task, output)),)
                 except ValueError as error:
                     if failed is None:
                         raise
-                    item = Failed(task.source, named(error, task.where))
+                    item = Failed(task.source, with_image_named(error, task.where))
             if failed is None:
                 raise item.error
             failed(*item)
@@ -291,10 +291,10 @@ def attempt(source: Any, where: str, function: Callable[[], Result],
     try:
         return function()
     except kinds as error:
-        return Failed(source, named(error, where))
+        return Failed(source, with_image_named(error, where))
 
 
-def named(error: Exception, where: str) -> Exception:
+def with_image_named(error: Exception, where: str) -> Exception:
     """The error, saying which image it is of."""
     return error if where in str(error) or not isinstance(error, ValueError) else DataError(f"{where}: {error}")
 

@@ -37,12 +37,12 @@ def add_sound(video: str, source: str) -> str:
         return ""
 
     def copy(target: str) -> None:
-        done = run([ffmpeg, "-v", "error", "-y", "-i", f"file:{video}", "-i", f"file:{source}", "-map", "0:v",
-                    "-map", "1:a", "-c", "copy", f"file:{target}"])
+        done = run_ffmpeg([ffmpeg, "-v", "error", "-y", "-i", f"file:{video}", "-i", f"file:{source}", "-map", "0:v",
+                           "-map", "1:a", "-c", "copy", f"file:{target}"])
         if done.returncode:
             raise OSError((done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0])
     try:
-        codecs = re.findall(r"Stream #.*: Audio: (\w+)", run([ffmpeg, "-i", f"file:{source}"]).stderr)
+        codecs = re.findall(r"Stream #.*: Audio: (\w+)", run_ffmpeg([ffmpeg, "-i", f"file:{source}"]).stderr)
         if codecs:
             write(video, copy)
         return ", ".join(codecs)
@@ -51,6 +51,6 @@ def add_sound(video: str, source: str) -> str:
         return ""
 
 
-def run(command: List[str]) -> subprocess.CompletedProcess[str]:
+def run_ffmpeg(command: List[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run([command[0], "-hide_banner", "-nostdin", *command[1:]], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, errors="replace")

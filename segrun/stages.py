@@ -92,7 +92,7 @@ class Times:
         self.seconds: Dict[str, List[float]] = {"preprocess": [], "inference": [], "postprocess": []}
 
     @contextlib.contextmanager
-    def take(self, step: str, images: int = 1) -> Iterator[None]:
+    def measure(self, step: str, images: int = 1) -> Iterator[None]:
         """Around a step of so many images."""
         start = time.perf_counter()
         yield

@@ -104,13 +104,13 @@ class Stop:
                 first = time.monotonic()
                 self.signum = signum
                 if not self.nothing_to_lose:
-                    say(f"{signal.Signals(signum).name}: {self.first}; a second one: at once")
+                    write_to_stderr(f"{signal.Signals(signum).name}: {self.first}; a second one: at once")
             elif time.monotonic() - first > self.grace:
-                say(f"a second {signal.Signals(signum).name}: ended at once")
+                write_to_stderr(f"a second {signal.Signals(signum).name}: ended at once")
                 os._exit(128 + signum)
 
 
-def say(line: str) -> None:
+def write_to_stderr(line: str) -> None:
     """Writes to stderr past Python's buffers, which the main thread may be holding."""
     os.write(2, f"{line}\n".encode())
 

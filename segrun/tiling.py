@@ -122,19 +122,19 @@ def infer(network: Network, batch: Array, tiling: Tiling = Tiling()) -> Output:
 
 def run_whole(network: Network, batch: Array, tiling: Tiling) -> Output:
     """All at once."""
-    return run(network, batch) if tiling.once else scores_of(network, batch)
+    return run_padded(network, batch) if tiling.once else scores_of(network, batch)
 
 
 def scores_of(network: Network, batch: Array) -> Output:
-    """run(). ValueError: it gives classes alone, which can't be averaged; not every export says so before."""
-    output = None if network.meaning == IDS else run(network, batch)
+    """run_padded(). ValueError: it gives classes alone, which can't be averaged; not every export says so before."""
+    output = None if network.meaning == IDS else run_padded(network, batch)
     if output is None or network.meaning == IDS:
         raise ValueError("windows, scales and flips need scores to average, and this export gives classes alone: "
                          "export it with --output_op softmax or none")
     return output
 
 
-def run(network: Network, batch: Array) -> Output:
+def run_padded(network: Network, batch: Array) -> Output:
     """The network on images of any size. A side that is too small for it is padded, below or on the right, with the
     last row or column, and what it says of those is cut off."""
     height, width = batch.shape[-2:]

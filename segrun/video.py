@@ -141,7 +141,7 @@ def write_overlay(segmenter: Segmenter, video: cv2.VideoCapture, path: str, targ
     if count_frames(target) != tally["written"]:
         raise OSError(f"cannot write the overlay of {path}: of {tally['written']} frames {count_frames(target)} are in "
                       "the file; is there room?")
-    log.info(f"{path}: {tally['read']} frames, written at {rate:g} a second{told(tally)}")
+    log.info(f"{path}: {tally['read']} frames, written at {rate:g} a second{unevenness(tally)}")
 
 
 def timed_frames(video: cv2.VideoCapture, live: bool) -> Iterator[Tuple[float, NDArray[Any]]]:
@@ -181,7 +181,7 @@ def evenly(frames: Iterable[Tuple[float, NDArray[Any]]], rate: float,
         yield frame
 
 
-def told(tally: Counter[str]) -> str:
+def unevenness(tally: Counter[str]) -> str:
     """What was done where frames do not come evenly."""
     if not tally["repeated"] and not tally["left out"]:
         return ""

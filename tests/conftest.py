@@ -61,7 +61,7 @@ def tool(name: str):
 @pytest.fixture
 def run_tool():
     """run_tool("val", "--config", ...) runs a tool in this process, on the CPU, as its command line would."""
-    from paddleseg_encnet.flags import run as run_with
+    from paddleseg_encnet.flags import run_main as run_with
 
     def run(name: str, *arguments):
         module = tool(name)
@@ -219,9 +219,8 @@ def segmenter(small_config, lively_weights):
 @pytest.fixture(scope="session")
 def deploy(lively_network, tmp_path_factory) -> pathlib.Path:
     """The deploy.yaml of the export that the service runs."""
-    from service import NAMES
-
     from paddleseg_encnet.deployment.export import export
+    from service import NAMES
     folder = tmp_path_factory.mktemp("export")
     transforms = [{"type": "ResizeByShort", "short_size": 32}, {"type": "Normalize"}]
     export(lively_network, str(folder), {"transforms": transforms, "class_names": NAMES})

@@ -9,7 +9,7 @@ import paddle
 import pytest
 from PIL import Image
 
-from paddleseg_encnet.deployment import export as writing
+from paddleseg_encnet.deployment import exporting
 from segrun.backends.exported import Exported
 from segrun.exports import Export
 
@@ -36,8 +36,8 @@ NORMALIZE = [{"type": "Normalize"}]
 
 def written(network, folder, output_op: str, calibration=None, transforms=NORMALIZE, **described) -> str:
     """An export in every form that can be had here, int8 if there is an image to calibrate on; returns its folder."""
-    writing.export(network, str(folder), {"transforms": transforms, **described}, output_op, onnx=ONNX,
-                   calibration=[str(calibration)] if ONNX and calibration else None)
+    exporting.export_network(network, str(folder), {"transforms": transforms, **described}, output_op, onnx=ONNX,
+                             calibration=[str(calibration)] if ONNX and calibration else None)
     return str(folder)
 
 

@@ -9,6 +9,7 @@
 Several of them, separated by --, run one after the other.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -28,9 +29,9 @@ from paddleseg.transforms import Compose, Normalize
 from segmenters import small
 
 from paddleseg_encnet.data.class_names import classes_of_dataset
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.runtime.devices import Ranks
-from paddleseg_encnet.training.loop import Parts, Schedule, train
+from paddleseg_encnet.training.training_loop import Parts, Schedule, train_network
 from segrun import inputs, outputs
 
 
@@ -74,9 +75,15 @@ def train_steps(config, folder, steps, batch_size="2"):
             parameter.set_value(parameter + 1)
     schedule = Schedule(int(steps), save_interval=int(steps), batch_size=int(batch_size),
                         accum_steps=2 // int(batch_size))
-    train(Parts(model, optimizer, losses, recorded), schedule, str(folder / "run"))
+    train_network(Parts(model, optimizer, losses, recorded), schedule, str(folder / "run"))
     np.savez(folder / f"rank{ranks.rank}.npz", asked=recorded.asked,
              **{name: parameter.numpy() for name, parameter in model.named_parameters()})
+
+
+def noted(paths: list, write, path, make) -> None:
+    """outputs.write, which notes what it writes."""
+    paths.append(path)
+    write(path, make)
 
 
 def share_images(config, folder, *numbers):
@@ -91,9 +98,8 @@ def share_images(config, folder, *numbers):
         result = evaluate(model, dataset, losses=builder.loss)
         np.savez(folder / f"scores_{name}.npz", confusion=result.confusion, **result.presence._asdict(),
                  losses=list(result.losses.values()))
-        written = []
-        write = outputs.write
-        outputs.write = lambda path, make: (written.append(path), write(path, make))
+        written, write = [], outputs.write
+        outputs.write = functools.partial(noted, written, write)
         names = inputs.output_names([image for image, _ in dataset.file_list], None)
         predict.save_pictures(segmenter, names, {}, builder.config, str(folder / f"pictures_{number}"))
         outputs.write = write

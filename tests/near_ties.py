@@ -52,7 +52,7 @@ def assert_same_classes(found: np.ndarray, expected: np.ndarray, scores: np.ndar
 def live(config: str, weights: str) -> tuple:
     """The network, with its weights, and what it does to an image."""
     builder = SegBuilder(Config(config))
-    checkpoint.load(builder.model, weights)
+    checkpoint.fill_layer(builder.model, weights)
     builder.model.eval()
     return builder.model, Compose(builder.val_transforms)
 

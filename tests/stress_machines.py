@@ -70,7 +70,7 @@ class Run:
 
         code = 1
         try:
-            flags.run(work, flags.bare_parser(""), [])
+            flags.run_main(work, flags.bare_parser(""), [])
             code = 0
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else print(ended.code, file=sys.stderr) or 1
@@ -112,7 +112,7 @@ def state(folder: pathlib.Path) -> dict:
     from paddleseg_encnet.weights import checkpoint
     last = folder / "run" / f"iter_{STEPS}"
     numbers = {f"{name} {key}": value for name in ("model.pdparams", "model.pdopt")
-               for key, value in checkpoint.read(last / name).items()}
+               for key, value in checkpoint.read_weights(last / name).items()}
     kept = saving.read_state(resuming.newest_first(str(folder / "run"))[0])
     return {**numbers, "state": (kept.step, kept.best, kept.epoch, kept.samples, kept.seed)}
 

@@ -123,7 +123,7 @@ def same(whole: pathlib.Path, other: pathlib.Path) -> bool:
     from paddleseg_encnet.training import saving
     from paddleseg_encnet.weights import checkpoint
     for name in ("model.pdparams", "model.pdopt"):
-        a, b = (checkpoint.read(folder / f"iter_{STEPS}" / name) for folder in (whole, other))
+        a, b = (checkpoint.read_weights(folder / f"iter_{STEPS}" / name) for folder in (whole, other))
         if a.keys() != b.keys() or not all(np.array_equal(a[key], b[key]) for key in a):
             return False
     a, b = (saving.read_state(str(folder / f"iter_{STEPS}")) for folder in (whole, other))

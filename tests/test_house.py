@@ -38,6 +38,12 @@ def test_readme_and_the_page_of_the_architecture_name_each_room():
         assert [room.name for room in [*PACKAGES, *ROOMS] if f"{room.name}/" not in text] == [], page.name
 
 
+def test_the_name_of_a_file_alone_says_which_it_is():
+    """A tool keeps its name, which is the command; no module of the packages has it too."""
+    names = [path.name for path in MODULES if not path.name.startswith("__")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_tests_stand_in_folders_of_the_rooms_names():
     """segrun's in segmenting: a folder tests/segrun would be taken for the package by what runs from tests/."""
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}

@@ -21,7 +21,7 @@ from paddleseg.datasets import Cityscapes
 from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.utils import utils
 
-from paddleseg_encnet.training import loop as training
+from paddleseg_encnet.training import training_loop
 from segrun.stopping import Stopped
 
 
@@ -86,10 +86,10 @@ def run(scenes, save_dir, iters: int = 40, before_step: Callable[[int], None] = 
 
     model.register_forward_pre_hook(see)
     losses = {"types": [loss or CrossEntropyLoss(ignore_index=255)], "coef": [1]}
-    best = training.train(
-        training.Parts(model, optimizer, losses, data, val if evaluate else None, test_config),
-        training.Schedule(iters, save_interval, log_iters, keep, early_stop_intervals, batch_size=2,
-                          accum_steps=accum_steps), str(save_dir), **options)
+    best = training_loop.train_network(
+        training_loop.Parts(model, optimizer, losses, data, val if evaluate else None, test_config),
+        training_loop.Schedule(iters, save_interval, log_iters, keep, early_stop_intervals, batch_size=2,
+                               accum_steps=accum_steps), str(save_dir), **options)
     return Run(model, optimizer, images, best)
 
 

@@ -14,7 +14,7 @@ def four_steps(config, folder: pathlib.Path) -> pathlib.Path:
     """A real run, evaluated at 2 and 4, by tools/train.py. Returns its folder."""
     train = tool("train")
     with paddle.utils.unique_name.guard():
-        command_line.run(train.main, train.flags(), [str(argument) for argument in (
+        command_line.run_main(train.main, train.flags(), [str(argument) for argument in (
             "--config", config, "--device", "cpu", "--seed", 7, "--do_eval", "--use_vdl", "--save_interval", 2,
             "--log_iters", 1, "--save_dir", folder)])
     return folder

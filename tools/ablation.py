@@ -11,8 +11,8 @@ import os
 from paddleseg.utils import logger
 
 from paddleseg_encnet.config import batch_recipe, building
-from paddleseg_encnet.flags import bare_parser, run
-from paddleseg_encnet.paper import ablation, report, running, studies
+from paddleseg_encnet.flags import bare_parser, run_main
+from paddleseg_encnet.paper import ablation_plan, running, studies, study_report
 from paddleseg_encnet.training import dashboard
 
 
@@ -43,11 +43,11 @@ def flags() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    config = building.read(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
-                           batch_size=args.batch_size).config.dic
+    config = building.read_config(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
+                                  batch_size=args.batch_size).config.dic
     if args.save_interval is not None and args.save_interval < 1:
         raise ValueError(f"--save_interval is a number of steps, at least 1, got {args.save_interval}")
-    batch = batch_recipe.settle(config, 1, args.scale_lr)
+    batch = batch_recipe.settle_batch(config, 1, args.scale_lr)
     if args.scale_lr:       # what the rate is for now, which the runs' config.yml is to say
         config["base_batch_size"] = config["batch_size"]
     study, cells = studies.cells(args.study, config), studies.cells(args.study, config, args.cells)
@@ -56,12 +56,12 @@ def main(args: argparse.Namespace) -> None:
         return
     logger.info(f"Each training is on one device. {batch}")
     folder = os.path.join(args.save_dir, args.study)
-    runs = ablation.runs_of(cells, args.seeds, folder)
+    runs = ablation_plan.runs_of(cells, args.seeds, folder)
 
     def write_report() -> str:
-        found = ablation.with_finished(runs, study, folder)
-        report.write_all(found, args.study, folder)
-        return report.as_table(found)
+        found = ablation_plan.with_finished(runs, study, folder)
+        study_report.write_all(found, args.study, folder)
+        return study_report.as_table(found)
 
     interval = args.save_interval or max(1, config["iters"] // 5)
     train_flags = ["--save_interval", str(interval), "--keep_checkpoint_max", "1"]
@@ -74,11 +74,11 @@ def main(args: argparse.Namespace) -> None:
     except running.RunsFailed as error:
         write_report()
         raise running.RunsFailed(f"{error}. The others are in {os.path.join(folder, 'results.md')}") from error
-    shown = args.save_dir if any(run.shared for run in runs) else folder
+    shown = args.save_dir if any(run.done_elsewhere for run in runs) else folder
     print(f"\nMean and standard deviation over the seeds, in percent, of the last weights:\n\n"
           f"{write_report()}\nWritten to {folder}: results.md, results.csv, {args.study}.png.\n"
-          f"All runs with their hyper-parameters: {dashboard.command(shown)}")
+          f"All runs with their hyper-parameters: {dashboard.visualdl_command(shown)}")
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -9,11 +9,11 @@ import paddleseg_encnet  # noqa: F401  registers CamVid; before paddle, whose sp
 import os
 
 from paddleseg_encnet.config import building
-from paddleseg_encnet.data.checks import check
+from paddleseg_encnet.data.checks import check_data
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.data.class_shares import class_pixels, class_weights, draw_histogram
 from paddleseg_encnet.data.findings import kinds
-from paddleseg_encnet.flags import parser, run
+from paddleseg_encnet.flags import parser, run_main
 from segrun.errors import DataError
 from segrun.writing import write
 
@@ -26,7 +26,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    splits = check(building.read(args.config, args.opts), args.num_workers)
+    splits = check_data(building.read_config(args.config, args.opts), args.num_workers)
     for split in splits:
         print("\n".join(split.lines()))
     readable = [split for split in splits if split.dataset is not None and class_pixels(split).any()]
@@ -46,4 +46,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -53,11 +53,11 @@ def main(arguments: Optional[List[str]] = None) -> None:
             raise
         sys.exit(f"error: {NAME} {name} does not start: {error}")
     if "paddleseg_encnet" in sys.modules:       # the tool has imported it, its own way
-        from paddleseg_encnet.flags import run
+        from paddleseg_encnet.flags import run_main
     else:
-        from segrun.command_line import run
+        from segrun.command_line import run_main
     sys.argv[0] = f"{NAME} {name}"          # what parsers, and the messages that name a command, take for the program
-    run(tool.main, tool.flags(), arguments[1:])
+    run_main(tool.main, tool.flags(), arguments[1:])
 
 
 if __name__ == "__main__":

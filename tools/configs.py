@@ -14,7 +14,7 @@ from paddleseg.utils.utils import NoAliasDumper
 
 from paddleseg_encnet.config.reading_configs import reading
 from paddleseg_encnet.config.shipped_configs import shipped_configs
-from paddleseg_encnet.flags import bare_parser, run
+from paddleseg_encnet.flags import bare_parser, run_main
 
 
 def flags() -> argparse.ArgumentParser:
@@ -49,4 +49,4 @@ def first_sentence(lines: list) -> str:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -12,8 +12,8 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 # isort: split
 
 from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
-from paddleseg_encnet.flags import run
-from paddleseg_encnet.labelling import cityscapes, coco, colours, convert, labelme, published
+from paddleseg_encnet.flags import run_main
+from paddleseg_encnet.labelling import cityscapes, coco, colours, labelme, project_conversion, published
 from paddleseg_encnet.labelling.project import Project, Rules, Tally
 from segrun.commands import typed
 from segrun.progress import Progress
@@ -110,17 +110,17 @@ def flags() -> argparse.ArgumentParser:
     return flags
 
 
-def read(args: argparse.Namespace, decided: Rules, tally: Tally) -> Project:
+def read_project(args: argparse.Namespace, decided: Rules, tally: Tally) -> Project:
     """The project that the command line names."""
     if args.source == "labelme":
-        return labelme.read(args.annotations, args.images, args.labels, args.ignore, decided, tally)
+        return labelme.read_labelme(args.annotations, args.images, args.labels, args.ignore, decided, tally)
     if args.source == "coco":
-        return coco.read(args.annotations, args.val, args.images, args.labels, args.ignore, decided, tally)
+        return coco.read_coco(args.annotations, args.val, args.images, args.labels, args.ignore, decided, tally)
     if args.source == "colours":
-        return colours.read(args.annotations, args.images, args.table, args.labels, args.ignore, args.mask_suffix,
-                            decided, tally)
+        return colours.read_coloured(args.annotations, args.images, args.table, args.labels, args.ignore,
+                                     args.mask_suffix, decided, tally)
     if args.source == "cityscapes":
-        return cityscapes.read(args.annotations, args.read, decided, tally)
+        return cityscapes.read_cityscapes(args.annotations, args.read, decided, tally)
     return {"voc": published.read_voc, "ade20k": published.read_ade20k}[args.source](args.annotations, decided, tally)
 
 
@@ -137,17 +137,18 @@ def main(args: argparse.Namespace) -> None:
         progress = progress or Progress(total, "masks")
         progress.advance()
 
-    project = read(args, decided, tally)
+    project = read_project(args, decided, tally)
     own = args.split is None and all(item.split for item in project.items)
     bases = [find_config(args.base)] if args.base else [os.path.join(configs_folder(), "_base_", name)
                                                             for name in BASES]
     try:
-        converted = convert.convert(project, args.save_dir, bases, decided, tally, args.split, args.seed, advance)
+        converted = project_conversion.convert_project(project, args.save_dir, bases, decided, tally, args.split,
+                                                       args.seed, advance)
     finally:
         if progress is not None:
             progress.close()
-    print("\n".join(convert.summary(converted, args.save_dir, tally, args.split, args.seed, own)))
+    print("\n".join(project_conversion.project_summary(converted, args.save_dir, tally, args.split, args.seed, own)))
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -7,8 +7,8 @@ import paddleseg_encnet  # noqa: F401  before paddle, as in all tools
 
 # isort: split
 
-from paddleseg_encnet.data.context_labels import convert
-from paddleseg_encnet.flags import bare_parser, run
+from paddleseg_encnet.data.context_labels import convert_context_labels
+from paddleseg_encnet.flags import bare_parser, run_main
 from segrun.progress import Progress
 
 
@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
         progress = progress or Progress(total, "labels")
         progress.advance()
 
-    convert(args.labels, args.dataset_root, advance)
+    convert_context_labels(args.labels, args.dataset_root, advance)
     total = 0
     if progress is not None:
         progress.close()
@@ -38,4 +38,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

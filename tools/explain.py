@@ -11,7 +11,7 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 # isort: split
 
 from paddleseg_encnet.explaining.explaining_of_config import explain
-from paddleseg_encnet.flags import device_of, parser, run
+from paddleseg_encnet.flags import device_of, parser, run_main
 from segrun.commands import command
 
 
@@ -36,4 +36,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -6,9 +6,9 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 # isort: split
 
-from paddleseg_encnet.deployment.export import OUTPUT_OPS
 from paddleseg_encnet.deployment.export_of_config import MAX_DROP, export
-from paddleseg_encnet.flags import bare_parser, keywords, run
+from paddleseg_encnet.deployment.exporting import OUTPUT_OPS
+from paddleseg_encnet.flags import bare_parser, keywords, run_main
 
 
 def flags() -> argparse.ArgumentParser:
@@ -39,4 +39,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -18,7 +18,7 @@ from paddleseg.cvlibs.config import parse_from_yaml
 
 from paddleseg_encnet.config import building
 from paddleseg_encnet.config.reading_configs import reading
-from paddleseg_encnet.flags import bare_parser, run
+from paddleseg_encnet.flags import bare_parser, run_main
 from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint, description
 from paddleseg_encnet.weights.halves import half
@@ -39,21 +39,21 @@ def flags() -> argparse.ArgumentParser:
 def described(args: argparse.Namespace, state: Dict[str, np.ndarray]) -> Dict[str, str]:
     """What the file says of its network, which the weights fill."""
     paddle.set_device("cpu")
-    builder = building.read(args.config, pretrained=False)
-    checkpoint.load(builder.model, state, where=args.weights)
+    builder = building.read_config(args.config, pretrained=False)
+    checkpoint.fill_layer(builder.model, state, where=args.weights)
     with reading(args.config) as path:
         config = parse_from_yaml(path)
     card = ""
     if args.card:
         with open(args.card, encoding="utf-8") as file:
             card = file.read()
-    return description.metadata(config, classes_of_config(builder.config), card)
+    return description.network_metadata(config, classes_of_config(builder.config), card)
 
 
 def main(args: argparse.Namespace) -> None:
     if args.card and not args.config:
         raise ValueError("--card stands beside --config")
-    state = checkpoint.read(args.weights)
+    state = checkpoint.read_weights(args.weights)
     not_arrays = [name for name, value in state.items() if not isinstance(value, np.ndarray)]
     if not_arrays:
         raise ValueError(f"{args.weights}: {not_arrays[0]} is no tensor but a {type(state[not_arrays[0]]).__name__}; "
@@ -67,4 +67,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -19,9 +19,9 @@ import yaml
 from paddleseg.cvlibs.config import parse_from_yaml
 
 from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
-from paddleseg_encnet.flags import bare_parser, run
-from paddleseg_encnet.weights import checkpoint, codebases, convert, download, sources
-from paddleseg_encnet.weights.efficientnet_lite import LiteSource
+from paddleseg_encnet.flags import bare_parser, run_main
+from paddleseg_encnet.weights import checkpoint, codebases, download, sources, weight_conversion
+from paddleseg_encnet.weights.efficientnet_names import LiteSource
 from segrun.writing import write
 
 # Number of classes -> the data set that has so many here.
@@ -48,11 +48,11 @@ def flags() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     path = download.pretrained(args.checkpoint)
-    state = checkpoint.read(path)
+    state = checkpoint.read_weights(path)
     source = sources.recognise(state)
     if args.align_corners and isinstance(source, sources.Source) and source.is_network:
         source = dataclasses.replace(source, align_corners=args.align_corners == "True", assumed=())
-    tensors, section = convert.convert(state, source)
+    tensors, section = weight_conversion.convert_weights(state, source)
 
     stem = "model" if source.is_network else "backbone"
     weights = os.path.join(args.output_dir, f"{stem}.{args.format}")
@@ -117,7 +117,7 @@ def write_config(config: dict, notes: list, source: AnySource, path: str) -> Non
 
 
 def report(path: str, source: AnySource, notes: list, weights: str, config_path: str) -> None:
-    rows = convert.summary(source)
+    rows = weight_conversion.conversion_summary(source)
     width = max(len(there) for there, _, _ in rows)
     print(f"{path}: {source}")
     for there, here, count in rows:
@@ -128,4 +128,4 @@ def report(path: str, source: AnySource, notes: list, weights: str, config_path:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

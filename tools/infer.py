@@ -87,7 +87,7 @@ def pictures(args: argparse.Namespace) -> None:
     for line in filter(None, (inputs.passed_over(args.image_path), inputs.kept_endings(names))):
         print(line)
     threads = 0 if len(images) == 1 else args.io_threads
-    network = load(args, images[0], throughput=threads != 0)
+    network = load_export_of_flags(args, images[0], throughput=threads != 0)
     segmenter = Segmenter.of(network, confidence=False)
     progress, times = Progress(len(images), "images"), Times(network.requests)
 
@@ -121,11 +121,11 @@ def overlay(args: argparse.Namespace) -> None:
     if args.batch_size > 1 or args.benchmark:
         raise ValueError(f"--batch_size and --benchmark are for images, {args.image_path} is a video")
     check_place(os.path.join(args.save_dir, FOLDERS["overlay"], "any.mp4"))
-    network = load(args, args.image_path, throughput=args.io_threads > 0)
+    network = load_export_of_flags(args, args.image_path, throughput=args.io_threads > 0)
     predict_video(Segmenter.of(network, confidence=False), args.image_path, args.save_dir, threads=args.io_threads)
 
 
-def load(args: argparse.Namespace, first: str, throughput: bool) -> Exported:
+def load_export_of_flags(args: argparse.Namespace, first: str, throughput: bool) -> Exported:
     """The export in the runtime that is asked for; --backend auto takes the first image, or frame, for its choice."""
     export, sample = Export(args.config), None
     if args.backend == AUTO:
@@ -147,4 +147,4 @@ def save_ids(seen: Segmentation, path: str) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, flags())
+    command_line.run_main(main, flags())

@@ -5,7 +5,7 @@ import os
 import shlex
 
 from paddleseg_encnet import scenes
-from paddleseg_encnet.flags import bare_parser, run
+from paddleseg_encnet.flags import bare_parser, run_main
 from segrun.commands import typed
 from segrun.progress import Progress
 
@@ -37,4 +37,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

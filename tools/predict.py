@@ -17,7 +17,7 @@ from paddleseg.utils import logger, utils
 
 from paddleseg_encnet.config import building
 from paddleseg_encnet.data.label_files import label_of_config, labels_in_dataset
-from paddleseg_encnet.flags import add_inference_flags, device_of, inference_of, parser, run
+from paddleseg_encnet.flags import add_inference_flags, device_of, inference_of, parser, run_main
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
     if args.max_frames < 0 or (args.max_frames and not camera):
         raise ValueError(f"--max_frames is the number of frames to take from a webcam, at least 1, got "
                          f"{args.max_frames} for {args.image_path}")
-    builder = building.read(args.config, args.opts, pretrained=False)
+    builder = building.read_config(args.config, args.opts, pretrained=False)
     config = builder.config
     tiling = builder.tiling(inference_of(args, "aug_pred"))
     classes = classes_of_config(config, args.palette, args.custom_color)
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     select_device(device_of(args))
     ranks = Ranks.join()
     model = builder.model
-    checkpoint.load(model, args.model_path)
+    checkpoint.fill_layer(model, args.model_path)
     network = LiveNetwork(model, builder.preprocessing, classes)
     segmenter = Segmenter.of(network, tiling, "confidence" in kinds, args.min_conf)
     if video or camera:
@@ -139,4 +139,4 @@ def save_pictures(segmenter: Segmenter, names: Dict[str, str], labels: Dict[str,
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -49,9 +49,9 @@ def main(args: argparse.Namespace) -> None:
     # OpenCV and tifffile then refuse what a header has hidden too; they ask for it when they are imported.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(args.max_pixels)
     cpu.prepare()
-    cpu.share_memory()
+    cpu.use_one_arena()
     try:
-        from segrun.service import limits, network, server
+        from segrun.service import limits, served_network, server
     except ImportError as error:
         if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "h11"):
             raise
@@ -60,9 +60,9 @@ def main(args: argparse.Namespace) -> None:
     if args.max_pixels > limits.MOST_PIXELS:
         raise ValueError(f"--max_pixels can be at most {limits.MOST_PIXELS}, got {args.max_pixels}")
     if args.model_path:
-        load = functools.partial(network.load_live, args.config, args.model_path, args.device)
+        load = functools.partial(served_network.load_live, args.config, args.model_path, args.device)
     else:
-        load = functools.partial(network.load_export, args.config, args.sample,
+        load = functools.partial(served_network.load_export, args.config, args.sample,
                                  backend=args.backend, device=args.device,
                                  precision=args.precision, threads=args.cpu_threads)
     asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time)
@@ -70,4 +70,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, flags())
+    command_line.run_main(main, flags())

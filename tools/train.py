@@ -6,7 +6,7 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 
 # isort: split
 
-from paddleseg_encnet.flags import add_cache_flag, add_training_flags, keywords, parser, run
+from paddleseg_encnet.flags import add_cache_flag, add_training_flags, keywords, parser, run_main
 from paddleseg_encnet.training.training_of_config import train
 
 
@@ -32,4 +32,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -12,11 +12,11 @@ import random
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet.config import batch_recipe, building
-from paddleseg_encnet.evaluation.loop import evaluate
-from paddleseg_encnet.flags import add_training_flags, parser, run
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
+from paddleseg_encnet.flags import add_training_flags, parser, run_main
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import dashboard
-from paddleseg_encnet.training.loop import Parts, Schedule, train
+from paddleseg_encnet.training.training_loop import Parts, Schedule, train_network
 from paddleseg_encnet.weights import checkpoint
 
 TEST_BATCH = 250
@@ -33,8 +33,8 @@ def flags() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    builder = building.read(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
-                            batch_size=args.batch_size)
+    builder = building.read_config(args.config, args.opts, learning_rate=args.learning_rate, iters=args.iters,
+                                   batch_size=args.batch_size)
     config = builder.config
     batch_recipe.follow_iters(config.dic)
     if args.data_file is not None:
@@ -50,18 +50,18 @@ def main(args: argparse.Namespace) -> None:
     logger.info(f"{parameters / 1e6:.1f} million parameters")
 
     if args.model_path is not None:
-        checkpoint.load(model, args.model_path)
+        checkpoint.fill_layer(model, args.model_path)
     else:
         logger.info(f"--seed {seed} gives the random numbers of this run again")
-        logger.info(batch_recipe.settle(config.dic, ranks.count, args.scale_lr, args.accum_steps))
+        logger.info(batch_recipe.settle_batch(config.dic, ranks.count, args.scale_lr, args.accum_steps))
         logger.info("best_model is chosen by the test images themselves; report the error of the last weights")
         model = ranks.synchronise(model, device)
         train_dataset, optimizer, losses = builder.train_dataset, builder.optimizer, builder.loss
         schedule = Schedule(config.iters, args.save_interval, args.log_iters, args.keep_checkpoint_max,
                             batch_size=config.batch_size, accum_steps=args.accum_steps)
-        train(Parts(model, optimizer, losses, train_dataset, test_images, {"batch_size": TEST_BATCH}), schedule,
-              args.save_dir, precision=Precision(args.precision), num_workers=args.num_workers,
-              resume_model=args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
+        train_network(Parts(model, optimizer, losses, train_dataset, test_images, {"batch_size": TEST_BATCH}), schedule,
+                      args.save_dir, precision=Precision(args.precision), num_workers=args.num_workers,
+                      resume_model=args.resume_model, use_vdl=args.use_vdl, hyper_parameters=dashboard.hyper_parameters(
                   config.dic, model, schedule.step_samples * ranks.count, seed))
     result = evaluate(model, test_images, num_workers=args.num_workers, batch_size=TEST_BATCH)
     print(f"error on {len(test_images)} test images, {'these' if args.model_path else 'last'} weights: "
@@ -69,4 +69,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -7,7 +7,7 @@ import paddleseg_encnet  # noqa: F401  registers EncNet; before paddle, whose sp
 # isort: split
 
 from paddleseg_encnet.evaluation.scores_of_config import score
-from paddleseg_encnet.flags import add_cache_flag, add_inference_flags, keywords, parser, run
+from paddleseg_encnet.flags import add_cache_flag, add_inference_flags, keywords, parser, run_main
 
 
 def flags() -> argparse.ArgumentParser:
@@ -28,4 +28,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(main, flags())
+    run_main(main, flags())

@@ -13,7 +13,7 @@ from typing import Optional
 RATES = ("learning_rate", "warmup_start_lr", "end_lr", "eta_min", "max_learning_rate", "values")
 
 
-def settle(config: dict, devices: int, scale_lr: bool = False, accum_steps: int = 1) -> str:
+def settle_batch(config: dict, devices: int, scale_lr: bool = False, accum_steps: int = 1) -> str:
     """Applies the linear rule to `config["lr_scheduler"]` if asked, and returns the line that tells batch and rate.
 
     Raises:
@@ -22,7 +22,7 @@ def settle(config: dict, devices: int, scale_lr: bool = False, accum_steps: int 
     per_device, iters, schedule = config["batch_size"], config["iters"], config["lr_scheduler"]
     batch, base = per_device * accum_steps * devices, base_batch_size(config)
     rate = float(schedule["learning_rate"]) if "learning_rate" in schedule else None
-    used = told(per_device, accum_steps, devices)
+    used = batch_line(per_device, accum_steps, devices)
     if base is None:
         if scale_lr:
             raise ValueError("--scale_lr needs base_batch_size in the config: the batch, over all devices, that its "
@@ -44,7 +44,7 @@ def settle(config: dict, devices: int, scale_lr: bool = False, accum_steps: int 
     return line
 
 
-def told(per_device: int, accum_steps: int, devices: int) -> str:
+def batch_line(per_device: int, accum_steps: int, devices: int) -> str:
     """The batch of a step, and what it is made of."""
     line = f"Batch: {per_device}"
     if accum_steps > 1:

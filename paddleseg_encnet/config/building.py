@@ -1,4 +1,4 @@
-"""read(): a config with what overrides it, judged and completed, as the builder of all that it names."""
+"""read_config(): a config with what overrides it, judged and completed, as the builder of all that it names."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from paddleseg.transforms import Compose
 from paddleseg.utils.utils import CachedProperty
 
 from paddleseg_encnet.config import ignore_index, in_channels, judging_configs
-from paddleseg_encnet.config.judging_values import shown
+from paddleseg_encnet.config.judging_values import shown_value
 from paddleseg_encnet.config.reading_configs import is_clear, reading
 from segrun.errors import innermost
 from segrun.tiling import Tiling, asked_for
@@ -27,7 +27,7 @@ class Builder(SegBuilder):
     @property
     def in_channels(self) -> int:
         """Of the network's images."""
-        return in_channels.of(self.config.dic)
+        return in_channels.channels_of_config(self.config.dic)
 
     @property
     def preprocessing(self) -> Compose:
@@ -48,8 +48,8 @@ class Builder(SegBuilder):
         names = [name for name, parameter in self.model.named_parameters() if not parameter.stop_gradient]
         for i, group in enumerate(self.config.optimizer_cfg.get("custom_cfg") or []):
             if not any(group["name"] in name for name in names):
-                raise ValueError(f"optimizer.custom_cfg[{i}].name in the config is {shown(group['name'])}, which is "
-                                 f"part of the name of no parameter; they begin with "
+                raise ValueError(f"optimizer.custom_cfg[{i}].name in the config is {shown_value(group['name'])}, which "
+                                 "is part of the name of no parameter; they begin with "
                                  f"{', '.join(dict.fromkeys(name.split('.')[0] for name in names))}")
         return super().optimizer
 
@@ -76,9 +76,9 @@ class Builder(SegBuilder):
         return self.config.dic["model"].get("backbone", {}).pop("pretrained", None)
 
 
-def read(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[str]] = None, *, iters: Optional[int] = None,
-         batch_size: Optional[int] = None, learning_rate: Optional[float] = None, data_format: str = "NCHW",
-         pretrained: bool = True) -> Builder:
+def read_config(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[str]] = None, *,
+                iters: Optional[int] = None, batch_size: Optional[int] = None, learning_rate: Optional[float] = None,
+                data_format: str = "NCHW", pretrained: bool = True) -> Builder:
     """The builder of a config.
 
     Args:
@@ -101,8 +101,8 @@ def read(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[str]] =
         parsed = Config(path, opts=None if opts is None else list(opts), checker=shape_first(), iters=iters,
                         batch_size=batch_size, learning_rate=learning_rate)
         judging_configs.check_clipping(parsed.dic)
-        ignore_index.share(parsed.dic)
-        in_channels.share(parsed.dic)
+        ignore_index.give_ignore_index(parsed.dic)
+        in_channels.give_in_channels(parsed.dic)
         builder = Builder(parsed)
     set_data_format(parsed.dic, data_format)
     if not pretrained:
@@ -123,7 +123,7 @@ def shape_first() -> config_checker.ConfigChecker:
 
     class Shape(config_checker.Rule):
         def check_and_correct(self, config: Config) -> None:
-            judging_configs.check(config.dic)
+            judging_configs.check_config(config.dic)
 
     checker = Config._build_default_checker()
     return config_checker.ConfigChecker([Shape(), *checker.rule_list], allow_update=True)
@@ -167,7 +167,7 @@ def is_foreign(error: BaseException) -> bool:
 
 
 def unmade(cfg: dict, error: BaseException) -> ValueError:
-    options = ", ".join(f"{key}: {shown(value)}" for key, value in cfg.items() if key != "type")
+    options = ", ".join(f"{key}: {shown_value(value)}" for key, value in cfg.items() if key != "type")
     text = " ".join(str(error).split())
     return ValueError(f"{cfg.get('type')} can't be made of {options or 'nothing'} in the config "
                       f"({type(error).__name__}: {text})")

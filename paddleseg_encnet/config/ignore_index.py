@@ -15,7 +15,7 @@ from paddleseg.cvlibs import manager
 ARGUMENTS = ("ignore_index", "label_padding_value")
 
 
-def share(config: dict) -> None:
+def give_ignore_index(config: dict) -> None:
     """Sets the config's `ignore_index`, if it has one, wherever a part of it takes one and does not say which.
 
     Raises:

@@ -13,20 +13,20 @@ from paddleseg_encnet.config.ignore_index import parts
 MEDIAN = (1, 3, 4)      # channels that OpenCV's median takes at any width
 
 
-def of(config: dict) -> int:
+def channels_of_config(config: dict) -> int:
     """How many channels the network's images have."""
     model = config["model"]
     channels = (model.get("backbone") or model).get("in_channels")
     return 3 if channels is None else channels
 
 
-def share(config: dict) -> None:
+def give_in_channels(config: dict) -> None:
     """Gives the network's number to the data sets that take one, and looks at what does not suit it.
 
     Raises:
         ValueError: it is no number of channels; the images of a data set have another; or a transform is not for it.
     """
-    channels = of(config)
+    channels = channels_of_config(config)
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
         raise ValueError(f"in_channels in the config is {channels!r}: it must be a whole number, at least 1")
     for place, part, component in parts(config):

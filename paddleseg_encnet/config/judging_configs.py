@@ -18,7 +18,7 @@ from paddleseg_encnet.config.judging_values import (
     check_whole,
     is_number,
     is_whole,
-    shown,
+    shown_value,
     some_of,
     wrong,
 )
@@ -36,7 +36,7 @@ CLIPS_BY_NORM = ("ClipGradByGlobalNorm", "ClipGradByNorm")
 Part = Tuple[str, Any, Dict[str, type]]         # place in the config, what stands there, what it may name
 
 
-def check(config: dict) -> None:
+def check_config(config: dict) -> None:
     """
     Args:
         config: as PaddleSeg parses it.
@@ -45,7 +45,7 @@ def check(config: dict) -> None:
         ValueError: a part is none, or has a value that it can't have.
     """
     if not isinstance(config, dict):
-        raise ValueError(f"the config is {shown(config)}, must be keys and values")
+        raise ValueError(f"the config is {shown_value(config)}, must be keys and values")
     check_keys("the config", config)
     for key in ("batch_size", "iters"):
         if key in config:
@@ -54,7 +54,7 @@ def check(config: dict) -> None:
         if key in config and not isinstance(config[key], dict):
             raise wrong(key, config[key], "keys and values")
     if "loss" in config:
-        check_losses(config["loss"])
+        check_loss_part(config["loss"])
     for place, part, known in named_parts(config):
         check_part(place, part, known)
     if "optimizer" in config:
@@ -139,14 +139,14 @@ def check_arguments(place: str, kind: str, given: dict, component: Callable) -> 
 
 
 def unknown_type(place: str, part: dict, known: Dict[str, type]) -> ValueError:
-    there_is = f"{place}.type in the config is {shown(part['type'])}" if "type" in part else \
+    there_is = f"{place}.type in the config is {shown_value(part['type'])}" if "type" in part else \
         f"{place} in the config has no type"
     return ValueError(f"{there_is}; there are {some_of(known, part.get('type'))}")
 
 
 # --- losses, optimiser, schedule, inference ---------------------------------------------------------------------------
 
-def check_losses(loss: dict) -> None:
+def check_loss_part(loss: dict) -> None:
     for key in ("types", "coef"):
         if not isinstance(loss.get(key), list) or not loss[key]:
             raise wrong(f"loss.{key}", loss.get(key), "a list")
@@ -162,8 +162,8 @@ def check_groups(optimizer: dict) -> None:
         place = f"optimizer.custom_cfg[{i}]"
         name = group.get("name") if isinstance(group, dict) else None
         if not isinstance(name, str) or not name:
-            raise ValueError(f"{place} in the config is {shown(group)}, must have a name, a part of the names of its "
-                             "parameters")
+            raise ValueError(f"{place} in the config is {shown_value(group)}, must have a name, a part of the names of "
+                             "its parameters")
         for key in ("lr_mult", "weight_decay_mult"):
             if group.get(key) is not None:
                 check_number(f"{place}.{key}", group[key])

@@ -32,7 +32,7 @@ def check_like(place: str, value: Any, default: Any) -> None:
         if not numbers or all(item is None or is_number(item) for item in value):
             return
         wanted = "a list of numbers"
-    raise wrong(place, value, f"{wanted}, as {shown(default)}{hint(value)}")
+    raise wrong(place, value, f"{wanted}, as {shown_value(default)}{hint(value)}")
 
 
 def check_number(place: str, value: Any) -> None:
@@ -54,7 +54,7 @@ def check_optional(place: str, value: Any, kind: type, wanted: str) -> None:
 
 def wrong(place: str, value: Any, wanted: str) -> ValueError:
     """The error that tells where a value stands, what it is and what it must be."""
-    return ValueError(f"{place} in the config is {shown(value)}, must be {wanted}")
+    return ValueError(f"{place} in the config is {shown_value(value)}, must be {wanted}")
 
 
 def hint(value: Any) -> str:
@@ -65,7 +65,7 @@ def hint(value: Any) -> str:
         return ""
 
 
-def shown(value: Any, longest: int = 60) -> str:
+def shown_value(value: Any, longest: int = 60) -> str:
     """A value of a config, in one line and short."""
     text = " ".join(repr(value).split())
     return text if len(text) <= longest else f"{text[:longest]}..."

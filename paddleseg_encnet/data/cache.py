@@ -45,7 +45,7 @@ HEADERS = 1000          # files whose headers tell how large all will be
 OVERHEAD = 4096         # of a file: its header and text, and what is free in its last block
 
 
-class Source(NamedTuple):
+class CachedFile(NamedTuple):
     """A file of a data set and how it is read: an image of so many channels, or a label where that is None."""
     path: str
     channels: Optional[int]
@@ -61,14 +61,14 @@ class Source(NamedTuple):
         return self.decoded().nbytes
 
 
-def sources(dataset: Dataset) -> Iterator[Source]:
+def sources(dataset: Dataset) -> Iterator[CachedFile]:
     """What a data set reads: PaddleSeg's with a list of files, and ours. Labels that are no pictures are left out."""
     channels = getattr(dataset.transforms, "img_channels", 3)
     for image, *label in dataset.file_list:
         if isinstance(image, str):
-            yield Source(image, channels)
+            yield CachedFile(image, channels)
         if label and isinstance(label[0], str) and not label[0].endswith((".npy", ".npz")):
-            yield Source(label[0], None)
+            yield CachedFile(label[0], None)
 
 
 class Cache(Reader):
@@ -100,7 +100,7 @@ class Cache(Reader):
                 raise CacheError(f"{self.folder} belongs to another user: name a folder, --cache DIR")
             if self.alone():
                 self.remove(name for name in os.listdir(self.folder) if self.passing or name.endswith(PARTIAL))
-            self.share()
+            self.lock_shared()
             if self.is_there():
                 return self
             os.close(self.descriptor)       # its last user removed it in between
@@ -121,7 +121,7 @@ class Cache(Reader):
         except OSError:         # or there are no locks on this file system
             return False
 
-    def share(self) -> None:
+    def lock_shared(self) -> None:
         if self.descriptor is not None:
             with contextlib.suppress(OSError):
                 fcntl.flock(self.descriptor, fcntl.LOCK_SH)
@@ -141,7 +141,7 @@ class Cache(Reader):
         kept = self.get(path, None)
         return super().label(path) if kept is None else kept
 
-    def place(self, source: Source) -> str:
+    def place(self, source: CachedFile) -> str:
         """The file for a source as it is now. Raises OSError where that is not there."""
         name = digest(READER, os.path.abspath(source.path), source.channels)
         return os.path.join(self.folder, f"{name}.{version(os.stat(source.path))}{ARRAY}")
@@ -149,11 +149,11 @@ class Cache(Reader):
     def get(self, path: str, channels: Optional[int]) -> Optional[np.ndarray]:
         """The array, mapped from its file, or None. What is written into it stays in this process."""
         try:
-            return mapped(self.place(Source(path, channels)))[0]
+            return mapped_array(self.place(CachedFile(path, channels)))[0]
         except (OSError, ValueError, TypeError):        # none, or one that the machine's crash cut short
             return None
 
-    def keep(self, source: Source) -> None:
+    def keep(self, source: CachedFile) -> None:
         """Writes the file of a source.
 
         Raises:
@@ -195,7 +195,7 @@ class Cache(Reader):
         """Whether the source of a file has changed, or is gone from a folder that is there (a disk may come back), or
         another version of a library decoded it."""
         try:
-            _, reader, source = mapped(os.path.join(self.folder, name))
+            _, reader, source = mapped_array(os.path.join(self.folder, name))
         except (OSError, ValueError, TypeError):        # damaged
             return True
         try:
@@ -234,14 +234,14 @@ class Cache(Reader):
         if stale:
             logger.info(f"Cache: removed {len(stale)} files of images and labels that are others now")
 
-    def keep_all(self, lacking: List[Source], num_workers: int, visible: bool) -> None:
+    def keep_all(self, lacking: List[CachedFile], num_workers: int, visible: bool) -> None:
         progress = Progress(len(lacking), "images and labels", visible)
         # Threads: the decoders let others run while they work.
         with contextlib.closing(progress), concurrent.futures.ThreadPoolExecutor(max(num_workers, 1)) as pool:
             for _ in pool.map(self.keep, lacking):
                 progress.advance()
 
-    def check_room(self, lacking: List[Source]) -> None:
+    def check_room(self, lacking: List[CachedFile]) -> None:
         needed, room = needed_for(lacking), self.room(self.folder)
         if needed > room.free:
             raise CacheError(f"the cache needs about {gib(needed)} GiB for {len(lacking)} images and labels, and "
@@ -253,7 +253,7 @@ def digest(*what: object) -> str:
     return hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest()
 
 
-def mapped(file: str) -> Tuple[np.ndarray, str, str]:
+def mapped_array(file: str) -> Tuple[np.ndarray, str, str]:
     """The array in a file, who read it and from which path.
 
     Raises:
@@ -270,9 +270,9 @@ def version(status: os.stat_result) -> str:
     return f"{status.st_size:x}.{status.st_mtime_ns:x}"
 
 
-def needed_for(lacking: List[Source]) -> int:
+def needed_for(lacking: List[CachedFile]) -> int:
     """Bytes that these will take: exactly, or where they are many, what some of them make likely."""
-    kinds: Dict[Optional[int], List[Source]] = {}
+    kinds: Dict[Optional[int], List[CachedFile]] = {}
     for source in lacking:
         kinds.setdefault(source.channels, []).append(source)
     total = 0

@@ -16,7 +16,7 @@ from paddleseg.utils import logger
 from paddleseg_encnet.data.datasets import Stem, match
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
-from paddleseg_encnet.data.looking import as_read, check_headers, look, look_at_all
+from paddleseg_encnet.data.looking import as_read, check_headers, look_at_all, look_at_sample
 from segrun.commands import command
 from segrun.errors import DataError, innermost
 from segrun.progress import Progress
@@ -25,7 +25,7 @@ from segrun.raw_files import read_lines
 AT_LEAST = 10       # files that a quick look takes in, however long they take
 
 
-def check(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
+def check_data(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
     """Looks at every file of `train_dataset` and `val_dataset`, with progress on stderr."""
     splits = build_all(builder)
     for split in splits:
@@ -170,5 +170,5 @@ def look_quickly(split: Split, order: List[int], seconds: float) -> Tuple[int, i
 
     def sample(index: int) -> None:
         if index not in faulty:
-            note(split, index, look(dataset, index))
+            note(split, index, look_at_sample(dataset, index))
     return until_late(header), until_late(sample)

@@ -34,7 +34,8 @@ def class_ids(label_map: np.ndarray) -> np.ndarray:
     return ids[label_map]
 
 
-def convert(label_folder: str, dataset_root: str, progress: Optional[Callable[[int], None]] = None) -> None:
+def convert_context_labels(label_folder: str, dataset_root: str,
+                           progress: Optional[Callable[[int], None]] = None) -> None:
     """Writes Context/*.png, and the lists {train,val,trainval}_context.txt into ImageSets/Segmentation, when all masks
     are there.
 
@@ -50,7 +51,7 @@ def convert(label_folder: str, dataset_root: str, progress: Optional[Callable[[i
                          (label_folder, "the published trainval.tar.gz, unpacked")):
         if not os.path.isdir(folder):
             raise DataError(f"there is no folder {folder}; it is {what}")
-    splits = {split: read_names(os.path.join(dataset_root, "ImageSets", "Main", f"{split}.txt"))
+    splits = {split: read_split(os.path.join(dataset_root, "ImageSets", "Main", f"{split}.txt"))
               for split in ("train", "val")}
     twice = sorted(set(splits["train"]) & set(splits["val"]))
     if twice:
@@ -58,7 +59,7 @@ def convert(label_folder: str, dataset_root: str, progress: Optional[Callable[[i
                         "again")
     splits["trainval"] = sorted(splits["train"] + splits["val"])
     for name in splits["trainval"]:
-        mask = read(os.path.join(label_folder, f"{name}.mat"))
+        mask = read_matlab_label(os.path.join(label_folder, f"{name}.mat"))
         png = cv2.imencode(".png", mask)[1].tobytes()
         write(os.path.join(dataset_root, "Context", f"{name}.png"), functools.partial(write_bytes, content=png))
         if progress is not None:
@@ -73,7 +74,7 @@ def write_bytes(path: str, content: bytes) -> None:
     pathlib.Path(path).write_bytes(content)
 
 
-def read_names(path: str) -> List[str]:
+def read_split(path: str) -> List[str]:
     need_file(path, "dataset_root is VOC2010 of the published VOCtrainval_03-May-2010.tar")
     with open(path) as file:
         names = file.read().split()
@@ -82,7 +83,7 @@ def read_names(path: str) -> List[str]:
     return names
 
 
-def read(path: str) -> np.ndarray:
+def read_matlab_label(path: str) -> np.ndarray:
     """The mask of a MATLAB file, uint8 [H, W]."""
     from scipy.io import loadmat  # comes with PaddleSeg; not loaded by what only trains
     need_file(path, "the published trainval.tar.gz has one for each image of VOC2010's train and val")

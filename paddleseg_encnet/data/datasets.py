@@ -2,7 +2,7 @@
 
 import glob
 import os
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
 from paddleseg.datasets import Dataset
@@ -15,6 +15,13 @@ from segrun.errors import DataError
 # set that takes one as its argument `pair`, data/checks.py gives one that notes what is alone, and goes on.
 Stem = Callable[[str], str]
 Pair = Callable[[List[str], List[str], Stem], List[List[str]]]
+
+
+def only_changes_ids(convert: Any) -> Any:
+    """Marks a data set's own transform that gives pixels of the label other ids and does nothing else, see
+    changes_ids() in transforms.py."""
+    convert.only_changes_ids = True
+    return convert
 
 
 class CamVid(Dataset):
@@ -51,13 +58,12 @@ class CamVid(Dataset):
         labels = find_files(os.path.join(dataset_root, f"{self.mode}annot"), "*.png")
         self.file_list = (pair or pair_all)(images, labels, name_of)
 
+    @only_changes_ids
     def void_to_ignored(self, data: dict) -> dict:
         if "label" in data:
             # 255 has all bits; a fifth of the time of np.where.
             data["label"] = data["label"] | (data["label"] == self.VOID) * np.uint8(self.IGNORE_INDEX)
         return data
-
-    setattr(void_to_ignored, "only_changes_ids", True)
 
 
 def name_of(path: str) -> str:

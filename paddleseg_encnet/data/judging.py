@@ -7,7 +7,7 @@ from PIL import Image
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.known_sets import known
 from paddleseg_encnet.data.label_values import JPEG, ONLY_ZERO_AND_255, allowed, likely_cause, only_zero_and_255
-from paddleseg_encnet.data.looking import Look, no_class
+from paddleseg_encnet.data.looking import SampleReport, no_class
 
 IN_BOTH = "images that are in train and in val"
 NO_CLASS = "labels with values that are no class"
@@ -16,11 +16,11 @@ NO_CLASS = "labels with values that are no class"
 def check_list(split: Split) -> None:
     """What the names alone tell."""
     pairs = [pair[:2] for pair in split.dataset.file_list if isinstance(pair[1], str)]
-    image_of = {stem(image): image for image, _ in pairs}
+    image_of = {base_stem(image): image for image, _ in pairs}
     for image, label in pairs:
         if label.lower().endswith((".jpg", ".jpeg")):
             split.add("labels that are JPEG", f"{label} is a JPEG", JPEG)
-        if stem(label) != stem(image) and stem(label) in image_of:
+        if base_stem(label) != base_stem(image) and base_stem(label) in image_of:
             split.add("labels of another image", f"{image} is paired with {label}",
                       "images and labels are paired by their position in two lists, and a file is missing")
 
@@ -38,11 +38,11 @@ def note_passed_over(split: Split) -> None:
                 split.passed_over.append(os.path.join(folder, name))
 
 
-def stem(path: str) -> str:
+def base_stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def note(split: Split, index: int, seen: Look) -> None:
+def note(split: Split, index: int, seen: SampleReport) -> None:
     """Adds one sample to what is known of the split."""
     image, label = split.dataset.file_list[index][:2]
     if seen.fault is not None:

@@ -25,7 +25,7 @@ from segrun.errors import DataError
 from segrun.raw_files import missing
 
 
-class Look(NamedTuple):
+class SampleReport(NamedTuple):
     """What reading one sample told."""
     fault: Optional[Tuple[str, str]]        # kind and message
     digest: bytes = b""                     # of the image's pixels
@@ -56,16 +56,16 @@ def as_read(dataset: Dataset) -> Checked:
     return Checked(view)
 
 
-def look(dataset: Checked, index: int) -> Look:
+def look_at_sample(dataset: Checked, index: int) -> SampleReport:
     """Reads the sample as training would, without its random transforms."""
     try:
         sample = dataset.read_mask(index)
     except DataError as error:
-        return Look((error.kind, str(error)))
+        return SampleReport((error.kind, str(error)))
     pixels = np.ascontiguousarray(sample["img"].transpose(1, 2, 0))
     digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
     if "label" not in sample or not isinstance(dataset.dataset.file_list[index][1], str):
-        return Look(None, digest)
+        return SampleReport(None, digest)
     label = np.asarray(sample["label"])
     label = label[0] if label.ndim == 3 else label
     values = pixels_of_values(label)
@@ -74,7 +74,7 @@ def look(dataset: Checked, index: int) -> Look:
         if no_class(value, dataset.dataset):
             row, column = np.unravel_index((label == value).argmax(), label.shape)
             first[value] = int(row), int(column)
-    return Look(None, digest, values, first)
+    return SampleReport(None, digest, values, first)
 
 
 def pixels_of_values(label: np.ndarray) -> Dict[int, int]:
@@ -98,20 +98,20 @@ def start_worker(dataset: Checked) -> None:
     _dataset = dataset
 
 
-def look_in_worker(index: int) -> Look:
-    return look(_dataset, index)
+def look_at_sample_in_worker(index: int) -> SampleReport:
+    return look_at_sample(_dataset, index)
 
 
-def look_at_all(dataset: Checked, indices: Iterable[int], num_workers: int) -> Iterator[Look]:
+def look_at_all(dataset: Checked, indices: Iterable[int], num_workers: int) -> Iterator[SampleReport]:
     """Looks at these samples in their order, in this process or in `num_workers` others."""
     if num_workers == 0:
-        yield from (look(dataset, index) for index in indices)
+        yield from (look_at_sample(dataset, index) for index in indices)
         return
     # Forked where that is safe, as a new process would import Paddle first.
     method = "fork" if sys.platform.startswith("linux") else "spawn"
     with forked_pool(), concurrent.futures.ProcessPoolExecutor(
             num_workers, multiprocessing.get_context(method), start_worker, (dataset,)) as pool:
-        yield from pool.map(look_in_worker, indices, chunksize=4)
+        yield from pool.map(look_at_sample_in_worker, indices, chunksize=4)
 
 
 def check_headers(image: str, label: Optional[str], image_channels: int = 3) -> None:

@@ -5,7 +5,7 @@ import os
 import numpy as np
 from paddleseg.datasets import PascalContext
 
-from paddleseg_encnet.data.datasets import need_folder
+from paddleseg_encnet.data.datasets import need_folder, only_changes_ids
 from paddleseg_encnet.registry import register
 from segrun.commands import command
 from segrun.errors import DataError
@@ -31,13 +31,12 @@ class PascalContext59(PascalContext):
     def __init__(self, transforms: list, dataset_root: str, mode: str = "train"):
         super().__init__([self.background_to_ignored, *transforms], dataset_root, mode)
 
+    @only_changes_ids
     def background_to_ignored(self, data: dict) -> dict:
         if "label" in data:
             label = data["label"]
             data["label"] = np.where(label == 0, self.IGNORE_INDEX, label.astype("int16") - 1).astype(label.dtype)
         return data
-
-    setattr(background_to_ignored, "only_changes_ids", True)
 
 
 def need_lists_of_voc(dataset_root: str, mode: str) -> None:

@@ -9,8 +9,7 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.config import building
 from paddleseg_encnet.config.building import Builder
-from paddleseg_encnet.deployment import export as forms
-from paddleseg_encnet.deployment import held_out
+from paddleseg_encnet.deployment import exporting, held_out
 from paddleseg_encnet.deployment.int8 import CALIBRATION_IMAGES, Limit
 from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint
@@ -25,7 +24,7 @@ MAX_DROP = 0.5      # points of mIoU
 def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_model", *, output_op: str = "argmax",
            input_shape: Optional[Sequence[int]] = None, onnx: bool = False, int8: Optional[Path] = None,
            max_drop: Optional[float] = None, verify: Optional[Path] = None, half_weights: bool = False,
-           opts: Optional[Sequence[str]] = None) -> Dict[str, forms.Agreement]:
+           opts: Optional[Sequence[str]] = None) -> Dict[str, exporting.Agreement]:
     """Writes a trained network as files that run without its code, and logs what tools/export.py logs. Paddle's device
     is then the CPU; the files run on any.
 
@@ -52,7 +51,7 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     paddle.set_device("cpu")        # so that no layer is made for several GPUs
     if half_weights and not onnx:
         raise ValueError("--half_weights is for the ONNX file: add --onnx")
-    builder = building.read(config, opts, pretrained=False)
+    builder = building.read_config(config, opts, pretrained=False)
     model_path, save_dir = os.fspath(model_path), os.fspath(save_dir)
     int8 = os.fspath(int8) if int8 else None
     verify = os.fspath(verify) if verify else None
@@ -64,14 +63,14 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
         logger.info(passed_over)
     limit = accuracy_to_keep(builder, int8, calibration, max_drop)
     network = builder.model
-    checkpoint.load(network, model_path)
+    checkpoint.fill_layer(network, model_path)
     shape = list(input_shape) if input_shape else None
-    forms.export(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
-                 builder.in_channels, limit, half_weights)
+    exporting.export_network(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
+                             builder.in_channels, limit, half_weights)
     logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
     if not verify:
         return {}
-    agreements = forms.verify(network, save_dir, verify, cpu.cpu_count())
+    agreements = exporting.verify_export(network, save_dir, verify, cpu.cpu_count())
     for form, agreement in agreements.items():
         logger.info(f"{form}: {agreement}")
     return agreements
@@ -84,7 +83,7 @@ def accuracy_to_keep(builder: Builder, int8: Optional[str], calibration: Optiona
         raise ValueError(f"--max_drop is a number of points from 0 on, beside --int8 IMAGES; got {max_drop:g}")
     if not calibration:
         return None
-    labels, config = held_out.labelled(builder, calibration), builder.config
+    labels, config = held_out.labelled_images(builder, calibration), builder.config
     if not labels:
         why = f"none of the images of {int8}, beside those that int8 is calibrated on, has a label in the config's " \
               "train_dataset or val_dataset"

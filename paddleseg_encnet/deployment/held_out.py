@@ -10,13 +10,13 @@ from segrun import cpu
 from segrun.backends.exported import Exported
 from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.exports import Export
-from segrun.scoring import score
+from segrun.scoring import score_network
 from segrun.segmenter import Segmenter
 
 MOST_IMAGES = 48
 
 
-def labelled(builder: SegBuilder, images: List[str]) -> Dict[str, str]:
+def labelled_images(builder: SegBuilder, images: List[str]) -> Dict[str, str]:
     """{image: label} of those images that int8 is not calibrated on and that the config's data sets have a label of; of
     many some, spread evenly.
 
@@ -39,5 +39,5 @@ def mean_iou(model: str, export: Export, labels: Dict[str, str], config: Config)
     """
     network = Exported.of(export, OnnxRuntime(model, "cpu", cpu.cpu_count()))
     count = len(export.classes.names)
-    return score(Segmenter.of(network, confidence=False), labels,
-                 lambda path, size: label_of_config(path, size, count, config)).mean_iou
+    return score_network(Segmenter.of(network, confidence=False), labels,
+                         lambda path, size: label_of_config(path, size, count, config)).mean_iou

@@ -63,7 +63,7 @@ def to_int8(model: str, path: str, export: Export, images: List[str], limit: Opt
         quantise(folded, path, export, chosen, [])
         if limit is None:
             return []
-        return within(limit, folded, path, export, chosen)
+        return quantise_within(limit, folded, path, export, chosen)
 
 
 def calibrating(images: List[str]) -> List[str]:
@@ -71,24 +71,24 @@ def calibrating(images: List[str]) -> List[str]:
     return images[::step][:CALIBRATION_IMAGES]
 
 
-def within(limit: Limit, folded: str, path: str, export: Export, chosen: List[str]) -> List[str]:
+def quantise_within(limit: Limit, folded: str, path: str, export: Export, chosen: List[str]) -> List[str]:
     """Quantises anew until the limit holds: by bisection the fewest of the convolutions, the worst first."""
     full, drop = limit.mean_iou(folded, export), 0.0
 
-    def told(kept: int) -> bool:
+    def fits(kept: int) -> bool:
         nonlocal drop
         drop = 100 * (full - limit.mean_iou(path, export))
         limit.say(f"{kept or 'no'} convolutions in float32: {drop:+.2f} points of mIoU lost of {100 * full:.2f}")
         return drop <= limit.max_drop
 
-    if told(0):
+    if fits(0):
         return []
     worst = by_noise(folded, path, export, chosen[0])
     few, many, now = 0, len(worst), 0       # too few; enough, as all of them are the network as it was; in the file
     while many - few > 1:
         now = (few + many) // 2
         quantise(folded, path, export, chosen, [node for node, _ in worst[:now]])
-        few, many = (few, now) if told(now) else (now, many)
+        few, many = (few, now) if fits(now) else (now, many)
     if many == len(worst):
         raise Int8Error(f"8 bits lose {drop:.2f} points of mIoU even if {now} of {len(worst)} convolutions stay in "
                         f"float32: --max_drop {limit.max_drop:g} can't be kept; leave out --int8, or allow more")
@@ -156,7 +156,7 @@ def weight(initializer: str) -> str:
     return found[0] if found else initializer
 
 
-def logits_of(model: str, path: str) -> None:
+def write_logits_model(model: str, path: str) -> None:
     """Writes the ONNX file `model` to `path` without the operation that makes classes or probabilities of logits."""
     import onnx
     content = onnx.load(model)

@@ -13,7 +13,7 @@ NUMBERED = 30       # with more classes the squares are too small for numbers
 LISTED = 60         # no more pairs than these
 
 
-class Pair(NamedTuple):
+class ConfusedPair(NamedTuple):
     """Pixels of one class that were predicted as another."""
     label: int
     prediction: int
@@ -21,16 +21,16 @@ class Pair(NamedTuple):
     of_label: float     # share of the label's pixels
 
 
-def confused_pairs(confusion: np.ndarray, count: int) -> List[Pair]:
+def confused_pairs(confusion: np.ndarray, count: int) -> List[ConfusedPair]:
     """The pairs of classes with the most wrong pixels, most first; those without a wrong pixel are left out."""
     wrong = confusion - np.diag(confusion.diagonal())
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]
-    return [Pair(int(i), int(j), wrong[i, j] / confusion.sum(), wrong[i, j] / confusion[i].sum())
+    return [ConfusedPair(int(i), int(j), wrong[i, j] / confusion.sum(), wrong[i, j] / confusion[i].sum())
             for i, j in zip(*np.unravel_index(order, wrong.shape)) if wrong[i, j]]
 
 
 def check_picture(path: str) -> None:
-    """Raises ValueError or ImportError where draw() can't make such a file."""
+    """Raises ValueError or ImportError where draw_confusion() can't make such a file."""
     if os.path.splitext(path)[1].lower() not in ENDINGS:
         raise ValueError(f"the picture of the confusion matrix can't be {path}: its name must end in "
                          f"{', '.join(ENDINGS)}")
@@ -40,7 +40,7 @@ def check_picture(path: str) -> None:
         raise ImportError(f"the confusion matrix is drawn with matplotlib ({error}); pip install matplotlib") from error
 
 
-def draw(path: str, confusion: np.ndarray, names: List[str]) -> None:
+def draw_confusion(path: str, confusion: np.ndarray, names: List[str]) -> None:
     """Writes the picture: a row for each class, whose squares say what share of its pixels was taken for which class;
     beside it a list of the pairs that are confused most.
 
@@ -89,7 +89,7 @@ def draw_squares(axes: "Axes", confusion: np.ndarray, names: List[str], font: fl
                           color="white" if shares[i, j] > 45 else "black")
 
 
-def list_pairs(axes: "Axes", pairs: List[Pair], names: List[str]) -> None:
+def list_pairs(axes: "Axes", pairs: List[ConfusedPair], names: List[str]) -> None:
     """The pairs in words, one below the other."""
     axes.axis("off")
     words = ["Most confused, in percent of all pixels", ""] + [

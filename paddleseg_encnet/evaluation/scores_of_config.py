@@ -8,8 +8,8 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet.config import building
 from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.data.class_names import class_names
-from paddleseg_encnet.evaluation import confusion, report
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation import confusion, score_report
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.runtime.devices import Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
 from segrun.errors import unwrapped
@@ -41,7 +41,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         TypeError: there is no such argument.
     """
     config = os.fspath(config)
-    builder = building.read(config, opts, data_format=data_format, pretrained=False)
+    builder = building.read_config(config, opts, data_format=data_format, pretrained=False)
     options = builder.tiling(inference).options()
     utils.show_env_info()
     utils.show_cfg_info(builder.config)
@@ -55,21 +55,21 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         for path in paths.values():
             check_place(path)
     dataset, model = builder.val_dataset, builder.model
-    checkpoint.load(model, os.fspath(model_path))
+    checkpoint.fill_layer(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
     with cached(os.fspath(cache) if cache else None, [dataset], num_workers, ranks) as (dataset,):
         scores = evaluate(model, dataset, num_workers=num_workers, **options)
     if ranks.first:
-        save(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
-                                                   "inference": options, "images": len(dataset)})
+        save_scores(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
+                                                          "inference": options, "images": len(dataset)})
     return scores
 
 
-def save(paths: dict, scores: Scores, names: list, about: dict) -> None:
+def save_scores(paths: dict, scores: Scores, names: list, about: dict) -> None:
     """Writes the files: paths by "json", "csv", "confusion"."""
-    writers = {"json": lambda path: report.write_json(path, scores, names, about),
-               "csv": lambda path: report.write_csv(path, scores, names),
-               "confusion": lambda path: confusion.draw(path, scores.confusion, names)}
+    writers = {"json": lambda path: score_report.write_json(path, scores, names, about),
+               "csv": lambda path: score_report.write_class_csv(path, scores, names),
+               "confusion": lambda path: confusion.draw_confusion(path, scores.confusion, names)}
     for kind, path in paths.items():
         write(path, writers[kind])
     for path in paths.values():

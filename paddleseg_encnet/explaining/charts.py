@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, List, Optional
 import cv2
 import numpy as np
 
-from paddleseg_encnet.explaining.explain import Explanation
+from paddleseg_encnet.explaining.explanations import Explanation
 from segrun.pages import fitted
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def shares_of(ids: np.ndarray, classes: int) -> np.ndarray:
     return counts / max(counts.sum(), 1)
 
 
-def percent(share: float) -> str:
+def percentage(share: float) -> str:
     """Two digits are enough: 90 %, 2.5 %, 0.02 %."""
     value = 100 * share
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %" if value >= 1 else f"{value:.1g} %"
@@ -70,7 +70,7 @@ def new_figure(width: int, height: int) -> "Figure":
     return Figure((width / 100, height / 100), dpi=100 * SHARP, layout="constrained")
 
 
-def pixels_of(figure: "Figure") -> np.ndarray:
+def chart_pixels(figure: "Figure") -> np.ndarray:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -97,8 +97,8 @@ def presence_chart(probabilities: np.ndarray, shares: np.ndarray, names: List[st
                      for name, there in zip(names, labelled)], fontsize=10)
     for i, (probability, share) in enumerate(zip(probabilities, shares)):
         left.text(probability + 0.02, i, f"{probability:.2f}", va="center", fontsize=9)
-        right.text(share + 0.02 * max(shares), i, percent(share) if share else "none", va="center", fontsize=9)
-    return pixels_of(figure)
+        right.text(share + 0.02 * max(shares), i, percentage(share) if share else "none", va="center", fontsize=9)
+    return chart_pixels(figure)
 
 
 def gamma_chart(gamma: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ def gamma_chart(gamma: np.ndarray) -> np.ndarray:
     axes.text(len(gamma), gamma.mean() + 0.02, f"mean {gamma.mean():.2f} ", ha="right", va="bottom", fontsize=9)
     axes.set_xticks([])
     axes.spines[["top", "right"]].set_visible(False)
-    return pixels_of(figure)
+    return chart_pixels(figure)
 
 
 def lift_chart(lift: np.ndarray, rows: List[str], columns: List[str]) -> np.ndarray:
@@ -134,7 +134,7 @@ def lift_chart(lift: np.ndarray, rows: List[str], columns: List[str]) -> np.ndar
     bar = figure.colorbar(picture, ax=axes, shrink=0.6, ticks=range(-3, 4))
     bar.ax.set_yticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"], fontsize=9)
     bar.outline.set_visible(False)
-    return pixels_of(figure)
+    return chart_pixels(figure)
 
 
 def short(lift: float) -> str:

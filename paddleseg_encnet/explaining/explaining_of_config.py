@@ -11,7 +11,7 @@ from paddleseg.utils import logger, utils
 from paddleseg_encnet.config import building
 from paddleseg_encnet.config.building import Builder
 from paddleseg_encnet.data.label_files import label_of_config, labels_in_dataset
-from paddleseg_encnet.explaining import explain as explanations
+from paddleseg_encnet.explaining import explanations
 from paddleseg_encnet.explaining.page import image_page, set_page
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import select_device
@@ -47,7 +47,7 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
         DataError: at the end, images were left out.
     """
     model_path, image_path, save_dir = os.fspath(model_path), os.fspath(image_path), os.fspath(save_dir)
-    builder = building.read(config, opts, pretrained=False)
+    builder = building.read_config(config, opts, pretrained=False)
     images, _, _ = inputs.find_images(image_path)
     single = os.path.isfile(image_path) and inputs.is_image(image_path)
     if label and not single:
@@ -64,7 +64,7 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
     select_device(device)
     model = builder.model
     explanations.check_explainable(model, codewords=not single)
-    checkpoint.load(model, model_path)
+    checkpoint.fill_layer(model, model_path)
     logger.info(f"Loaded {model_path}; the number of images: {len(images)}")
     if passed_over := inputs.passed_over(image_path):
         logger.info(passed_over)
@@ -76,11 +76,11 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
     if single:
         made = page_of_image(builder, network, image_path, os.fspath(label) if label else None)
     else:
-        gathered, left_out = gather(network, images)
+        over_set, left_out = gather(network, images)
         names = network.classes.names
-        made = set_page(gathered, os.path.basename(os.path.abspath(image_path)), names)
-        rows = explanations.table(gathered, model.enc_module.encoding[0].scale.numpy(), names)
-        writing.write(paths["csv"], lambda to: write_csv(to, rows))
+        made = set_page(over_set, os.path.basename(os.path.abspath(image_path)), names)
+        rows = explanations.codeword_table(over_set, model.enc_module.encoding[0].scale.numpy(), names)
+        writing.write(paths["csv"], lambda to: write_codeword_csv(to, rows))
     writing.write(paths["png"], lambda to: write_png(to, pages.as_picture(made)))
     writing.write(paths["html"], lambda to: write_text(to, pages.as_html(made)))
     logger.info(f"Written: {', '.join(paths.values())}")
@@ -90,7 +90,7 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
 
 
 def page_of_image(builder: Builder, network: LiveNetwork, image_path: str, label_path: Optional[str]) -> pages.Page:
-    explanation, label, classes = explanations.explain(network, image_path), None, network.classes
+    explanation, label, classes = explanations.explain_image(network, image_path), None, network.classes
     path = label_path or labels_in_dataset(builder, [image_path]).get(image_path)
     if path:
         logger.info(f"The label is {path}")
@@ -99,16 +99,16 @@ def page_of_image(builder: Builder, network: LiveNetwork, image_path: str, label
     return image_page(explanation, os.path.basename(image_path), classes.names, classes.colors, label, weights)
 
 
-def gather(network: LiveNetwork, images: List[str]) -> Tuple[explanations.Gathered, List[str]]:
+def gather(network: LiveNetwork, images: List[str]) -> Tuple[explanations.SetExplanation, List[str]]:
     """What the codewords gather, and what was wrong with images that can't be read: they are left out, with a warning.
     """
     count = network.model.head.weight.shape[0]
-    gathered = explanations.Gathered(network.model.enc_module.num_codes, count, network.channels)
+    over_set = explanations.SetExplanation(network.model.enc_module.num_codes, count, network.channels)
     left_out: List[str] = []
     progress = Progress(len(images), "images")
     for path in images:
         try:
-            gathered.add(path, explanations.explain(network, path))
+            over_set.add(path, explanations.explain_image(network, path))
         except DataError as error:
             logger.warning(f"left out: {error}")
             left_out.append(str(error))
@@ -116,10 +116,10 @@ def gather(network: LiveNetwork, images: List[str]) -> Tuple[explanations.Gather
     progress.close()
     if len(left_out) == len(images):
         raise DataError(f"no image could be read: {left_out[0]}")
-    return gathered, left_out
+    return over_set, left_out
 
 
-def write_csv(path: str, rows: list) -> None:
+def write_codeword_csv(path: str, rows: list) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([explanations.TABLE_HEADER, *rows])
 

@@ -14,12 +14,12 @@ from paddleseg_encnet.explaining.charts import (
     map_picture,
     mixture_picture,
     number,
-    percent,
+    percentage,
     presence_chart,
     shares_of,
     viridis,
 )
-from paddleseg_encnet.explaining.explain import Explanation, Gathered, common_pattern, use_of_codewords
+from paddleseg_encnet.explaining.explanations import Explanation, SetExplanation, common_pattern, use_of_codewords
 from segrun import bands, drawing
 from segrun.pages import Page, Picture, Section
 
@@ -49,8 +49,9 @@ def image_page(explanation: Explanation, name: str, names: List[str], colors: np
         label: uint8 [H, W], 255 where there is no class.
         classifier: float32 [num_classes, C], the weights that turn channels into logits.
     """
-    sections = [scene(explanation, names, colors, label), codewords(explanation), presence(explanation, names, label),
-                attention(explanation), *channels(explanation, names, classifier)]
+    sections = [scene(explanation, names, colors, label), codewords_section(explanation),
+                presence(explanation, names, label), attention_section(explanation),
+                *channels(explanation, names, classifier)]
     return Page(f"What EncNet saw in {name}", [INTRODUCTION], sections)
 
 
@@ -59,25 +60,25 @@ def scene(explanation: Explanation, names: List[str], colors: np.ndarray, label:
     shares = shares_of(ids, len(names))
     shown = [int(c) for c in np.argsort(-shares, kind="stable") if shares[c] > 0]
     width = 370 if label is None else LARGE
-    seen = ", ".join(f"{names[c]} {percent(shares[c])}" for c in shown)
+    seen = ", ".join(f"{names[c]} {percentage(shares[c])}" for c in shown)
     pictures = [Picture(limited(image), width, "Image", "The image", photo=True),
                 Picture(limited(drawing.colorize(ids, colors)), width, "Prediction", f"The prediction: {seen}")]
     if label is not None:
         pictures.append(Picture(limited(drawing.colorize(label, colors)), width, "Label", "The label"))
         shown += [int(c) for c in np.unique(label) if c not in shown]       # 255, no class, is called unknown
-    legend = drawing.legend(names, colors, shown, width * SHARP, SHARP)
+    legend = drawing.draw_legend(names, colors, shown, width * SHARP, SHARP)
     named = ", ".join(names[c] for c in shown if c < len(names))
     pictures.append(Picture(legend, legend.shape[1] // SHARP, "", f"Legend: {named}"))
     return Section("Image and prediction", ["What came out: the class of each pixel."], pictures)
 
 
-def codewords(explanation: Explanation) -> Section:
+def codewords_section(explanation: Explanation) -> Section:
     title = "Codewords: how the image is shared out"
     codes, scale, moved = explanation.codes, explanation.scale, explanation.moved
     if explanation.assignment is None or codes is None or scale is None or moved is None:
         return Section(title, ["This network has no codewords (num_codes is 0): its context is the mean of the "
                                "features over the image."], [])
-    shares, use = explanation.shares(), use_of_codewords(explanation)
+    shares, use = explanation.codeword_shares(), use_of_codewords(explanation)
     count, order = len(shares), np.argsort(-shares, kind="stable")
     totals = codes.sum(axis=1)
     context = totals / totals.sum() if totals.sum() > 0 else np.zeros(count)
@@ -88,9 +89,9 @@ def codewords(explanation: Explanation) -> Section:
         "times its squared distance from a feature, is what the softmax is taken of.",
         f"How many are used? The shares are as uneven as if {use.used:.1f} of {count} codewords were used evenly, at "
         f"one position {use.alike:.1f}: which codeword it is tells {use.information:.2f} nats of where one is. Do they "
-        f"differ? {percent(common_pattern(explanation))} of what the {count} maps show is one pattern, or its "
+        f"differ? {percentage(common_pattern(explanation))} of what the {count} maps show is one pattern, or its "
         "negative. Do the "
-        f"codewords decide? If all were one vector, {percent(moved)} of the image would go to another "
+        f"codewords decide? If all were one vector, {percentage(moved)} of the image would go to another "
         "codeword"
         + (": so here the trained factors decide, by how far a feature lies from that vector."
            if moved < FACTORS_ALONE else ".")]
@@ -101,11 +102,11 @@ def codewords(explanation: Explanation) -> Section:
         large = place < STRONGEST
         values, most = explanation.assignment[k], float(explanation.assignment[k].max())
         width = LARGE if large else SMALL
-        said = f"{percent(shares[k])} of the image"
+        said = f"{percentage(shares[k])} of the image"
         caption = f"{k}: {said}; yellow {number(most)}"
         if large:
-            caption = f"Codeword {k}: {said}, {percent(context[k])} of the context; yellow is {number(most)}; factor " \
-                      f"{scale[k]:.2f}"
+            caption = f"Codeword {k}: {said}, {percentage(context[k])} of the context; yellow is {number(most)}; " \
+                      f"factor {scale[k]:.2f}"
         pictures.append(Picture(map_picture(explanation, values, most, width), width, caption,
                                 f"Map of codeword {k}: {said}, at most {number(most)} of a position"))
     return Section(title, text, pictures)
@@ -129,7 +130,7 @@ def presence(explanation: Explanation, names: List[str], label: Optional[np.ndar
     if len(kept) < len(names):
         seen = "predicted" if label is None else "predicted or in the label"
         text.append(f"{len(kept)} of {len(names)} classes: those {seen}, then those believed most.")
-    said = "; ".join(f"{names[c]} {believed[c]:.2f}, {percent(shares[c])} of the pixels"
+    said = "; ".join(f"{names[c]} {believed[c]:.2f}, {percentage(shares[c])} of the pixels"
                      + ("" if labelled is None else ", in the label" if labelled[c] else ", not in the label")
                      for c in kept)
     chart = presence_chart(believed[kept], shares[kept], [names[c] for c in kept],
@@ -137,7 +138,7 @@ def presence(explanation: Explanation, names: List[str], label: Optional[np.ndar
     return Section(title, text, [Picture(chart, chart.shape[1] // SHARP, "", f"Probability of presence: {said}")])
 
 
-def attention(explanation: Explanation) -> Section:
+def attention_section(explanation: Explanation) -> Section:
     gamma = explanation.gamma
     chart = gamma_chart(gamma)
     text = [f"The context gives each of the {len(gamma)} channels a gamma from 0 to 1, and the channel is multiplied "
@@ -176,20 +177,20 @@ def before_and_after(explanation: Explanation, channel: int) -> np.ndarray:
 
 # --- a set of images -------------------------------------------------------------------------------------------------
 
-def set_page(gathered: Gathered, name: str, names: List[str]) -> Page:
+def set_page(over_set: SetExplanation, name: str, names: List[str]) -> Page:
     """The page of a set of images: which classes each codeword gathers, and what the attention does.
 
     Args:
         name: of the set, for the title.
     """
-    images = f"{len(gathered.paths)} image{'s' if len(gathered.paths) > 1 else ''}"
+    images = f"{len(over_set.paths)} image{'s' if len(over_set.paths) > 1 else ''}"
     return Page(f"What EncNet's codewords gather in {name}", [f"{images}. {INTRODUCTION}"],
-                [classes_of_codewords(gathered, names), *images_of_codewords(gathered), attention_over_set(gathered)])
+                [classes_of_codewords(over_set, names), *images_of_codewords(over_set), attention_over_set(over_set)])
 
 
-def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
-    shares, lift, of_all = gathered.shares(), gathered.lift(), gathered.pixels / gathered.pixels.sum()
-    use = gathered.gathering.use()
+def classes_of_codewords(over_set: SetExplanation, names: List[str]) -> Section:
+    shares, lift, of_all = over_set.codeword_shares(), over_set.lift(), over_set.pixels / over_set.pixels.sum()
+    use = over_set.statistics.use()
     rows = np.argsort(-shares, kind="stable")[:MAP_CODES]
     columns = np.argsort(-of_all, kind="stable")[:MAP_CLASSES]
     columns = columns[of_all[columns] > 0]
@@ -202,31 +203,31 @@ def classes_of_codewords(gathered: Gathered, names: List[str]) -> Section:
     if len(rows) < len(shares) or len(columns) < len(names):
         text.append(f"{len(rows)} of {len(shares)} codewords and {len(columns)} of {len(names)} classes are drawn: the "
                     "strongest, and the most frequent that were predicted; the CSV file has all.")
-    chart = lift_chart(lift[np.ix_(rows, columns)], [f"{k}   {percent(shares[k])}" for k in rows],
-                       [f"{names[c]}   {percent(of_all[c])}" for c in columns])
+    chart = lift_chart(lift[np.ix_(rows, columns)], [f"{k}   {percentage(shares[k])}" for k in rows],
+                       [f"{names[c]}   {percentage(of_all[c])}" for c in columns])
     most = "; ".join(f"codeword {k} most of {names[int(np.nanargmax(lift[k]))]} ({number(np.nanmax(lift[k]))} times)"
                      for k in rows[:STRONGEST] if shares[k] > 0)
     width = min(1140, chart.shape[1] // SHARP)
     return Section("Classes that each codeword gathers", text, [Picture(chart, width, "", f"Heat map: {most}")])
 
 
-def images_of_codewords(gathered: Gathered) -> List[Section]:
+def images_of_codewords(over_set: SetExplanation) -> List[Section]:
     text = ["For each, the images that it takes the largest share of, and its map there, from dark (none) to yellow "
             "(the largest share in that map)."]
-    pictures, shares = [], gathered.shares()
+    pictures, shares = [], over_set.codeword_shares()
     for k in np.argsort(-shares, kind="stable")[:STRONGEST]:
-        for best in gathered.best[k] if shares[k] > 0 else []:
+        for best in over_set.best[k] if shares[k] > 0 else []:
             most = float(best.map.max())
-            pair = [thumbnail(best.path, gathered.channels, best.map.shape), viridis(best.map, most)]
-            caption = f"Codeword {k}: {percent(best.share)} of this image; yellow is {number(most)}"
+            pair = [thumbnail(best.path, over_set.channels, best.map.shape), viridis(best.map, most)]
+            caption = f"Codeword {k}: {percentage(best.share)} of this image; yellow is {number(most)}"
             pictures.append(Picture(np.concatenate(pair, axis=1), 370, caption,
                                     f"An image and the map of codeword {k} in it", photo=True))
     return [Section("Where the strongest codewords are strongest", text, pictures)]
 
 
-def attention_over_set(gathered: Gathered) -> Section:
+def attention_over_set(over_set: SetExplanation) -> Section:
     title = "Channels whose attention changes most from image to image"
-    gammas = np.array(gathered.gammas)                                                      # [images, C]
+    gammas = np.array(over_set.gammas)                                                      # [images, C]
     if len(gammas) < 2:
         return Section(title, ["One image has nothing to be compared with."], [])
     deviation = gammas.std(axis=0)
@@ -237,7 +238,7 @@ def attention_over_set(gathered: Gathered) -> Section:
     for c in np.argsort(-deviation, kind="stable")[:3]:
         for word, i in (("most", int(gammas[:, c].argmax())), ("least", int(gammas[:, c].argmin()))):
             caption = f"Channel {c}, raised {word}: gamma {gammas[i, c]:.2f}, mean {gammas[:, c].mean():.2f}"
-            image = limited(rgb(gathered.paths[i], gathered.channels), 360)
+            image = limited(rgb(over_set.paths[i], over_set.channels), 360)
             pictures.append(Picture(image, 178, caption, caption, photo=True))
     return Section(title, text, pictures)
 

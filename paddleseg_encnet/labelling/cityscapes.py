@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from paddleseg_encnet.data.datasets import match
 from paddleseg_encnet.data.reading import read_label
 from paddleseg_encnet.labelling import images, json_files
-from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Project, Rules, Tally
+from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Project, Rules, Tally
 from paddleseg_encnet.labelling.shapes import points
 from segrun.errors import DataError
 from segrun.palettes import CITYSCAPES
@@ -24,11 +24,11 @@ LABELS = ("unlabeled", "ego vehicle", "rectification border", "out of roi", "sta
           "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car",
           "truck", "bus", "caravan", "trailer", "train", "motorcycle", "bicycle")
 NOT_DRAWN = "license plate"
-CLASSES = Classes(list(CITYSCAPES), frozenset(set(LABELS) - set(CITYSCAPES)), CITYSCAPES)
+CLASSES = LabelClasses(list(CITYSCAPES), frozenset(set(LABELS) - set(CITYSCAPES)), CITYSCAPES)
 IMAGE_END = "_leftImg8bit.png"
 
 
-def read(root: str, kind: str, rules: Rules, tally: Tally) -> Project:
+def read_cityscapes(root: str, kind: str, rules: Rules, tally: Tally) -> Project:
     """The project of a folder with leftImg8bit/ and gtFine/, its own train and val.
 
     Args:
@@ -38,7 +38,7 @@ def read(root: str, kind: str, rules: Rules, tally: Tally) -> Project:
         DataError: a folder or a file is missing, or something is open that the rules say to stop at.
     """
     end = {"labelIds": "_gtFine_labelIds.png", "polygons": "_gtFine_polygons.json"}[kind]
-    draw = {"labelIds": train_ids, "polygons": drawn}[kind]
+    draw = {"labelIds": train_ids, "polygons": drawn_polygons}[kind]
     found: List[Item] = []
     for split in ("train", "val"):
         folders = [os.path.join(root, part, split) for part in ("leftImg8bit", "gtFine")]
@@ -65,10 +65,10 @@ def train_ids(path: str, rules: Rules, tally: Tally) -> np.ndarray:
     """labelIds of a file -> train ids, uint8 [H, W]."""
     table = np.full(256, -1, np.int16)
     table[:len(LABELS)] = [CLASSES.id(label) for label in LABELS]
-    return mapped(path, table, rules, tally, "labelIds, which are 0 to 33")
+    return mapped_ids(path, table, rules, tally, "labelIds, which are 0 to 33")
 
 
-def mapped(path: str, table: np.ndarray, rules: Rules, tally: Tally, expected: str) -> np.ndarray:
+def mapped_ids(path: str, table: np.ndarray, rules: Rules, tally: Tally, expected: str) -> np.ndarray:
     """The numbers of a mask through a table, int16 [256], of class ids, 255, or -1 for what is unknown.
 
     Raises:
@@ -89,9 +89,9 @@ def mapped(path: str, table: np.ndarray, rules: Rules, tally: Tally, expected: s
     return np.where(strange, IGNORED, ids).astype(np.uint8)
 
 
-def drawn(path: str, rules: Rules, tally: Tally) -> np.ndarray:
+def drawn_polygons(path: str, rules: Rules, tally: Tally) -> np.ndarray:
     """The train ids of a file with polygons, uint8 [H, W]."""
-    content = json_files.read(path)
+    content = json_files.read_json(path)
     size = json_files.size(content.get("imgHeight"), content.get("imgWidth"), path)
     if size is None or not isinstance(content.get("objects"), list):
         raise DataError(f"{path} is no file of Cityscapes': it has no imgHeight, imgWidth and list `objects`")

@@ -13,7 +13,7 @@ import numpy as np
 from paddleseg_encnet.labelling import images, json_files
 from paddleseg_encnet.labelling.images import Size
 from paddleseg_encnet.labelling.project import Project, Rules, Tally
-from paddleseg_encnet.labelling.shapes import Annotated, Shape, items, points
+from paddleseg_encnet.labelling.shapes import Annotated, LabelledShape, items, points
 from segrun.errors import DataError
 
 try:
@@ -22,8 +22,8 @@ except ImportError:
     coco_mask = None
 
 
-def read(path: str, val_path: Optional[str], image_folder: Optional[str], names: Optional[str], ignore: List[str],
-         rules: Rules, tally: Tally) -> Project:
+def read_coco(path: str, val_path: Optional[str], image_folder: Optional[str], names: Optional[str], ignore: List[str],
+              rules: Rules, tally: Tally) -> Project:
     """The project of a JSON file, or of two: one to train on and one to evaluate.
 
     Args:
@@ -41,9 +41,9 @@ def read(path: str, val_path: Optional[str], image_folder: Optional[str], names:
     categories: Dict[int, str] = {}
     for file, split in ((path, "train" if val_path else None), (val_path, "val")):
         if file is not None:
-            content = json_files.read(file)
+            content = json_files.read_json(file)
             for key, kind in (("images", dict), ("annotations", dict), ("categories", dict)):
-                check_list(content, key, kind, file)
+                check_json_list(content, key, kind, file)
             own = categories_of(content["categories"], file)
             if categories and own != categories:
                 raise DataError(f"{path} and {file} differ in their categories: {categories} and {own}")
@@ -55,7 +55,7 @@ def read(path: str, val_path: Optional[str], image_folder: Optional[str], names:
     return Project(*items(annotated, list(categories.values()), names, ignore, rules, tally))
 
 
-def check_list(content: dict, key: str, kind: type, path: str) -> None:
+def check_json_list(content: dict, key: str, kind: type, path: str) -> None:
     value = content.get(key)
     if not isinstance(value, list):
         raise DataError(f"{path} is no file of COCO's: it has no list `{key}`")
@@ -91,7 +91,7 @@ def images_of(content: dict, path: str, split: Optional[str], image_folder: Opti
         if number in file_names or name in file_names.values():
             raise DataError(f"{where}: its id {number} or file_name {name} is that of an earlier one")
         sizes[number], file_names[number] = json_files.size(entry.get("height"), entry.get("width"), where), name
-    shapes: Dict[object, List[Shape]] = {number: [] for number in file_names}
+    shapes: Dict[object, List[LabelledShape]] = {number: [] for number in file_names}
     for i, entry in enumerate(content["annotations"]):
         where, number = f"{path}, annotations[{i}]", entry.get("image_id")
         if not isinstance(number, (int, str)) or number not in shapes:
@@ -117,7 +117,7 @@ def count_crowds(annotations: List[dict], file_names: dict, rules: Rules, tally:
 
 
 def shape_of(entry: dict, where: str, size: Optional[Size], categories: Dict[int, str], rules: Rules,
-             tally: Tally) -> Optional[Shape]:
+             tally: Tally) -> Optional[LabelledShape]:
     """The shape of an annotation; None if it has no area."""
     category: Any = entry.get("category_id")
     segmentation = entry.get("segmentation")
@@ -129,7 +129,7 @@ def shape_of(entry: dict, where: str, size: Optional[Size], categories: Dict[int
         tally.add("annotations without a segmentation (boxes, key points): left out", f"{where}: {label!r}")
         return None
     if isinstance(segmentation, dict):
-        return Shape(label, run_lengths(segmentation, where), where, ignored)
+        return LabelledShape(label, run_lengths(segmentation, where), where, ignored)
     if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
         raise DataError(f"{where}: its segmentation is neither a list of polygons nor run lengths")
     parts = []
@@ -143,7 +143,7 @@ def shape_of(entry: dict, where: str, size: Optional[Size], categories: Dict[int
 
     def draw(size: Size) -> np.ndarray:
         return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(parts, *size))).astype(bool)
-    return Shape(label, draw, where, ignored) if parts else None
+    return LabelledShape(label, draw, where, ignored) if parts else None
 
 
 def run_lengths(segmentation: dict, where: str) -> Callable[[Size], np.ndarray]:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from paddleseg_encnet.labelling import images
-from paddleseg_encnet.labelling.classes import IGNORE_LABEL, enough, read_names
-from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Project, Rules, Tally
+from paddleseg_encnet.labelling.label_classes import IGNORE_LABEL, enough, read_names
+from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Project, Rules, Tally
 from segrun.errors import DataError
 from segrun.palettes import PASCAL_VOC, bit_reversed
 from segrun.raw_files import missing
@@ -26,8 +26,8 @@ class Table(NamedTuple):
     border: Optional[Color] = None
 
 
-def read(folder: str, image_folder: str, table: str, names: Optional[str], ignore: List[str], suffix: str, rules: Rules,
-         tally: Tally) -> Project:
+def read_coloured(folder: str, image_folder: str, table: str, names: Optional[str], ignore: List[str], suffix: str,
+                  rules: Rules, tally: Tally) -> Project:
     """The project of a folder of masks, in it and below, which have the names of their images.
 
     Args:
@@ -45,7 +45,7 @@ def read(folder: str, image_folder: str, table: str, names: Optional[str], ignor
     if never:
         raise DataError(f"--ignore {never[0]}: {table} has {', '.join(known.colors)}")
     kept = {name: color for name, color in known.colors.items() if name not in (*ignore, IGNORE_LABEL)}
-    classes = Classes(enough(list(kept), table), frozenset([*ignore, IGNORE_LABEL]), kept)
+    classes = LabelClasses(enough(list(kept), table), frozenset([*ignore, IGNORE_LABEL]), kept)
     lookup = Lookup(classes, known)
     found = []
     for stem, image, mask in pairs(folder, image_folder, suffix, rules, tally):
@@ -155,7 +155,7 @@ def opened(path: str) -> Image.Image:
 class Lookup:
     """From colours to class ids."""
 
-    def __init__(self, classes: Classes, table: Table):
+    def __init__(self, classes: LabelClasses, table: Table):
         self.numbers = [classes.id(name) for name in table.colors] + [IGNORED] * (table.border is not None)
         self.colors = np.array([*table.colors.values(), *filter(None, [table.border])], np.int64)
         self.names = [*table.colors, "the border"]

@@ -21,7 +21,7 @@ FOLLOWED = {"JPEG", "MPO", "PNG", "TIFF"}       # formats whose orientation Open
 Size = Tuple[int, int]      # height, width
 
 
-class Picture(NamedTuple):
+class ImageHeader(NamedTuple):
     """What an image's header says."""
     path: str
     stored: Size
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
         return self.displayed if rules.exif == "displayed" else self.stored
 
 
-def look(path: str) -> Picture:
+def read_header(path: str) -> ImageHeader:
     """Reads the header; all of the image only if it is to be turned.
 
     Raises:
@@ -51,15 +51,15 @@ def look(path: str) -> Picture:
     except Exception as error:      # Pillow raises whatever its decoders do
         raise DataError(f"cannot read the image {path}: {error}") from error
     if orientation not in TURNS:
-        return Picture(path, stored)
-    picture = Picture(path, stored, orientation)
+        return ImageHeader(path, stored)
+    picture = ImageHeader(path, stored, orientation)
     if kind not in FOLLOWED or read_image(path).shape[:2] != picture.displayed:
         raise DataError(f"the image {path} is turned by its metadata (orientation {orientation}) in a way that OpenCV, "
                         "which training reads with, does not follow: save it upright, as JPEG or PNG")
     return picture
 
 
-def check_size(size: Size, picture: Picture) -> None:
+def check_size(size: Size, picture: ImageHeader) -> None:
     """Raises DataError where annotation of this size is of neither form of the image."""
     if size not in (picture.displayed, picture.stored):
         (height, width), (rows, columns) = picture.displayed, size
@@ -67,7 +67,7 @@ def check_size(size: Size, picture: Picture) -> None:
                         f"{width} x {height}: was one of them resized?")
 
 
-def fit(mask: np.ndarray, picture: Picture, rules: Rules, tally: Tally) -> np.ndarray:
+def fit(mask: np.ndarray, picture: ImageHeader, rules: Rules, tally: Tally) -> np.ndarray:
     """The mask [H, W] as training sees the image.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any, Optional, Tuple
 from segrun.errors import DataError
 
 
-def read(path: str) -> dict:
+def read_json(path: str) -> dict:
     """The object in a file.
 
     Raises:

@@ -15,18 +15,18 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from paddleseg_encnet.labelling import images, json_files
-from paddleseg_encnet.labelling.classes import ALIASES, IGNORE_LABEL
 from paddleseg_encnet.labelling.images import Size
+from paddleseg_encnet.labelling.label_classes import ALIASES, IGNORE_LABEL
 from paddleseg_encnet.labelling.project import Project, Rules, Tally
-from paddleseg_encnet.labelling.shapes import Annotated, Shape, items, points
+from paddleseg_encnet.labelling.shapes import Annotated, LabelledShape, items, points
 from segrun.errors import DataError
 
 POINTS = {"polygon": 3, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
 NO_AREA = ("line", "linestrip", "point", "points")
 
 
-def read(folder: str, image_folder: Optional[str], names: Optional[str], ignore: List[str], rules: Rules,
-         tally: Tally) -> Project:
+def read_labelme(folder: str, image_folder: Optional[str], names: Optional[str], ignore: List[str], rules: Rules,
+                 tally: Tally) -> Project:
     """The project of a folder with JSON files, in it and below.
 
     Args:
@@ -46,7 +46,7 @@ def read(folder: str, image_folder: Optional[str], names: Optional[str], ignore:
     used: Dict[str, str] = {}
     for name, file in by_stem.items():
         path = os.path.join(folder, file)
-        content = json_files.read(path)
+        content = json_files.read_json(path)
         image = find_image(content, path, image_folder, tally)
         if image is None:
             images.absent(f"{path}: there is no image {content.get('imagePath')}", rules, tally,
@@ -93,7 +93,7 @@ def find_image(content: dict, path: str, image_folder: Optional[str], tally: Tal
     return None
 
 
-def shapes_of(content: dict, path: str, size: Optional[Size], tally: Tally) -> List[Shape]:
+def shapes_of(content: dict, path: str, size: Optional[Size], tally: Tally) -> List[LabelledShape]:
     """The shapes that have an area, in the order of the file."""
     found = []
     for i, shape in enumerate(content["shapes"]):
@@ -109,13 +109,13 @@ def shapes_of(content: dict, path: str, size: Optional[Size], tally: Tally) -> L
             raise DataError(f"{where}: a shape of type {kind!r}; known are {', '.join((*POINTS, *NO_AREA))}")
         corners = points(shape.get("points"), POINTS[kind], size, where)
         if kind == "mask":
-            found.append(Shape(ALIASES.get(label, label), pasted(shape.get("mask"), corners, where), where))
+            found.append(LabelledShape(ALIASES.get(label, label), pasted(shape.get("mask"), corners, where), where))
         else:
-            found.append(Shape(ALIASES.get(label, label), drawn(kind, corners), where))
+            found.append(LabelledShape(ALIASES.get(label, label), drawing_of(kind, corners), where))
     return found
 
 
-def drawn(kind: str, corners: List[Tuple[float, float]]) -> Callable[[Size], np.ndarray]:
+def drawing_of(kind: str, corners: List[Tuple[float, float]]) -> Callable[[Size], np.ndarray]:
     """Draws polygon, rectangle (two opposite corners) or circle (centre, a point on it)."""
     def draw(size: Size) -> np.ndarray:
         canvas = Image.new("1", size[::-1])

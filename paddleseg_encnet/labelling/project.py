@@ -29,7 +29,7 @@ class Item(NamedTuple):
     split: Optional[str] = None         # "train" or "val" where the source has a split of its own
 
 
-class Classes(NamedTuple):
+class LabelClasses(NamedTuple):
     """Class names in the order of their ids, labels that become 255, and colours for the masks."""
     names: List[str]
     ignored: frozenset = frozenset()
@@ -43,7 +43,7 @@ class Classes(NamedTuple):
 
 
 class Project(NamedTuple):
-    classes: Classes
+    classes: LabelClasses
     items: List[Item]
 
 

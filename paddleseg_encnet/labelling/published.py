@@ -7,8 +7,8 @@ from typing import Callable, Collection, Iterable, List
 import numpy as np
 
 from paddleseg_encnet.labelling import images
-from paddleseg_encnet.labelling.cityscapes import mapped
-from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Project, Rules, Tally
+from paddleseg_encnet.labelling.cityscapes import mapped_ids
+from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Project, Rules, Tally
 from segrun.errors import DataError
 from segrun.palettes import ADE20K, PASCAL_VOC
 
@@ -21,7 +21,7 @@ def read_voc(root: str, rules: Rules, tally: Tally) -> Project:
         DataError: a list or file is missing, or something is open that the rules say to stop at.
     """
     found: List[Item] = []
-    draw = functools.partial(mapped, table=table(range(len(PASCAL_VOC))), rules=rules, tally=tally,
+    draw = functools.partial(mapped_ids, table=id_table(range(len(PASCAL_VOC))), rules=rules, tally=tally,
                              expected="numbers of VOC, which are 0 to 20 and 255")
     for split in ("train", "val"):
         path = os.path.join(root, "ImageSets", "Segmentation", f"{split}.txt")
@@ -33,7 +33,7 @@ def read_voc(root: str, rules: Rules, tally: Tally) -> Project:
             image, mask = (os.path.join(root, folder, name + ending)
                            for folder, ending in (("JPEGImages", ".jpg"), ("SegmentationClass", ".png")))
             add(found, f"{split}/{name}", image, mask, draw, split, rules, tally)
-    return Project(Classes(list(PASCAL_VOC), colors=PASCAL_VOC), found)
+    return Project(LabelClasses(list(PASCAL_VOC), colors=PASCAL_VOC), found)
 
 
 def read_ade20k(root: str, rules: Rules, tally: Tally) -> Project:
@@ -43,15 +43,15 @@ def read_ade20k(root: str, rules: Rules, tally: Tally) -> Project:
         DataError: a folder or file is missing, or something is open that the rules say to stop at.
     """
     found: List[Item] = []
-    draw = functools.partial(mapped, table=table(range(1, len(ADE20K) + 1), others=(0,)), rules=rules, tally=tally,
-                             expected="numbers of ADE20K's scene parsing, which are 0 to 150")
+    draw = functools.partial(mapped_ids, table=id_table(range(1, len(ADE20K) + 1), others=(0,)), rules=rules,
+                             tally=tally, expected="numbers of ADE20K's scene parsing, which are 0 to 150")
     for split, folder in (("train", "training"), ("val", "validation")):
         folders = [os.path.join(root, part, folder) for part in ("images", "annotations")]
         stems = {images.stem(name) for one in folders for name in images.below(one)}
         for name in sorted(stems):
             add(found, f"{split}/{name}", os.path.join(folders[0], f"{name}.jpg"),
                 os.path.join(folders[1], f"{name}.png"), draw, split, rules, tally)
-    return Project(Classes(list(ADE20K), colors=ADE20K), found)
+    return Project(LabelClasses(list(ADE20K), colors=ADE20K), found)
 
 
 def add(found: List[Item], name: str, image: str, mask: str, draw: Callable[[str], np.ndarray], split: str,
@@ -66,7 +66,7 @@ def add(found: List[Item], name: str, image: str, mask: str, draw: Callable[[str
         found.append(Item(name, image, functools.partial(draw, mask), split))
 
 
-def table(numbers: Collection[int], others: Iterable[int] = (IGNORED,)) -> np.ndarray:
+def id_table(numbers: Collection[int], others: Iterable[int] = (IGNORED,)) -> np.ndarray:
     """int16 [256]: class i for the i-th number, 255 for the others, -1 for what is neither."""
     ids = np.full(256, -1, np.int16)
     ids[list(others)] = IGNORED

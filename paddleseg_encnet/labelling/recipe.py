@@ -41,7 +41,7 @@ def write_config(path: str, bases: List[str], folder: str, num_classes: int, sep
         "train_dataset": {**data, "train_path": os.path.join(folder, "train.txt"), "mode": "train"},
         "val_dataset": {**data, "val_path": os.path.join(folder, "val.txt"), "mode": "val"},
         "model": {"num_classes": num_classes}}
-    merged = save(path, content)
+    merged = save_config(path, content)
     notes = []
     for i, loss in enumerate((merged.get("loss") or {}).get("types") or []):
         weight = loss.get("weight") if isinstance(loss, dict) else None
@@ -51,7 +51,7 @@ def write_config(path: str, bases: List[str], folder: str, num_classes: int, sep
     if (merged.get("batch_size") or 1) > train:
         content = {"_base_": content.pop("_base_"), "batch_size": train, **content}
         notes.append(f"batch_size is {train}, not {merged['batch_size']}: there are no more images to train on")
-        merged = save(path, content)
+        merged = save_config(path, content)
     pretrained = ((merged.get("model") or {}).get("backbone") or {}).get("pretrained")
     if isinstance(pretrained, str) and pretrained.startswith(packages.PREFIX):
         try:
@@ -61,7 +61,7 @@ def write_config(path: str, bases: List[str], folder: str, num_classes: int, sep
     return merged, notes
 
 
-def save(path: str, content: dict) -> dict:
+def save_config(path: str, content: dict) -> dict:
     with open(path, "w", encoding="utf-8") as file:
         file.write(HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     try:

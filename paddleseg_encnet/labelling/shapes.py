@@ -4,13 +4,13 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from paddleseg_encnet.labelling import classes as labels
-from paddleseg_encnet.labelling.images import Size, check_size, look, unannotated
-from paddleseg_encnet.labelling.project import IGNORED, Classes, Item, Rules, Tally
+from paddleseg_encnet.labelling import label_classes
+from paddleseg_encnet.labelling.images import Size, check_size, read_header, unannotated
+from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Rules, Tally
 from segrun.errors import DataError
 
 
-class Shape(NamedTuple):
+class LabelledShape(NamedTuple):
     label: str
     draw: Callable[[Size], np.ndarray]      # -> bool [H, W]
     where: str                              # file and place in it
@@ -22,7 +22,7 @@ class Annotated(NamedTuple):
     name: str
     image: str
     size: Optional[Size]        # of the image that was drawn on, where the file tells
-    shapes: List[Shape]
+    shapes: List[LabelledShape]
     split: Optional[str] = None
 
 
@@ -48,7 +48,7 @@ def points(values: Any, count: int, size: Optional[Size], where: str) -> List[Tu
 
 
 def items(annotated: List[Annotated], found: List[str], names: Optional[str], ignore: List[str], rules: Rules,
-          tally: Tally) -> Tuple[Classes, List[Item]]:
+          tally: Tally) -> Tuple[LabelClasses, List[Item]]:
     """Classes and items of a project of shapes.
 
     Args:
@@ -57,14 +57,14 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
         names: file of a list of labels.
         ignore: labels that become 255.
     """
-    classes = labels.settle(found, names, ignore, rules)
-    uses = labels.count((shape.label, shape.where) for one in annotated for shape in one.shapes)
-    classes = labels.unknown(uses, classes, rules, names or "the categories", tally)
-    background = IGNORED if rules.rest == "ignore" else classes.id(labels.BACKGROUND)
+    classes = label_classes.settle_classes(found, names, ignore, rules)
+    uses = label_classes.count((shape.label, shape.where) for one in annotated for shape in one.shapes)
+    classes = label_classes.unknown(uses, classes, rules, names or "the categories", tally)
+    background = IGNORED if rules.rest == "ignore" else classes.id(label_classes.BACKGROUND)
 
     def item(one: Annotated) -> Item:
         def draw() -> np.ndarray:
-            picture = look(one.image)
+            picture = read_header(one.image)
             size = one.size or picture.annotated(rules)
             check_size(size, picture)       # before memory is taken for a size that a file made up
             return compose(one, size, classes, background, rules, tally)
@@ -73,7 +73,7 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
     return classes, [item(one) for one in annotated if one.shapes or unannotated(one.image, rules, tally)]
 
 
-def compose(one: Annotated, size: Size, classes: Classes, background: Optional[int], rules: Rules,
+def compose(one: Annotated, size: Size, classes: LabelClasses, background: Optional[int], rules: Rules,
             tally: Tally) -> np.ndarray:
     """The mask, uint8 [H, W]."""
     known = [(IGNORED if shape.ignored else classes.id(shape.label), shape) for shape in one.shapes]

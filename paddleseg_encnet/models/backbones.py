@@ -138,7 +138,7 @@ class ResNet(nn.Layer):
         return maps
 
 
-def variant(depth: int, version: str) -> Callable[..., ResNet]:
+def resnet_variant(depth: int, version: str) -> Callable[..., ResNet]:
     """The function that PaddleSeg's config builder calls for `type: ResNet<depth>_<version>`."""
     def build(**arguments: Any) -> ResNet:
         return ResNet(depth, deep_stem=version == "v1c", **arguments)
@@ -148,4 +148,4 @@ def variant(depth: int, version: str) -> Callable[..., ResNet]:
 
 for _depth in DEPTHS:
     for _version in ("v1b", "v1c"):
-        register("BACKBONES", variant(_depth, _version))
+        register("BACKBONES", resnet_variant(_depth, _version))

@@ -41,7 +41,7 @@ class EncodingAttention(nn.Sequential):
             nn.Flatten(), nn.Linear(num_codes * narrow, channels), nn.Sigmoid())
 
 
-class Block(nn.Layer):
+class CifarBlock(nn.Layer):
     """Basic residual block: [B, in_channels, h, w] -> [B, channels, h / stride, w / stride]."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, attention: Optional[nn.Layer] = None):
@@ -92,7 +92,7 @@ class CifarResNet(nn.Layer):
         blocks, channels = [], width
         for wide, stride in ((width, 1), (2 * width, 2), (4 * width, 2)):
             for step in (stride, 1):
-                blocks.append(Block(channels, wide, step, kinds[attention](wide)))
+                blocks.append(CifarBlock(channels, wide, step, kinds[attention](wide)))
                 channels = wide
         self.blocks = nn.Sequential(*blocks)
         self.classifier = nn.Linear(channels, num_classes)

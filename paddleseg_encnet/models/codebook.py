@@ -19,7 +19,7 @@ from paddleseg_encnet.models import encoding
 from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.runtime.devices import Ranks
 
-ALIKE = 3.0             # codewords that a position is left to by the placed factor, see Use.alike
+ALIKE = 3.0             # codewords that a position is left to by the placed factor, see CodebookUse.alike
 # Of the learning rate, for the factors: they are held. A factor's gradient is a sum of squared distances, and its
 # sharpness was chosen on purpose.
 FACTOR_RATE = 0.0
@@ -27,7 +27,7 @@ SAMPLE = 4096           # positions that k-means sees
 ROUNDS = 20             # of k-means at most
 
 
-class Use(NamedTuple):
+class CodebookUse(NamedTuple):
     """How much of a codebook is used, over the positions i of a set of images.
 
     information: I(position; codeword) = H(mean_i a_i) - mean_i H(a_i) in nats, 0 to ln K: what the codeword tells of
@@ -43,8 +43,8 @@ class Use(NamedTuple):
     moved: float = math.nan
 
 
-class Gathering:
-    """Sums of assignments, of which use() makes a Use. `sums` [K + 3], float64, can be added over processes."""
+class CodebookStatistics:
+    """Sums of assignments, of which use() makes a CodebookUse. `sums` [K + 3], float64, can be added over processes."""
 
     def __init__(self, num_codes: int):
         self.sums = np.zeros(num_codes + 3)
@@ -55,10 +55,10 @@ class Gathering:
         moved = math.nan if of_one_vector is None else np.abs(assignment - of_one_vector).sum() / 2
         self.sums += [*rows.sum(axis=0), entropy(rows).sum(), moved, len(rows)]
 
-    def use(self) -> Use:
+    def use(self) -> CodebookUse:
         *mass, entropies, moved, count = self.sums
         whole, each = float(entropy(np.array(mass) / count)), entropies / count
-        return Use(max(whole - each, 0.0), math.exp(whole), math.exp(each), float(moved / count))
+        return CodebookUse(max(whole - each, 0.0), math.exp(whole), math.exp(each), float(moved / count))
 
 
 def assign_to_mean(layer: Encoding, features: paddle.Tensor) -> paddle.Tensor:
@@ -89,8 +89,8 @@ def place_at_first_step(layer: Encoding) -> None:
         untouched = np.array_equal(layer.codewords.astype("float32").numpy(), start)
         if 0 in ranks.where(untouched)[0]:      # the first rank's weights are those of all
             if ranks.first:
-                place(layer, sample(layer.flatten(inputs[0])))
-            ranks.share(layer)
+                place_codebook(layer, sample(layer.flatten(inputs[0])))
+            ranks.broadcast_weights(layer)
 
     hook = layer.register_forward_pre_hook(before)
 
@@ -102,11 +102,11 @@ def sample(features: paddle.Tensor) -> np.ndarray:
     return values[chosen].astype(np.float64)
 
 
-def place(layer: Encoding, positions: np.ndarray) -> None:
+def place_codebook(layer: Encoding, positions: np.ndarray) -> None:
     """Puts the layer's codewords on the centres of positions [M, C], and its factors at what leaves a position to
     ALIKE of them."""
     centres = k_means(positions, layer.num_codes, np.random.default_rng(0))
-    factors = np.full(layer.num_codes, sharpness(squared_distances(positions, centres)))
+    factors = np.full(layer.num_codes, factor_for(squared_distances(positions, centres)))
     for parameter, values in ((layer.codewords, centres), (layer.scale, factors)):
         parameter.set_value(paddle.to_tensor(values.astype(np.float32)).astype(parameter.dtype))
 
@@ -140,7 +140,7 @@ def squared_distances(positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.maximum(squares, 0)
 
 
-def sharpness(distances: np.ndarray, alike: float = ALIKE) -> float:
+def factor_for(distances: np.ndarray, alike: float = ALIKE) -> float:
     """The factor s < 0 with which softmax_k(s d_ik) leaves a position to `alike` codewords, exp of its mean entropy.
 
     Args:

@@ -46,14 +46,15 @@ def each(work: Callable[[int], None], count: int) -> None:
     list(pool().map(stretch, range(0, count, step)))        # the list raises what a thread has raised
 
 
-def values(tensor: paddle.Tensor) -> np.ndarray:
+def shared_memory_array(tensor: paddle.Tensor) -> np.ndarray:
     """float32 of the tensor's own memory, which it must outlive; .numpy() would be a copy."""
     memory = (ctypes.c_float * tensor.size).from_address(tensor.data_ptr())
     return np.frombuffer(memory, np.float32).reshape(tensor.shape)
 
 
 def empty(shape: Sequence[int]) -> paddle.Tensor:
-    """float32 on the CPU, whatever the default device is, to be written by way of values(): no copy is made."""
+    """float32 on the CPU, whatever the default device is, to be written by way of shared_memory_array(): no copy is
+    made."""
     tensor = paddle.empty(shape, "float32")
     return tensor if tensor.place.is_cpu_place() else tensor.cpu()
 
@@ -67,7 +68,7 @@ def tall(images: np.ndarray, before: int, height: int, width: int, stride: int =
     return picture.reshape(-1, width)
 
 
-def spread(kernels: np.ndarray, dilation: int) -> np.ndarray:
+def dilated_kernels(kernels: np.ndarray, dilation: int) -> np.ndarray:
     """[C, k, k] with dilation - 1 zeros between the weights. OpenCV skips them."""
     size = dilation * (kernels.shape[1] - 1) + 1
     wide = np.zeros((len(kernels), size, size), kernels.dtype)
@@ -119,13 +120,13 @@ class Depthwise(PyLayer):
         ctx.fixed = x.stop_gradient, weight.stop_gradient
         ctx.save_for_backward(x)            # not its copy: several layers may read one tensor
         tensor = x.contiguous()
-        x = values(tensor)
-        kernels = spread(weight.numpy()[:, 0], dilation)
+        x = shared_memory_array(tensor)
+        kernels = dilated_kernels(weight.numpy()[:, 0], dilation)
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
         rows, columns = height - size + 1, width - size + 1
         result = empty([batch, channels, -(-rows // stride), -(-columns // stride)])
-        y = values(result)
+        y = shared_memory_array(result)
 
         def work(c: int) -> None:
             if batch == 1 and y.shape == x.shape and kernels[c].size < FOURIER:     # without a picture beside x
@@ -143,11 +144,11 @@ class Depthwise(PyLayer):
         kernels, stride, padding, dilation = ctx.kept
         input_is_fixed, weight_is_fixed = ctx.fixed
         tensors = ctx.saved_tensor()[0].contiguous(), dy.contiguous()
-        x, dy = map(values, tensors)
+        x, dy = map(shared_memory_array, tensors)
         size = kernels.shape[1]
         batch, channels, height, width = x.shape[0], x.shape[1], x.shape[2] + sum(padding), x.shape[3] + sum(padding)
         gradients = empty(x.shape), empty([channels, 1, *kernels[0, ::dilation, ::dilation].shape])
-        d_x, d_weight = map(values, gradients)
+        d_x, d_weight = map(shared_memory_array, gradients)
         # The input's gradient is at the padded pixel y the sum over i of kernel[i] dy[y - i], which is the correlation
         # of dy, size - 1 further down, with the kernel turned by 180 degrees.
         turned = np.ascontiguousarray(kernels[:, ::-1, ::-1])

@@ -36,7 +36,7 @@ STEM = 32
 FEATURES = (1, 2, 4, 6)     # the stages whose outputs are the feature maps: where the next one halves, and the last
 
 
-class Shape(NamedTuple):
+class BlockShape(NamedTuple):
     """What a block is made with."""
     in_channels: int
     out_channels: int
@@ -47,7 +47,7 @@ class Shape(NamedTuple):
     padding: Tuple[int, int]    # before and after, both ways
 
 
-def scaled(channels: int, width: float) -> int:
+def scaled_channels(channels: int, width: float) -> int:
     """Channels times width, to the next multiple of 8 that is not a tenth below."""
     wanted = channels * width
     rounded = max(8, int(wanted + 4) // 8 * 8)
@@ -60,25 +60,26 @@ def halving_padding(size: int, kernel: int) -> Tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def block_shapes(variant: Variant, output_stride: int) -> Iterator[List[Shape]]:
+def block_shapes(variant: Variant, output_stride: int) -> Iterator[List[BlockShape]]:
     """The blocks of each stage. A stage that would go beyond the output stride is dilated instead, by half in its
     first block, as in torchvision's ResNets."""
     channels, size, stride_so_far, dilation = STEM, math.ceil(variant.resolution / 2), 2, 1
     for number, (count, kernel, stride, expansion, out_channels) in enumerate(STAGES):
         if 0 < number < len(STAGES) - 1:
             count = math.ceil(count * variant.depth)
-        out_channels = scaled(out_channels, variant.width)
+        out_channels = scaled_channels(out_channels, variant.width)
         blocks = []
         for block in range(count):
             first_dilation = dilation
             if block == 0 and stride == 2 and stride_so_far == output_stride:
                 dilation *= 2
             elif block == 0 and stride == 2:
-                blocks.append(Shape(channels, out_channels, expansion, kernel, 2, 1, halving_padding(size, kernel)))
+                padding = halving_padding(size, kernel)
+                blocks.append(BlockShape(channels, out_channels, expansion, kernel, 2, 1, padding))
                 size, stride_so_far, channels = math.ceil(size / 2), 2 * stride_so_far, out_channels
                 continue
             reach = first_dilation * (kernel // 2)
-            blocks.append(Shape(channels, out_channels, expansion, kernel, 1, first_dilation, (reach, reach)))
+            blocks.append(BlockShape(channels, out_channels, expansion, kernel, 1, first_dilation, (reach, reach)))
             channels = out_channels
         yield blocks
 
@@ -87,25 +88,25 @@ def norm(channels: int) -> nn.Layer:
     return layers.SyncBatchNorm(channels, momentum=0.99, epsilon=1e-3)
 
 
-def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1,
-         padding: Tuple[int, int] = (0, 0)) -> nn.Conv2D:
+def lite_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1,
+              padding: Tuple[int, int] = (0, 0)) -> nn.Conv2D:
     return nn.Conv2D(in_channels, out_channels, kernel, stride=stride, padding=[*padding, *padding], bias_attr=False)
 
 
 class InvertedResidual(nn.Layer):
     """Wide, depthwise, narrow: [B, in_channels, H, W] -> [B, out_channels, H / stride, W / stride]."""
 
-    def __init__(self, shape: Shape):
+    def __init__(self, shape: BlockShape):
         super().__init__()
         width = shape.in_channels * shape.expansion
         self.expands = shape.expansion != 1
         self.adds = shape.stride == 1 and shape.in_channels == shape.out_channels
         if self.expands:
-            self._expand_conv = conv(shape.in_channels, width, 1)
+            self._expand_conv = lite_conv(shape.in_channels, width, 1)
             self._bn0 = norm(width)
         self._depthwise_conv = DepthwiseConv2D(width, shape.kernel, shape.stride, shape.padding, shape.dilation)
         self._bn1 = norm(width)
-        self._project_conv = conv(width, shape.out_channels, 1)
+        self._project_conv = lite_conv(width, shape.out_channels, 1)
         self._bn2 = norm(shape.out_channels)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -142,7 +143,7 @@ class EfficientNetLite(nn.Layer):
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}; is {value}")
         stages = list(block_shapes(VARIANTS[variant], output_stride))
-        self._conv_stem = conv(in_channels, STEM, 3, 2, halving_padding(VARIANTS[variant].resolution, 3))
+        self._conv_stem = lite_conv(in_channels, STEM, 3, 2, halving_padding(VARIANTS[variant].resolution, 3))
         self._bn0 = norm(STEM)
         self._blocks = nn.LayerList([InvertedResidual(shape) for stage in stages for shape in stage])
         ends = [sum(map(len, stages[:i + 1])) - 1 for i in range(len(stages))]
@@ -162,7 +163,7 @@ class EfficientNetLite(nn.Layer):
         return maps
 
 
-def variant(number: int) -> Callable[..., EfficientNetLite]:
+def lite_variant(number: int) -> Callable[..., EfficientNetLite]:
     """The function that PaddleSeg's config builder calls for `type: EfficientNetLite<number>`."""
     def build(**arguments: Any) -> EfficientNetLite:
         return EfficientNetLite(number, **arguments)
@@ -171,4 +172,4 @@ def variant(number: int) -> Callable[..., EfficientNetLite]:
 
 
 for _number in VARIANTS:
-    register("BACKBONES", variant(_number))
+    register("BACKBONES", lite_variant(_number))

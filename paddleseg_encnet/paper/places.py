@@ -15,7 +15,7 @@ from paddleseg.cvlibs import manager
 from paddleseg_encnet.paper.studies import EVALUATIONS, STUDIES
 
 
-def place(config: dict, cell: str, seed: int, study: str) -> str:
+def training_folder(config: dict, cell: str, seed: int, study: str) -> str:
     """The folder of a training: its own, or that of the same training in another study beside this one. A finished
     one comes first, then the one that has come furthest.
 

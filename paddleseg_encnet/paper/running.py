@@ -11,7 +11,7 @@ from typing import IO, Callable, Iterator, List, Sequence, Set
 
 from paddleseg.utils import logger
 
-from paddleseg_encnet.paper.ablation import AblationError, Run, prepare
+from paddleseg_encnet.paper.ablation_plan import AblationError, CellRun, prepare_run
 from paddleseg_encnet.paper.telling import Steps, Telling, cause
 from segrun import cpu
 from segrun.errors import one_line
@@ -40,7 +40,7 @@ class Ablation:
         finished: called after each run that has been finished, by one thread at a time.
     """
 
-    def __init__(self, runs: List[Run], tools: str, devices: List[str], train_flags: Sequence[str] = (),
+    def __init__(self, runs: List[CellRun], tools: str, devices: List[str], train_flags: Sequence[str] = (),
                  num_workers: int = 0, finished: Callable[[], object] = lambda: None):
         self.runs, self.tools, self.devices = runs, tools, devices
         self.train_flags, self.num_workers = list(train_flags), num_workers
@@ -61,8 +61,8 @@ class Ablation:
                 source, cell = run.cell.weights_of, run.cell.folder
                 raise AblationError(f"{run} evaluates the weights of cell {source}, and there is no {run.weights}; "
                                     f"train cell {source} first (--cells {source} {cell})")
-            prepare(run)
-            if run.shared:
+            prepare_run(run)
+            if run.done_elsewhere:
                 logger.info(f"{run}: the same training as that of another study, in {run.folder}")
         to_do = [run for run in self.runs if run.scores() is None]
         logger.info(f"{len(self.runs) - len(to_do)} of {len(self.runs)} runs are finished, {len(to_do)} are to do")
@@ -73,13 +73,13 @@ class Ablation:
             raise RunsFailed(f"{len(self.telling.failures)} of {len(self.runs)} runs failed: "
                              f"{'; '.join(self.telling.failures.values())}")
 
-    def _has_weights(self, run: Run) -> bool:
+    def _has_weights(self, run: CellRun) -> bool:
         """False where the run that was to train them has failed, which is one failure and not two."""
         if run.weights_folder in self.telling.failures:
             logger.warning(f"{run}: not run, as cell {run.cell.weights_of} has failed")
         return run.weights_folder not in self.telling.failures
 
-    def _run(self, runs: List[Run], stop: Stop) -> None:
+    def _run(self, runs: List[CellRun], stop: Stop) -> None:
         """Shares the runs among the devices."""
         if not runs:
             return
@@ -114,13 +114,13 @@ class Ablation:
         if stop.signum:
             raise Interrupted(stop.signum)
 
-    def _do(self, run: Run, device: str, stop: Stop) -> None:
+    def _do(self, run: CellRun, device: str, stop: Stop) -> None:
         """One run, in a thread of its device."""
         with open(os.path.join(run.folder, "lock"), "w") as lock, open(run.log_file, "ab") as log:
             if not locked(lock, run, stop) or run.scores() is not None:
                 return
             # As many trainings as there are CPUs in the list share its cores.
-            environment = cpu.shared(self.devices.count("cpu")) if device == "cpu" else None
+            environment = cpu.divided_environment(self.devices.count("cpu")) if device == "cpu" else None
             said_before = run.log_size()
             logger.info(f"{run}: started on {device}, {run.log_file}")
             for command in self._commands(run, device):
@@ -139,7 +139,7 @@ class Ablation:
         elif not stop.signum:
             self.telling.failed(run, f"{cause(code, run.log_file, said_before)} ({run.log_file})")
 
-    def _commands(self, run: Run, device: str) -> Iterator[List[str]]:
+    def _commands(self, run: CellRun, device: str) -> Iterator[List[str]]:
         """A training that goes on where it was, and the evaluation of its last weights: the best of several evaluations
         would have been chosen by the images that score it."""
         common = ["--config", run.config_file, "--device", device, "--num_workers", str(self.num_workers)]
@@ -158,7 +158,7 @@ class Interrupted(Stopped):
         self.signum = signum
 
 
-def locked(file: IO, run: Run, stop: Stop) -> bool:
+def locked(file: IO, run: CellRun, stop: Stop) -> bool:
     """Locks the run's file, after waiting for a process that holds it; False if a signal came first."""
     if fcntl is None:
         return True

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List
 
 from paddleseg.utils import logger
 
-from paddleseg_encnet.paper.ablation import Run
+from paddleseg_encnet.paper.ablation_plan import CellRun
 from segrun.errors import one_line
 
 
@@ -23,7 +23,7 @@ class Telling:
         self.failures: Dict[str, str] = {}      # what went wrong, by the run's folder
         self.lock = threading.Lock()
 
-    def finished(self, run: Run) -> None:
+    def finished(self, run: CellRun) -> None:
         """Its score, and the report of what is finished so far. Without the report the runs are no worse, and there
         will be another."""
         with self.lock:
@@ -33,7 +33,7 @@ class Telling:
             except Exception as error:
                 logger.warning(f"no report of what is finished so far: {one_line(error)}")
 
-    def failed(self, run: Run, why: str) -> None:
+    def failed(self, run: CellRun, why: str) -> None:
         with self.lock:
             self.failures[run.folder] = f"{run}: {why}"
             logger.error(self.failures[run.folder])
@@ -43,7 +43,7 @@ class Steps:
     """How far runs have come: what they had saved when this began, and what they have logged since. What they had
     logged before goes further than their checkpoints, and is done again."""
 
-    def __init__(self, runs: List[Run]):
+    def __init__(self, runs: List[CellRun]):
         self.runs, self.logs = runs, [run.log_size() for run in runs]
         self.done = [run.saved_steps() for run in runs]
 

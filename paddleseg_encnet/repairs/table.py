@@ -4,13 +4,21 @@ Each repair says its symptom and its cause, and has a probe that provokes the de
 PaddleSeg without the defect is not touched. Nothing here looks at a version number. `apply()` runs once, at import of
 the package; `REPAIRS` lists what there is, `APPLIED` what was needed here.
 
-What must happen before Paddle is imported stands in environment.before_paddle and in segrun/cpu.py. No module of this
-room imports Paddle or PaddleSeg at its top, so that the package's import decides when that happens.
+What must happen before Paddle is imported stands in environment_repairs.before_paddle and in segrun/cpu.py. No module
+of this room imports Paddle or PaddleSeg at its top, so that the package's import decides when that happens.
 """
 
 from typing import Callable, List, NamedTuple
 
-from paddleseg_encnet.repairs import channels, data, environment, losses, networks, scores, weights
+from paddleseg_encnet.repairs import (
+    channel_repairs,
+    data_repairs,
+    environment_repairs,
+    loss_repairs,
+    network_repairs,
+    score_repairs,
+    weight_repairs,
+)
 
 
 class Repair(NamedTuple):
@@ -23,22 +31,22 @@ class Repair(NamedTuple):
 
 
 REPAIRS: List[Repair] = [
-    Repair(losses.train_indexes_scalars, losses.losses_with_a_dimension),
-    Repair(losses.cross_entropy_fails, losses.cross_entropy_types),
-    Repair(scores.calculate_area_fails, scores.calculate_area_of_scalars),
-    Repair(data.unreadable_image_has_no_name, data.one_reader),
-    Repair(data.cityscapes_pairs_by_position, data.cityscapes_pairs_by_name),
-    Repair(data.ade20k_lists_any_file, data.ade20k_pairs_by_name),
-    Repair(data.missing_voc_is_downloaded, data.missing_pascal_data_is_named),
-    Repair(data.crop_replaces_the_image, data.crop_by_category_ratio),
-    Repair(data.padded_label_has_new_ids, data.padded_labels_keep_their_ids),
-    Repair(data.list_with_a_mark_names_no_file, data.lists_are_utf_8),
-    Repair(networks.fastfcn_builds_residuals, networks.fastfcn_without_residuals),
-    Repair(channels.dataset_refuses_four_channels, channels.images_of_any_channels),
-    Repair(channels.padding_fails_for_five_channels, channels.padding_of_many_channels),
-    Repair(weights.misfit_is_only_warned_of, weights.pretrained_weights),
-    Repair(environment.environment_needs_cudnn, environment.environment_without_cudnn),
-    Repair(environment.log_garbles_letters, environment.log_of_any_letters),
+    Repair(loss_repairs.train_indexes_scalars, loss_repairs.losses_with_a_dimension),
+    Repair(loss_repairs.cross_entropy_fails, loss_repairs.cross_entropy_types),
+    Repair(score_repairs.calculate_area_fails, score_repairs.calculate_area_of_scalars),
+    Repair(data_repairs.unreadable_image_has_no_name, data_repairs.one_reader),
+    Repair(data_repairs.cityscapes_pairs_by_position, data_repairs.cityscapes_pairs_by_name),
+    Repair(data_repairs.ade20k_lists_any_file, data_repairs.ade20k_pairs_by_name),
+    Repair(data_repairs.missing_voc_is_downloaded, data_repairs.missing_pascal_data_is_named),
+    Repair(data_repairs.crop_replaces_the_image, data_repairs.crop_by_category_ratio),
+    Repair(data_repairs.padded_label_has_new_ids, data_repairs.padded_labels_keep_their_ids),
+    Repair(data_repairs.list_with_a_mark_names_no_file, data_repairs.lists_are_utf_8),
+    Repair(network_repairs.fastfcn_builds_residuals, network_repairs.fastfcn_without_residuals),
+    Repair(channel_repairs.dataset_refuses_four_channels, channel_repairs.images_of_any_channels),
+    Repair(channel_repairs.padding_fails_for_five_channels, channel_repairs.padding_of_many_channels),
+    Repair(weight_repairs.misfit_is_only_warned_of, weight_repairs.pretrained_weights),
+    Repair(environment_repairs.environment_needs_cudnn, environment_repairs.environment_without_cudnn),
+    Repair(environment_repairs.log_garbles_letters, environment_repairs.log_of_any_letters),
 ]
 APPLIED: List[str] = []
 

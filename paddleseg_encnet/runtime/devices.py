@@ -90,7 +90,7 @@ class Ranks:
         average the sum over the ranks."""
         return network.no_sync() if self.count > 1 else contextlib.nullcontext()
 
-    def share(self, model: paddle.nn.Layer) -> None:
+    def broadcast_weights(self, model: paddle.nn.Layer) -> None:
         """Gives every rank the weights and statistics of the first one, which are those that are saved. Without
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
         if self.count > 1:

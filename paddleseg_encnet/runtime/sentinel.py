@@ -150,7 +150,7 @@ class Sentinel:
                        "and can the machines reach each other? FLAGS_stop_check_timeout=SECONDS in the environment "
                        "waits longer"}[how]
 
-    def told(self) -> str:
+    def verdict_here(self) -> str:
         """The verdict as this rank tells it."""
         word, _, text = (self.verdict or "").partition(" ")
         if word == "ended":
@@ -162,7 +162,7 @@ class Sentinel:
 
     def end(self) -> None:
         """Tells the others and the rank, and sees to it that the rank ends."""
-        text = self.verdict and self.told()
+        text = self.verdict and self.verdict_here()
         waited_for = [link for link in self.by_fd.values() if link is not self.own]
         for link in waited_for:
             if self.verdict:
@@ -181,9 +181,9 @@ class Sentinel:
         if text and self.own.open and (not self.bye or self.rank.stopped()):
             self.rank.kill()
         elif not text:
-            self.see_off()
+            self.wait_for_end()
 
-    def see_off(self) -> None:
+    def wait_for_end(self) -> None:
         """All is done; the rank has only to end, and a launcher waits for that."""
         going = seen = time.monotonic()
         while self.own.open:

@@ -40,7 +40,7 @@ def micro_batches(data: dict, count: int) -> List[dict]:
              for key, value in data.items()} for k in range(count)]
 
 
-def shares(model: paddle.nn.Layer, losses: dict, parts: List[dict]) -> List[Optional[list]]:
+def term_factors(model: paddle.nn.Layer, losses: dict, parts: List[dict]) -> List[Optional[list]]:
     """For each micro-batch the factor of each of its loss terms, so that their sum is the large batch's. None of one
     that is alone."""
     if len(parts) == 1:
@@ -55,13 +55,13 @@ def shares(model: paddle.nn.Layer, losses: dict, parts: List[dict]) -> List[Opti
     return [list(factors) for factors in zip(*by_term)]
 
 
-def weighted(terms: list, share: Optional[list]) -> list:
-    """The loss terms of a micro-batch, times their shares."""
-    if share is None:
+def weighted(terms: list, factors: Optional[list]) -> list:
+    """The loss terms of a micro-batch, times their factors."""
+    if factors is None:
         return terms
-    if len(share) != len(terms):        # of a model with a rule of its own
-        share = share[:1] * len(terms)
-    return [term * factor for term, factor in zip(terms, share)]
+    if len(factors) != len(terms):        # of a model with a rule of its own
+        factors = factors[:1] * len(terms)
+    return [term * factor for term, factor in zip(terms, factors)]
 
 
 def terms_of(model: paddle.nn.Layer, losses: dict) -> list:
@@ -95,7 +95,7 @@ def divisor(loss: Any, data: dict) -> paddle.Tensor:
     return counts.mean() + loss.EPS
 
 
-def told(model: paddle.nn.Layer, losses: dict, batch_size: int, count: int) -> str:
+def accumulation_line(model: paddle.nn.Layer, losses: dict, batch_size: int, count: int) -> str:
     """The line that says what a step is made of, and what of the large batch it is not."""
     line = (f"--accum_steps {count}: a step learns from {count} micro-batches of {batch_size} what it would from a "
             f"batch of {count * batch_size}, but that BatchNorm has the statistics of each micro-batch, and dropout "

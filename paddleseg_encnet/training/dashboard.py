@@ -26,7 +26,7 @@ from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import loss_names
 from paddleseg_encnet.runtime.devices import Precision
 from paddleseg_encnet.training.pace import Pace
-from paddleseg_encnet.training.saving import Best, State
+from paddleseg_encnet.training.saving import BestCheckpoint, State
 from paddleseg_encnet.training.vdl_log import Log
 from segrun import bands, drawing
 from segrun.scoring import Scores
@@ -75,7 +75,7 @@ class Dashboard:
         if resumed and os.path.dirname(os.path.abspath(resumed)) == os.path.abspath(folder):
             with self.careful("go on with the earlier log"):
                 self.log = Log.resume(folder, state)
-        logger.info(f"Dashboard: {command(folder)}")
+        logger.info(f"Dashboard: {visualdl_command(folder)}")
 
     def __enter__(self) -> "Dashboard":
         return self
@@ -84,7 +84,7 @@ class Dashboard:
         if self.folder is not None:
             if self.log is not None:
                 self.log.file.close()
-            logger.info(f"Open the dashboard with: {command(self.folder)}")
+            logger.info(f"Open the dashboard with: {visualdl_command(self.folder)}")
 
     def stepped(self, step: int, loss_terms: Dict[str, float], lr: float, pace: Pace, images: int) -> None:
         """After a logged step: means since the last one. `images` is how many a step takes, over all ranks."""
@@ -101,7 +101,7 @@ class Dashboard:
         """After an evaluation, with what evaluate() was called with. `state` knows this score already."""
         if self.folder is None:
             return
-        best = state.best.get("model", Best())
+        best = state.best.get("model", BestCheckpoint())
         values = {
             "Evaluate/mIoU": scores.mean_iou, "Evaluate/FWIoU": scores.frequency_weighted_iou,
             "Evaluate/Acc": scores.accuracy, "Evaluate/mAcc": scores.mean_accuracy,
@@ -119,9 +119,9 @@ class Dashboard:
         self.write(state.step, values)
         if self.shows(state.step):
             panels = {}
-            with attention(model) as gamma, self.careful("draw the validation images"), paddle.no_grad():
-                panels = look(model, dataset, precision, **inference)
-            self.write(state.step, images=panels, histograms={**codebook(model), "Encoding/gamma": gamma})
+            with gathered_attention(model) as gamma, self.careful("draw the validation images"), paddle.no_grad():
+                panels = validation_panels(model, dataset, precision, **inference)
+            self.write(state.step, images=panels, histograms={**codebook_values(model), "Encoding/gamma": gamma})
         with self.careful("write its log"):
             if self.log is not None:
                 os.fsync(self.log.file.fileno())    # the checkpoint is about to say that this evaluation is done
@@ -148,7 +148,7 @@ class Dashboard:
             records = [make.scalar(legal(tag), value, step, now)
                        for tag, value in scalars.items() if math.isfinite(value)]
             records += [make.image(legal(tag), image, step, now) for tag, image in images.items()]
-            records += [make.histogram(tag, *histogram(numbers, RANGES.get(tag)), step, now)
+            records += [make.histogram(tag, *finite_histogram(numbers, RANGES.get(tag)), step, now)
                         for tag, numbers in values.items() if np.isfinite(numbers).any()]
             if self.log is None:
                 self.log = Log.new(self.folder)
@@ -180,20 +180,20 @@ def legal(tag: str) -> str:
     return tag.replace("%", "_")
 
 
-def histogram(values: np.ndarray, limits: Optional[Tuple[float, float]] = None) -> Tuple[np.ndarray, np.ndarray]:
+def finite_histogram(values: np.ndarray, limits: Optional[Tuple[float, float]] = None) -> Tuple[np.ndarray, np.ndarray]:
     """Counts and edges of the finite ones, between their own limits if none are given."""
     return np.histogram(values[np.isfinite(values)], BINS, limits)
 
 
-def command(folder: str) -> str:
+def visualdl_command(folder: str) -> str:
     """What opens the dashboard, from any folder, and where no virtual environment is active."""
     beside = os.path.join(os.path.dirname(sys.executable), "visualdl")
     program = "visualdl" if shutil.which("visualdl") or not os.path.exists(beside) else beside
     return f"{shlex.quote(program)} --logdir {shlex.quote(os.path.abspath(folder))}"
 
 
-def look(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision, batch_size: int = 1,
-         **inference: Any) -> Dict[str, np.ndarray]:
+def validation_panels(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Precision, batch_size: int = 1,
+                      **inference: Any) -> Dict[str, np.ndarray]:
     """A panel for each of a handful of images, evenly spaced over the set, by tag. Takes what evaluate() takes, but
     always one image at a time."""
     if not all(isinstance(files[0], str) for files in dataset.file_list):
@@ -237,7 +237,7 @@ def panel(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, colors: 
 
 
 @contextlib.contextmanager
-def attention(model: paddle.nn.Layer) -> Iterator[list]:
+def gathered_attention(model: paddle.nn.Layer) -> Iterator[list]:
     """A list that gathers the channel attention [B, C] of what the model sees inside; empty for other networks."""
     seen = []
 
@@ -254,7 +254,7 @@ def attention(model: paddle.nn.Layer) -> Iterator[list]:
             hook.remove()
 
 
-def codebook(model: paddle.nn.Layer) -> Dict[str, list]:
+def codebook_values(model: paddle.nn.Layer) -> Dict[str, list]:
     """Codewords and their scales by tag; empty for networks that have none."""
     module = getattr(model, "enc_module", None)
     layers = [layer for layer in module.sublayers() if isinstance(layer, Encoding)] if module is not None else []

@@ -53,7 +53,7 @@ def find(where: str, save_dir: str) -> Optional[Found]:
         where = os.path.normpath(where)
         if is_checkpoint(where):
             try:
-                return read(where)
+                return read_checkpoint(where)
             except CheckpointError as error:
                 run = os.path.dirname(os.path.abspath(where))
                 raise CheckpointError(f"{error}. --resume_model {run} takes the newest whole one there") from error
@@ -64,7 +64,7 @@ def find(where: str, save_dir: str) -> Optional[Found]:
     damage = []
     for folder in folders:
         try:
-            return read(folder)
+            return read_checkpoint(folder)
         except CheckpointError as error:
             damage.append(str(error))
             if folder != folders[-1]:
@@ -108,15 +108,15 @@ def time_of(folder: str) -> float:
     return content["time"]
 
 
-def read(folder: str) -> Found:
+def read_checkpoint(folder: str) -> Found:
     """Reads a checkpoint; CheckpointError if it is damaged or no checkpoint to resume from."""
     state = read_state(folder) if os.path.exists(os.path.join(folder, STATE)) else None
     for name in (WEIGHTS, OPTIMIZER):
         if not os.path.isfile(os.path.join(folder, name)):
             raise CheckpointError(f"cannot resume from {folder}: there is no {name} in it")
     step = state.step if state else step_in_name(folder)
-    return Found(folder, state, step, checkpoint.read(os.path.join(folder, WEIGHTS), keep_names=True),
-                 checkpoint.read(os.path.join(folder, OPTIMIZER), keep_names=True))
+    return Found(folder, state, step, checkpoint.read_weights(os.path.join(folder, WEIGHTS), keep_names=True),
+                 checkpoint.read_weights(os.path.join(folder, OPTIMIZER), keep_names=True))
 
 
 def step_in_name(folder: str) -> int:
@@ -133,7 +133,7 @@ def fill(found: Found, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optim
         CheckpointError: it is of another model or optimiser.
     """
     try:
-        checkpoint.load(model, {name: value for name, value in found.weights.items() if name != PADDLE_NAMES})
+        checkpoint.fill_layer(model, {name: value for name, value in found.weights.items() if name != PADDLE_NAMES})
     except CheckpointError as error:
         raise CheckpointError(f"cannot resume from {found.folder}: {error}") from error
     values = for_this_process(found, model)
@@ -159,7 +159,7 @@ def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:
         if key == "LR_Scheduler":
             values[key] = value
         elif key == "master_weights":       # float32 copies of half-precision weights, by parameter
-            values[key] = {parameters[name].name: named(array, f"{parameters[name].name}_fp32_master_0")
+            values[key] = {parameters[name].name: named_tensor(array, f"{parameters[name].name}_fp32_master_0")
                            for name, array in value.items() if name in parameters}
         elif isinstance(value, np.ndarray):
             owner = owner_of(key, parameters)
@@ -167,7 +167,7 @@ def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:
                 raise CheckpointError(f"cannot resume from {found.folder}: {key} in its {OPTIMIZER} fits no parameter "
                                       "of this network; resume with the config that the run was started with")
             name = parameters[owner].name + key[len(owner):]
-            values[name] = named(value, name)
+            values[name] = named_tensor(value, name)
     return values
 
 
@@ -180,7 +180,7 @@ def owner_of(key: str, parameters: dict) -> Optional[str]:
     return None
 
 
-def named(array: np.ndarray, name: str) -> paddle.Tensor:
+def named_tensor(array: np.ndarray, name: str) -> paddle.Tensor:
     tensor = paddle.to_tensor(array)
     tensor.name = name
     return tensor

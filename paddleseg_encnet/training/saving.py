@@ -34,13 +34,13 @@ class SaveError(OSError):
 
 
 @dataclass(frozen=True)
-class Best:
+class BestCheckpoint:
     """The best validation score so far and the step that reached it."""
     mean_iou: float = -1.0
     step: int = -1
 
-    def updated(self, mean_iou: float, step: int) -> "Best":
-        return Best(mean_iou, step) if mean_iou > self.mean_iou else self
+    def updated(self, mean_iou: float, step: int) -> "BestCheckpoint":
+        return BestCheckpoint(mean_iou, step) if mean_iou > self.mean_iou else self
 
     def __str__(self) -> str:
         return f"{self.mean_iou:.4f} at iter {self.step}" if self.step >= 0 else "none yet"
@@ -53,14 +53,14 @@ class State:
     epoch: int = 0
     samples: int = 0                    # taken of this epoch, by all ranks together
     seed: int = 0                       # of every random number (data/order.py)
-    best: Dict[str, Best] = field(default_factory=dict)
+    best: Dict[str, BestCheckpoint] = field(default_factory=dict)
     evaluations_since_best: int = 0
     evaluated: bool = True              # False: this step's evaluation was due, but not yet done
     scaler: dict = field(default_factory=dict)      # of mixed precision
 
     def scored(self, name: str, mean_iou: float) -> None:
         """Takes the score of a tracked network at this step."""
-        self.best[name] = self.best.get(name, Best()).updated(mean_iou, self.step)
+        self.best[name] = self.best.get(name, BestCheckpoint()).updated(mean_iou, self.step)
         if name == "model":
             is_best = self.best[name].step == self.step
             self.evaluations_since_best = 0 if is_best else self.evaluations_since_best + 1
@@ -205,7 +205,7 @@ def read_state(folder: str) -> State:
         if seen != written:
             raise CheckpointError(f"{folder} is damaged: its {name} is not what was written (checksum)")
     values = {name: value for name, value in content.items() if name in State.__dataclass_fields__}
-    values["best"] = {name: Best(**best) for name, best in values["best"].items()}
+    values["best"] = {name: BestCheckpoint(**best) for name, best in values["best"].items()}
     return State(**values)
 
 

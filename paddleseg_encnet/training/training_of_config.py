@@ -12,7 +12,7 @@ from paddleseg_encnet.config.building import Builder
 from paddleseg_encnet.data import checks
 from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
-from paddleseg_encnet.training import dashboard, loop
+from paddleseg_encnet.training import dashboard, training_loop
 from paddleseg_encnet.training.events import Callback, Stepped
 from paddleseg_encnet.training.saving import BEST_FOLDERS
 from paddleseg_encnet.training.settings import Machine, Optimising, Saving, with_named
@@ -67,20 +67,21 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
         named: settings by their names alone, as iters=100, use_vdl=True or device="cpu"; they come before the groups'.
 
     Raises:
-        ValueError, OSError: what tools/train.py ends with; training/loop.py lists them.
+        ValueError, OSError: what tools/train.py ends with; training/training_loop.py lists them.
         TypeError: there is no setting of a name.
         Stopped: SIGTERM or SIGINT came, and the step was finished and saved. A KeyboardInterrupt.
     """
     optimising, saving, machine = with_named((optimising, saving, machine), named)
     config, save_dir = os.fspath(config), os.fspath(save_dir)
     arithmetic = Precision(machine.precision, machine.amp_level)
-    builder = building.read(config, opts, iters=optimising.iters, batch_size=optimising.batch_size,
-                            learning_rate=optimising.learning_rate, data_format=machine.data_format)
+    builder = building.read_config(config, opts, iters=optimising.iters, batch_size=optimising.batch_size,
+                                   learning_rate=optimising.learning_rate, data_format=machine.data_format)
     settings = builder.config
     if settings.dic["model"]["type"] == "CifarResNet":
         raise ValueError(f"{config} is a classifier of images; train it with {command('train_cifar')}")
-    schedule = loop.Schedule(settings.iters, saving.save_interval, saving.log_iters, saving.keep_checkpoint_max,
-                             optimising.early_stop_intervals, settings.batch_size, optimising.accum_steps)
+    schedule = training_loop.Schedule(settings.iters, saving.save_interval, saving.log_iters,
+                                      saving.keep_checkpoint_max, optimising.early_stop_intervals, settings.batch_size,
+                                      optimising.accum_steps)
     schedule.check()
     # From here on the builder makes a network that begins with random numbers.
     pretrained = builder.take_pretrained()
@@ -91,13 +92,14 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     logger.info(f"--seed {seed} gives the random numbers of this run again")
     utils.set_seed(seed)
     device, ranks = select_device(machine.device), Ranks.join()
-    logger.info(batch_recipe.settle(settings.dic, ranks.count, optimising.scale_lr, optimising.accum_steps))
+    logger.info(batch_recipe.settle_batch(settings.dic, ranks.count, optimising.scale_lr, optimising.accum_steps))
     utils.set_cv2_num_threads(machine.num_workers)
 
     train_dataset, val_dataset = datasets(builder, do_eval, optimising.repeats, no_data_check)
     model = builder.model
     if pretrained is not None:
-        logger.info(checkpoint.load(model, download.pretrained(pretrained), allow_partial=optimising.allow_partial))
+        logger.info(checkpoint.fill_layer(model, download.pretrained(pretrained),
+                                          allow_partial=optimising.allow_partial))
     if pretrained_backbone is not None:
         load_what_fits(model.backbone, pretrained_backbone)
     model = ranks.synchronise(model, device)
@@ -108,8 +110,8 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     data = cached(os.fspath(machine.cache) if machine.cache else None, [train_dataset, val_dataset],
                   machine.num_workers, ranks)
     with building.explained(settings.dic, listener.raised), data as (train_dataset, val_dataset):
-        parts = loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
-        best = loop.train(
+        parts = training_loop.Parts(model, optimizer, losses, train_dataset, val_dataset, builder.tiling().options())
+        best = training_loop.train_network(
             parts, schedule, save_dir, precision=arithmetic, num_workers=machine.num_workers,
             resume_model=os.fspath(resume_model) if resume_model else None, use_ema=optimising.use_ema,
             use_vdl=saving.use_vdl,
@@ -144,8 +146,8 @@ class Listener:
 
 def load_what_fits(backbone: paddle.nn.Layer, pretrained: str) -> None:
     """Of the weights that a backbone's `pretrained` names; logs what they lack."""
-    report = checkpoint.load(backbone, packages.weights(pretrained), allow_partial=True, ignore_extra=("",),
-                             where=pretrained)
+    report = checkpoint.fill_layer(backbone, packages.pretrained_tensors(pretrained), allow_partial=True,
+                                   ignore_extra=("",), where=pretrained)
     left = report.missing + report.wrong_shape
     logger.info(f"{len(report.loaded)} variables loaded into the backbone; left as initialised: {len(left)}"
                 + "".join(f", {name}" for name in left[:5]))

@@ -56,7 +56,8 @@ def weights_among(names: List[str]) -> List[str]:
     chosen += [[name for name in names if name.endswith(kind)] for kind in WEIGHTS]
     return next((found for found in chosen if found), [])
 
-def verify(path: str, name: str, prefix: Optional[str], advice: str, algorithms: Sequence[str] = ("sha256",)) -> None:
+def verify_archive(path: str, name: str, prefix: Optional[str], advice: str,
+                   algorithms: Sequence[str] = ("sha256",)) -> None:
     """Raises DownloadError unless the file's digest by one of the algorithms begins with `prefix`, if there is one."""
     if prefix is None:
         return
@@ -156,7 +157,7 @@ def _take(member: _Member, folder: str, where: str, max_bytes: int) -> str:
                                 "again")
         match = CHECKSUM.search(name)
         if match:       # PyTorch-Encoding's zips hold a file that is named after its SHA-1
-            verify(partial, name, match.group(1), "download it again", ("sha1", "sha256"))
+            verify_archive(partial, name, match.group(1), "download it again", ("sha1", "sha256"))
         os.replace(partial, path)
     finally:
         if os.path.exists(partial):     # only there if something went wrong

@@ -54,7 +54,7 @@ class Budget:
     def __init__(self, file_size: int):
         self._left = 4 * file_size + 2**24
 
-    def take(self, count: int) -> None:
+    def reserve(self, count: int) -> None:
         """Reserve ``count`` bytes. Raises CheckpointError if the file has asked for too much."""
         if count > self._left:
             raise CheckpointError(
@@ -117,7 +117,7 @@ def to_array(data: Data, kind: str, shape: Sequence[int], budget: Budget, stride
     if not isinstance(strides, (tuple, list)) or len(strides) != len(shape) \
             or any(type(n) is not int or n < 0 for n in (*strides, offset)):
         raise CheckpointError("has strides or an offset that do not describe its shape")
-    budget.take(count * np.dtype(wanted).itemsize)
+    budget.reserve(count * np.dtype(wanted).itemsize)
     result = np.empty(tuple(shape), wanted)
     if count == 0:
         return result

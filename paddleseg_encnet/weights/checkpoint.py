@@ -1,9 +1,9 @@
 """Weights in and out: read a file without running anything in it, and fill a network with all of it.
 
 ``paddle.load`` unpickles, and a pickle is a program: a downloaded ``.pdparams`` does what its author
-wants. ``read`` interprets the same files (and PyTorch's and safetensors) with nothing but inert
+wants. ``read_weights`` interprets the same files (and PyTorch's and safetensors) with nothing but inert
 records; see ``unpickle`` for the threat model. PaddleSeg skips weights that do not fit with a
-warning and goes on with random numbers; ``load`` takes all or nothing unless told otherwise, and
+warning and goes on with random numbers; ``fill_layer`` takes all or nothing unless told otherwise, and
 then reports in words what it took.
 """
 
@@ -16,20 +16,21 @@ import numpy as np
 
 from paddleseg_encnet.weights import safetensors_file
 from paddleseg_encnet.weights.arrays import CheckpointError
-from paddleseg_encnet.weights.files import PADDLE_NAMES, decode
+from paddleseg_encnet.weights.files import PADDLE_NAMES, decode_weights
 from paddleseg_encnet.weights.safetensors_file import write_safetensors
 
 if TYPE_CHECKING:
     import paddle
 
-__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "load", "metadata", "read", "write_safetensors"]
+__all__ = ["CheckpointError", "LoadReport", "PADDLE_NAMES", "fill_layer", "read_metadata", "read_weights",
+           "write_safetensors"]
 
 Shapes = Mapping[str, Tuple[Tuple[int, ...], Tuple[int, ...]]]      # the checkpoint's, the network's
 _SHOWN = 5  # names of a list in a message
 _BACKBONE = "backbone."
 
 
-def read(path: Union[str, os.PathLike], keep_names: bool = False) -> Dict[str, Any]:
+def read_weights(path: Union[str, os.PathLike], keep_names: bool = False) -> Dict[str, Any]:
     """Read a weights file; nothing that it contains is executed.
 
     The format is told from the content: what ``paddle.save`` writes for layers and optimisers
@@ -49,16 +50,16 @@ def read(path: Union[str, os.PathLike], keep_names: bool = False) -> Dict[str, A
     Raises:
         CheckpointError: One line: the file, what was seen, where, and what to do.
     """
-    return _named(path, decode, _content(path), keep_names)
+    return _named(path, decode_weights, _content(path), keep_names)
 
 
-def metadata(path: Union[str, os.PathLike]) -> Dict[str, str]:
+def read_metadata(path: Union[str, os.PathLike]) -> Dict[str, str]:
     """The texts by name that a safetensors file holds beside its tensors; ``description`` knows what they mean.
 
     Raises:
-        CheckpointError: As of ``read``; it is no safetensors file.
+        CheckpointError: As of ``read_weights``; it is no safetensors file.
     """
-    return _named(path, safetensors_file.metadata, memoryview(_content(path)))
+    return _named(path, safetensors_file.header_metadata, memoryview(_content(path)))
 
 
 def _content(path: Union[str, os.PathLike]) -> bytes:
@@ -85,7 +86,7 @@ def _named(path: Union[str, os.PathLike], function: Callable[..., Any], *argumen
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What ``load`` did, by tensor names of the network and of the file. ``str()`` says it in words."""
+    """What ``fill_layer`` did, by tensor names of the network and of the file. ``str()`` says it in words."""
 
     loaded: Tuple[str, ...]
     missing: Tuple[str, ...] = ()  # in the network only: keep their initial values
@@ -93,7 +94,7 @@ class LoadReport:
     wrong_shape: Tuple[str, ...] = ()  # in both: keep their initial values
     ignored: Tuple[str, ...] = ()  # in the file only, as ``ignore_extra`` allows
 
-    def share(self, backbone: bool) -> Tuple[int, int]:
+    def loaded_of(self, backbone: bool) -> Tuple[int, int]:
         """Tensors loaded and tensors in the network, of the backbone or else of the head.
 
         Args:
@@ -107,7 +108,7 @@ class LoadReport:
         return count(self.loaded), count(self.loaded + self.missing + self.wrong_shape)
 
     def __str__(self) -> str:
-        shares = {part: self.share(part == "backbone") for part in ("backbone", "head")}
+        shares = {part: self.loaded_of(part == "backbone") for part in ("backbone", "head")}
         text = "loaded " + " and ".join(f"{loaded} of {total} tensors of the {part} ({loaded / total:.0%})"
                                         for part, (loaded, total) in shares.items() if total)
         for part, (_, total) in shares.items():
@@ -120,8 +121,8 @@ class LoadReport:
         return text
 
 
-def load(layer: "paddle.nn.Layer", source: Union[str, os.PathLike, dict], allow_partial: bool = False,
-         ignore_extra: Sequence[str] = (), where: str = "the given weights") -> LoadReport:
+def fill_layer(layer: "paddle.nn.Layer", source: Union[str, os.PathLike, dict], allow_partial: bool = False,
+               ignore_extra: Sequence[str] = (), where: str = "the given weights") -> LoadReport:
     """Fill a network with the weights of a file.
 
     Strict unless told otherwise: each parameter and persistent buffer of ``layer`` is filled and
@@ -146,7 +147,7 @@ def load(layer: "paddle.nn.Layer", source: Union[str, os.PathLike, dict], allow_
     if isinstance(source, dict):
         state = source
     else:
-        where, state = str(source), read(source)
+        where, state = str(source), read_weights(source)
     state = {name: _as_array(value) for name, value in state.items()}
     target = layer.state_dict()
     prefixes = (ignore_extra,) if isinstance(ignore_extra, str) else tuple(ignore_extra)

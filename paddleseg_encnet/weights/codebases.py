@@ -1,5 +1,5 @@
 """What the layers of EncNets and ResNets are called here and in PaddleSeg, mmsegmentation, PyTorch-Encoding,
-torchvision and timm. Tables only; sources.py and convert.py read them.
+torchvision and timm. Tables only; sources.py and weight_conversion.py read them.
 """
 
 from typing import Iterator, NamedTuple, Tuple

@@ -27,7 +27,7 @@ class Description(NamedTuple):
     classes: Classes
 
 
-class Plain(yaml.SafeDumper):
+class PlainDumper(yaml.SafeDumper):
     """Without references."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -49,7 +49,7 @@ class Whole(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def metadata(config: Dict[str, Any], classes: Classes, card: str = "") -> Dict[str, str]:
+def network_metadata(config: Dict[str, Any], classes: Classes, card: str = "") -> Dict[str, str]:
     """As write_safetensors takes it.
 
     Args:
@@ -57,24 +57,24 @@ def metadata(config: Dict[str, Any], classes: Classes, card: str = "") -> Dict[s
         card: what people should know of the weights.
     """
     count = len(classes.names)
-    said = {"config": yaml.dump(config, Dumper=Plain, sort_keys=False, default_flow_style=None, width=120,
+    said = {"config": yaml.dump(config, Dumper=PlainDumper, sort_keys=False, default_flow_style=None, width=120,
                                 allow_unicode=True),
             "class_names": json.dumps(classes.names, ensure_ascii=False),
             "palette": json.dumps(classes.colors[:count].tolist())}
     return {**said, "card": card} if card else said
 
 
-def read(path: Union[str, os.PathLike]) -> Description:
+def read_description(path: Union[str, os.PathLike]) -> Description:
     """
     Raises:
         CheckpointError: the file can't be read, describes no network, or in a way that is refused.
     """
-    said = checkpoint.metadata(path)
+    said = checkpoint.read_metadata(path)
     try:
         if "config" not in said:
             raise CheckpointError("has no config in its metadata; give the config that it was trained with too, or "
                                   "write it with halve-weights --config")
-        return Description(config_of(said["config"]), classes_of(said))
+        return Description(config_of(said["config"]), described_classes(said))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -101,7 +101,7 @@ def without_pretrained(part: Any) -> Any:
     return [without_pretrained(value) for value in part] if isinstance(part, list) else part
 
 
-def classes_of(said: Dict[str, str]) -> Classes:
+def described_classes(said: Dict[str, str]) -> Classes:
     names, palette = (parsed(said, key) for key in ("class_names", "palette"))
     if not 0 < len(names) <= MAX_CLASSES or not all(
             isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_NAME for name in names):

@@ -24,7 +24,7 @@ from paddleseg_encnet.weights.archives import (
     MAX_BYTES,
     DownloadError,
     unpack,
-    verify,
+    verify_archive,
     weights_among,
 )
 from segrun.progress import Progress
@@ -88,7 +88,7 @@ def _fetch(url: str, folder: str, sha256_prefix: Optional[str]) -> str:
         sha256_prefix = match.group(1) if match else None
     path = os.path.join(folder, name)
     if os.path.exists(path):
-        verify(path, name, sha256_prefix, "remove it to have it downloaded again")
+        verify_archive(path, name, sha256_prefix, "remove it to have it downloaded again")
         return path
     for attempt in range(ATTEMPTS):
         try:
@@ -103,7 +103,7 @@ def _fetch(url: str, folder: str, sha256_prefix: Optional[str]) -> str:
                                     "the connection, or download it elsewhere and give its path") from error
             time.sleep(PAUSE * 2 ** attempt)
     try:
-        verify(partial, name, sha256_prefix, "it was removed; the file on the server is damaged or another one")
+        verify_archive(partial, name, sha256_prefix, "it was removed; the file on the server is damaged or another one")
     except DownloadError:
         os.remove(partial)
         raise

@@ -27,7 +27,7 @@ from paddleseg_encnet.weights.arrays import (
     element_count,
     to_array,
 )
-from paddleseg_encnet.weights.pickle_names import Array, Name, OrderedDict, Tensor, expect
+from paddleseg_encnet.weights.pickle_names import Array, Name, OrderedDict, PickledTensor, expect
 from paddleseg_encnet.weights.unpickle import unpickle
 
 _MAX_DEPTH = 32
@@ -50,7 +50,7 @@ _OTHER_FILES = (
 )
 
 
-def decode(data: bytes, keep_names: bool = False) -> Dict[str, Any]:
+def decode_weights(data: bytes, keep_names: bool = False) -> Dict[str, Any]:
     """Read a weights file of any of the known layouts.
 
     Args:
@@ -68,7 +68,7 @@ def decode(data: bytes, keep_names: bool = False) -> Dict[str, Any]:
         expect(not re.match(pattern, data), f"is {what}")
     view, budget = memoryview(data), Budget(len(data))
     if safetensors_file.looks_like(data):
-        return safetensors_file.decode(view)
+        return safetensors_file.decode_safetensors(view)
     if data.startswith(b"PK\x03\x04"):
         value = _torch_zip(data, budget)
     elif data.startswith(_LEGACY_MAGIC):
@@ -99,7 +99,7 @@ class _Walk:
         if kind in (type(None), bool, int, float, str):
             return item
         if kind is memoryview:
-            self.budget.take(len(item))
+            self.budget.reserve(len(item))
             return bytes(item)
         if kind in (dict, OrderedDict):
             return {key: self.entry(key, value, depth) for key, value in item.items()}
@@ -110,7 +110,7 @@ class _Walk:
             # Paddle writes a tensor that is not in a flat state dict as (name, array).
             is_tensor = self.paddle and len(values) == 2 and type(values[0]) is str
             return values[1] if is_tensor and isinstance(values[1], np.ndarray) else values
-        if kind in (Array, Tensor):
+        if kind in (Array, PickledTensor):
             if id(item) not in self.arrays:
                 self.arrays[id(item)] = self.array(item) if kind is Array else self.tensor(item)
             return self.arrays[id(item)]
@@ -134,7 +134,7 @@ class _Walk:
         strides = contiguous_strides(item.shape, item.fortran)
         return to_array(item.data, kind, item.shape, self.budget, strides)
 
-    def tensor(self, item: Tensor) -> np.ndarray:
+    def tensor(self, item: PickledTensor) -> np.ndarray:
         storage = item.storage
         if type(storage) is not _Storage or self.storage_bytes is None:
             raise CheckpointError("has a tensor without a storage")
@@ -288,7 +288,7 @@ def _zip_read(data: bytes, info: zipfile.ZipInfo, budget: Budget) -> memoryview:
     raw = memoryview(data)[begin:begin + info.compress_size]
     expect(len(raw) == info.compress_size, f"is cut short in archive entry {name}; download it again")
     if info.compress_type == zipfile.ZIP_DEFLATED:
-        budget.take(info.file_size)
+        budget.reserve(info.file_size)
         try:
             raw = memoryview(zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw, info.file_size + 1))
         except zlib.error as error:

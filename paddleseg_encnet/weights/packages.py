@@ -11,7 +11,7 @@ from typing import Dict
 
 import numpy as np
 
-from paddleseg_encnet.weights import checkpoint, convert, download
+from paddleseg_encnet.weights import checkpoint, download, weight_conversion
 from paddleseg_encnet.weights.arrays import CheckpointError
 
 PREFIX = "pip:"
@@ -43,20 +43,22 @@ def weights_file(address: str) -> str:
     return found[0]
 
 
-def weights(address: str) -> dict:
+def pretrained_tensors(address: str) -> dict:
     """The tensors that a backbone's `pretrained` names: of pip:NAME, a URL or a path."""
-    return read(address) if address.startswith(PREFIX) else checkpoint.read(download.pretrained(address))
+    if address.startswith(PREFIX):
+        return read_package(address)
+    return checkpoint.read_weights(download.pretrained(address))
 
 
-def read(address: str) -> Dict[str, np.ndarray]:
+def read_package(address: str) -> Dict[str, np.ndarray]:
     """The backbone's tensors of the package that `pip:NAME` names, under Paddle's names and in its layouts.
 
     Raises:
         CheckpointError: as weights_file; or the file can't be read, or is of no backbone that this project knows.
     """
     path = weights_file(address)
-    state = checkpoint.read(path)
+    state = checkpoint.read_weights(path)
     try:
-        return convert.convert(state)[0]
+        return weight_conversion.convert_weights(state)[0]
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

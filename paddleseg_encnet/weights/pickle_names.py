@@ -78,7 +78,7 @@ class Array:
 
 
 @dataclass(eq=False)
-class Tensor:
+class PickledTensor:
     """A torch tensor: a view of ``storage``, which is what ``persistent`` made of its id."""
 
     storage: Any
@@ -95,7 +95,7 @@ def expect(condition: object, complaint: str) -> None:
 def _bytes(value: Any, budget: Budget) -> memoryview:
     """Bytes of an array: a view of the file, or a ``str`` of Latin-1 (Python 2 had no bytes)."""
     if type(value) is str:
-        budget.take(len(value))
+        budget.reserve(len(value))
         try:
             return memoryview(value.encode("latin1"))
         except UnicodeEncodeError:
@@ -109,7 +109,7 @@ def _bytes(value: Any, budget: Budget) -> memoryview:
 def _ordered_dict(args: Any, budget: Budget) -> OrderedDict:
     expect(args == () or len(args) == 1 and type(args[0]) is list, "has a malformed OrderedDict")
     pairs = args[0] if args else ()  # Python 2 wrote the items as a list of pairs
-    budget.take(_ITEM_BYTES * len(pairs))
+    budget.reserve(_ITEM_BYTES * len(pairs))
     result = OrderedDict()
     for pair in pairs:
         expect(type(pair) in (list, tuple) and len(pair) == 2, "has a malformed OrderedDict")
@@ -157,17 +157,17 @@ def _empty_bytes(args: Any, budget: Budget) -> memoryview:
 
 def _tuple(args: Any, budget: Budget) -> tuple:
     expect(len(args) == 1 and type(args[0]) in (tuple, list), "has a malformed tuple")
-    budget.take(_ITEM_BYTES * len(args[0]))
+    budget.reserve(_ITEM_BYTES * len(args[0]))
     return tuple(args[0])
 
 
-def _tensor(args: Any, budget: Budget) -> Tensor:
+def _tensor(args: Any, budget: Budget) -> PickledTensor:
     expect(len(args) >= 4, "has a malformed tensor")
-    return Tensor(*args[:4])
+    return PickledTensor(*args[:4])
 
 
-def _parameter(args: Any, budget: Budget) -> Tensor:
-    expect(args and type(args[0]) is Tensor, "has a malformed parameter")
+def _parameter(args: Any, budget: Budget) -> PickledTensor:
+    expect(args and type(args[0]) is PickledTensor, "has a malformed parameter")
     return args[0]
 
 

@@ -34,7 +34,7 @@ def looks_like(data: Union[bytes, memoryview]) -> bool:
     return data[8:9] == b"{" and struct.unpack("<Q", data[:8])[0] <= max(len(data), MAX_HEADER)
 
 
-def decode(data: memoryview) -> Dict[str, np.ndarray]:
+def decode_safetensors(data: memoryview) -> Dict[str, np.ndarray]:
     """Read a safetensors file.
 
     Args:
@@ -72,7 +72,7 @@ def decode(data: memoryview) -> Dict[str, np.ndarray]:
     return result
 
 
-def metadata(data: memoryview) -> Dict[str, str]:
+def header_metadata(data: memoryview) -> Dict[str, str]:
     """The texts by name that a safetensors file holds beside its tensors.
 
     Args:

@@ -1,8 +1,8 @@
 """What a weights file holds: whose network, of which size, told from the names and shapes of its tensors.
 
 Three codebases published EncNets; what their networks compute is the same but for what a config can say (the stem's
-width, the dilation of first blocks, how images are resized). codebases.py has the tables of their names, convert.py
-brings the tensors under ours.
+width, the dilation of first blocks, how images are resized). codebases.py has the tables of their names,
+weight_conversion.py brings the tensors under ours.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
-from paddleseg_encnet.weights import efficientnet_lite
+from paddleseg_encnet.weights import efficientnet_names
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.codebases import (
     CLASSIFIERS,
@@ -28,7 +28,7 @@ from paddleseg_encnet.weights.codebases import (
     WRAPPERS,
     Names,
 )
-from paddleseg_encnet.weights.efficientnet_lite import LiteSource
+from paddleseg_encnet.weights.efficientnet_names import LiteSource
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class Source:
 
 
 def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
-    """Tells what a file holds, as `checkpoint.read` returns it.
+    """Tells what a file holds, as `checkpoint.read_weights` returns it.
 
     Raises:
         CheckpointError: it is none of what this module knows; says what was looked for.
     """
     state = tensors_of(checkpoint)
-    lite = efficientnet_lite.recognise(state)
+    lite = efficientnet_names.recognise_lite(state)
     if lite is not None:
         return lite
     names, version, prefix = _backbone_names(state)

@@ -70,7 +70,7 @@ class _Machine:
         for _ in range(MAX_STEPS):
             at = self.position
             try:
-                code = bytes(self.take(1))
+                code = bytes(self.next_bytes(1))
                 if code == b".":
                     result = self.pop()
                     expect(not self.stack, "ends with values left over")
@@ -81,7 +81,7 @@ class _Machine:
                 raise CheckpointError(f"{error} (byte {at:,}, opcode {name})") from None
         raise CheckpointError(f"is a pickle of more than {MAX_STEPS:,} opcodes; weights need fewer")
 
-    def take(self, count: int) -> memoryview:
+    def next_bytes(self, count: int) -> memoryview:
         left = len(self.data) - self.position
         if count > left:
             raise CheckpointError(f"is cut short or damaged: {count:,} bytes are needed and {left:,} "
@@ -90,12 +90,12 @@ class _Machine:
         return self.data[self.position - count:self.position]
 
     def number(self, layout: str) -> Any:
-        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+        return struct.unpack(layout, self.next_bytes(struct.calcsize(layout)))[0]
 
     def line(self) -> str:
         end = bytes(self.data[self.position:self.position + MAX_NAME]).find(b"\n")
         expect(end >= 0, f"has a name longer than {MAX_NAME} bytes")
-        return str(self.take(end + 1)[:-1], "latin1")
+        return str(self.next_bytes(end + 1)[:-1], "latin1")
 
     def pop(self) -> Any:
         floor = self.marks[-1] if self.marks else 0
@@ -128,7 +128,7 @@ class _Machine:
         return Name(module, name)
 
     def text(self, layout: str, encoding: Optional[str]) -> Union[str, memoryview]:
-        raw = self.take(self.number(layout))
+        raw = self.next_bytes(self.number(layout))
         try:
             return raw if encoding is None else str(raw, encoding, "surrogatepass")
         except UnicodeDecodeError:
@@ -164,7 +164,7 @@ class _Machine:
         elif code == b"\x8a":  # LONG1
             size = self.number("<B")
             expect(size <= 16, f"has an integer of {size} bytes")
-            push(int.from_bytes(self.take(size), "little", signed=True))
+            push(int.from_bytes(self.next_bytes(size), "little", signed=True))
         elif code == b"(":
             self.marks.append(len(self.stack))
         elif code == b"t":

@@ -48,20 +48,21 @@ class Exported:
         form, threads = form_of(backend, precision), threads or cpu.cpu_count()
         file = export.file(form.key, form.flag)
         if backend == "paddle":
-            self.take(export, PaddleInference(file, export.file("params"), device, precision, threads, onednn, verbose))
+            self.set_runtime(export, PaddleInference(file, export.file("params"), device, precision, threads, onednn,
+                                                     verbose))
         elif backend == "onnx":
-            self.take(export, OnnxRuntime(file, device, threads, verbose))
+            self.set_runtime(export, OnnxRuntime(file, device, threads, verbose))
         else:
-            self.take(export, OpenVino(file, device, threads, precision, verbose, throughput))
+            self.set_runtime(export, OpenVino(file, device, threads, precision, verbose, throughput))
 
     @classmethod
     def of(cls, export: Export, runtime: Runtime) -> "Exported":
         """With a runtime that is there already."""
         network = cls.__new__(cls)
-        network.take(export, runtime)
+        network.set_runtime(export, runtime)
         return network
 
-    def take(self, export: Export, runtime: Runtime) -> None:
+    def set_runtime(self, export: Export, runtime: Runtime) -> None:
         self.export, self.runtime, self.requests = export, runtime, runtime.requests
         self.channels, self.classes, self.meaning = export.channels, export.classes, export.meaning
         self.batch_size, self.pixelwise = export.batch_size, export.preprocess.pixelwise

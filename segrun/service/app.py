@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from segrun.segmenter import Segmenter
-from segrun.service import network as networks
+from segrun.service import served_network
 from segrun.service.answers import ErrorAnswer, predicted
 from segrun.service.counters import KIND, Metrics
 from segrun.service.limits import Limits, Refused, body_of, check_kind
@@ -83,7 +83,7 @@ class Predictions:
             check_kind(request)
             with self.worker.place():
                 data = await body_of(request, self.limits)
-                work = functools.partial(networks.answer, self.segmenter, data, self.limits, as_json, picture)
+                work = functools.partial(served_network.answer, self.segmenter, data, self.limits, as_json, picture)
                 found = await self.worker.run(work, request.is_disconnected)
         except Refused as refused:
             return ErrorAnswer(refused)

@@ -11,8 +11,8 @@ from segrun.segmenter import Segmenter
 from segrun.service import app
 from segrun.service.counters import Metrics
 from segrun.service.limits import Limits
-from segrun.service.network import STEPS
 from segrun.service.protocol import Guarded
+from segrun.service.served_network import STEPS
 from segrun.service.worker import Worker
 from segrun.stopping import Stop
 
@@ -22,7 +22,8 @@ def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
     """Serves until SIGTERM or SIGINT. Requests that are there then are still answered; a second signal ends at once.
 
     Args:
-        load: makes the Segmenter (network.load_export or load_live); it is called in the thread that will predict.
+        load: makes the Segmenter (served_network.load_export or load_live); it is called in the thread that will
+            predict.
         port: 0 for any that is free.
         say: takes a line for the user.
 

@@ -1,4 +1,4 @@
-"""read(): a config as it is, with what overrides it, and in one line what is wrong with it."""
+"""read_config(): a config as it is, with what overrides it, and in one line what is wrong with it."""
 
 import re
 
@@ -21,37 +21,37 @@ def config(tmp_path):
 
 
 def test_a_shipped_config_and_its_file_are_the_same():
-    named, file = (building.read(source).config.dic for source in (
+    named, file = (building.read_config(source).config.dic for source in (
         "encnet_quick_start", ROOT / "configs" / "encnet_quick_start.yml"))
     assert named == file
 
 
 def test_what_is_given_goes_before_the_config(small_config):
-    plain = building.read(small_config).config
+    plain = building.read_config(small_config).config
     assert (plain.iters, plain.batch_size, plain.dic["model"]["num_codes"]) == (4, 2, 4)
-    changed = building.read(small_config, ["model.num_codes=7"], iters=3, batch_size=1,
-                            learning_rate=0.5).config
+    changed = building.read_config(small_config, ["model.num_codes=7"], iters=3, batch_size=1,
+                                   learning_rate=0.5).config
     assert (changed.iters, changed.batch_size, changed.dic["model"]["num_codes"]) == (3, 1, 7)
     assert changed.dic["lr_scheduler"]["learning_rate"] == 0.5
-    assert building.read(small_config, ["iters=9"], iters=3).config.iters == 9          # as in PaddleSeg
+    assert building.read_config(small_config, ["iters=9"], iters=3).config.iters == 9          # as in PaddleSeg
 
 
 def test_weights_to_begin_with_are_left_out_where_others_replace_them(small_config, config):
     path = config(f"_base_: {small_config}\nmodel: {{pretrained: whole.pdparams, backbone: {{pretrained: part}}}}\n")
-    model = building.read(path, pretrained=False).config.dic["model"]
+    model = building.read_config(path, pretrained=False).config.dic["model"]
     assert "pretrained" not in model and "pretrained" not in model["backbone"]
-    builder = building.read(path)
+    builder = building.read_config(path)
     assert builder.take_pretrained() == "whole.pdparams"
     assert "pretrained" not in builder.config.dic["model"]["backbone"]      # which the whole network's replace
-    partly = building.read(path)
+    partly = building.read_config(path)
     partly.config.dic["model"].pop("pretrained")
     assert partly.take_pretrained() is None and partly.take_pretrained_backbone() == "part"
 
 
 def test_how_images_go_through_the_network_is_the_flags_before_the_configs(small_config, config):
     path = config(f"_base_: {small_config}\ntest_config: {{is_slide: true, crop_size: [64, 32], stride: [32, 16]}}\n")
-    builder = building.read(path)
-    assert builder.tiling().crop_size == (64, 32) and building.read(small_config).tiling().whole
+    builder = building.read_config(path)
+    assert builder.tiling().crop_size == (64, 32) and building.read_config(small_config).tiling().whole
     asked = builder.tiling({"is_slide": True, "crop_size": [32, 32], "stride": [32, 32], "aug_eval": True,
                             "scales": [0.5, 1.0]})
     assert asked.crop_size == (32, 32) and asked.scales == (0.5, 1.0)
@@ -59,7 +59,7 @@ def test_how_images_go_through_the_network_is_the_flags_before_the_configs(small
 
 
 def test_the_number_of_classes_may_be_the_data_sets(small_config):
-    read = building.read(small_config).config
+    read = building.read_config(small_config).config
     assert building.num_classes(read) == read.dic["model"].pop("num_classes", 19) == 19
     assert building.num_classes(read) == 19
 
@@ -75,7 +75,7 @@ def test_the_number_of_classes_may_be_the_data_sets(small_config):
     ("_base_: {base}\noptimizer: {{grad_clip_cfg: {{name: ClipGradByNorm, clip_norm: 0}}}}\n", "clip_norm 0: it must")])
 def test_what_is_wrong_with_a_config(small_config, config, text, words):
     with pytest.raises((ValueError, OSError, RuntimeError)) as raised:
-        building.read(config(text.format(base=small_config)))
+        building.read_config(config(text.format(base=small_config)))
     assert re.search(words, str(innermost(raised.value)))
 
 
@@ -86,12 +86,12 @@ def test_what_is_wrong_with_a_config(small_config, config, text, words):
     (dict(data_format="NHWC"), ValueError, "--data_format NHWC is for DeepLabV3P only, not for ENCNet")])
 def test_what_is_wrong_with_what_is_given(small_config, options, error, words):
     with pytest.raises(error, match=words):
-        building.read(small_config, **options)
+        building.read_config(small_config, **options)
 
 
 def test_an_override_that_is_no_key(small_config):
     with pytest.raises(Exception) as raised:
-        building.read(small_config, ["model.num_code=3"])
+        building.read_config(small_config, ["model.num_code=3"])
     assert "num_code" in str(innermost(raised.value))
 
 

@@ -10,7 +10,7 @@ import yaml
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet.config import ignore_index
-from paddleseg_encnet.evaluation import loop as evaluation
+from paddleseg_encnet.evaluation import evaluation_loop
 
 PARTS = {
     "batch_size": 2, "iters": 1, "optimizer": {"type": "SGD"},
@@ -30,7 +30,7 @@ def config(**more) -> dict:
 
 def test_every_part_that_takes_it_gets_it():
     shared = config(ignore_index=7)
-    ignore_index.share(shared)
+    ignore_index.give_ignore_index(shared)
     train, losses = shared["train_dataset"], shared["loss"]["types"]
     assert train["ignore_index"] == shared["val_dataset"]["ignore_index"] == 7
     assert train["transforms"] == [
@@ -43,7 +43,7 @@ def test_every_part_that_takes_it_gets_it():
 
 def test_without_the_key_nothing_changes():
     shared = config()
-    ignore_index.share(shared)
+    ignore_index.give_ignore_index(shared)
     assert shared == PARTS
 
 
@@ -61,20 +61,20 @@ def test_contradiction_names_both_places(keys, words):
         part = part[key]
     part[keys[-1]] = 7
     with pytest.raises(ValueError, match=f"ignore_index in the config {words}"):
-        ignore_index.share(shared)
+        ignore_index.give_ignore_index(shared)
 
 
 def test_data_set_whose_value_is_fixed():
     fixed = {"train_dataset": {"type": "CamVid", "transforms": []}}
     with pytest.raises(ValueError, match="is 0, but train_dataset.type is CamVid, whose labels have 255 for ignored"):
-        ignore_index.share(config(ignore_index=0, **fixed))
-    ignore_index.share(config(ignore_index=255, **fixed))
+        ignore_index.give_ignore_index(config(ignore_index=0, **fixed))
+    ignore_index.give_ignore_index(config(ignore_index=255, **fixed))
 
 
 @pytest.mark.parametrize("value", ["255", -1, 256, 2.0, True])
 def test_no_value_of_a_label(value):
     with pytest.raises(ValueError, match="must be a whole number from 0 to 255"):
-        ignore_index.share(config(ignore_index=value))
+        ignore_index.give_ignore_index(config(ignore_index=value))
 
 
 class Constant(paddle.nn.Layer):
@@ -102,10 +102,10 @@ def test_from_the_command_line_to_losses_padding_and_scores(tmp_path, run_tool):
              "--opts", "ignore_index=2")
 
     shared = Config(str(path), opts=["ignore_index=2"])
-    ignore_index.share(shared.dic)
+    ignore_index.give_ignore_index(shared.dic)
     parts = SegBuilder(shared)
     assert [loss.ignore_index for loss in parts.loss["types"]] == [2, 2, 2]
     values, counts = np.unique(parts.train_dataset[0]["label"], return_counts=True)
     assert values.tolist() == [0, 1, 2] and counts[2] > 3 * 32 * 32
-    scores = evaluation.evaluate(Constant(), parts.val_dataset)
+    scores = evaluation_loop.evaluate(Constant(), parts.val_dataset)
     assert scores.accuracy == 0.5 and scores.class_iou[:2].tolist() == [0, 0.5]

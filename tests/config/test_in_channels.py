@@ -13,12 +13,14 @@ def config(channels, *transforms, dataset="Dataset", **more) -> dict:
 
 def test_the_networks_number_reaches_the_data():
     settled = config(6, {"type": "Normalize", "mean": [0.5] * 6, "std": [0.5]}, {"type": "RandomBlur"})
-    in_channels.share(settled)
+    in_channels.give_in_channels(settled)
     assert [settled[name]["img_channels"] for name in ("train_dataset", "val_dataset")] == [6, 6]
-    assert in_channels.of(settled) == 6 and in_channels.of({"model": {"type": "SegNet", "in_channels": 4}}) == 4
+    assert in_channels.channels_of_config(settled) == 6
+    assert in_channels.channels_of_config({"model": {"type": "SegNet", "in_channels": 4}}) == 4
     plain = config(3, dataset="Cityscapes")
-    in_channels.share(plain)
-    assert plain == config(3, dataset="Cityscapes") and in_channels.of({"model": {"type": "SegNet"}}) == 3
+    in_channels.give_in_channels(plain)
+    assert plain == config(3, dataset="Cityscapes")
+    assert in_channels.channels_of_config({"model": {"type": "SegNet"}}) == 3
 
 
 @pytest.mark.parametrize("wrong, said", [
@@ -34,4 +36,4 @@ def test_the_networks_number_reaches_the_data():
     (config(6, {"type": "Resize", "interp": "AREA"}), "averages areas of up to 4 channels, not of 6")])
 def test_what_does_not_suit_is_refused(wrong, said):
     with pytest.raises(ValueError, match=said):
-        in_channels.share(wrong)
+        in_channels.give_in_channels(wrong)

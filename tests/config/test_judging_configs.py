@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from paddleseg_encnet.config.judging_configs import check
+from paddleseg_encnet.config.judging_configs import check_config
 
 CONFIG = {
     "batch_size": 2, "iters": 3,
@@ -21,7 +21,7 @@ CONFIG = {
 
 
 def test_whole():
-    check(CONFIG)
+    check_config(CONFIG)
 
 
 GONE = object()
@@ -65,5 +65,5 @@ def test_what_is_wrong_is_told_by_its_place(path, value, words):
         else:
             part[path[-1]] = value
     with pytest.raises(ValueError) as error:
-        check(config)
+        check_config(config)
     assert words in str(error.value) and "\n" not in str(error.value)

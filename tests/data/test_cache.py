@@ -20,7 +20,7 @@ from paddleseg.transforms import Normalize, RandomDistort, RandomHorizontalFlip,
 from PIL import Image
 
 from paddleseg_encnet.data import cache, cache_room, reading
-from paddleseg_encnet.data.cache import Cache, Source, cached, sources
+from paddleseg_encnet.data.cache import Cache, CachedFile, cached, sources
 from paddleseg_encnet.data.cache_room import CacheError
 from paddleseg_encnet.data.order import Batches
 from paddleseg_encnet.data.reading import read_image, read_label, reader_of
@@ -184,12 +184,12 @@ def test_images_of_any_type_and_channels(tmp_path, folder, name, write, channels
     write(path)
     anew = read_image(path, channels)
     with Cache(str(folder)) as kept:
-        kept.keep(Source(path, channels))
+        kept.keep(CachedFile(path, channels))
         got = kept.get(path, channels)
         assert got.dtype == anew.dtype == dtype and type(got) is np.ndarray
         np.testing.assert_array_equal(got, anew)
         assert kept.get(path, 2) is None and kept.get(path, None) is None       # of another way to read it
-        assert Source(path, channels).size() == anew.nbytes
+        assert CachedFile(path, channels).size() == anew.nbytes
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "I;16", "RGB"])
@@ -201,7 +201,7 @@ def test_labels_of_any_type(tmp_path, folder, mode):
     else:
         Image.fromarray(ids.astype(np.uint8)).convert(mode).save(path)
     with Cache(str(folder)) as kept:
-        kept.keep(Source(path, None))
+        kept.keep(CachedFile(path, None))
         np.testing.assert_array_equal(kept.get(path, None), read_label(path))
         assert kept.get(path, None).dtype == read_label(path).dtype
 
@@ -272,7 +272,7 @@ def test_cut_files_are_written_again(files, folder):
     anew = samples(files.dataset(), 1)
     with cached(str(folder), [files.dataset()]) as (dataset,):
         assert sorted(os.listdir(folder)) == names
-        assert all(cache.mapped(str(folder / name))[0].size for name in names)
+        assert all(cache.mapped_array(str(folder / name))[0].size for name in names)
         assert_equal(samples(dataset, 1), anew)
 
 
@@ -361,10 +361,10 @@ def test_a_disk_that_is_too_small_is_refused_with_numbers(files, folder, monkeyp
 
 def test_the_size_of_many_files_is_told_by_some_of_them(monkeypatch):
     sizes = {f"{index}.png": 1000 * index for index in range(100)}
-    monkeypatch.setattr(Source, "size", lambda source: sizes[source.path])
+    monkeypatch.setattr(CachedFile, "size", lambda source: sizes[source.path])
     for headers, mean in ((100, 49500), (1000, 49500), (50, 49000), (1, 0)):       # all; all; each second; the first
         monkeypatch.setattr(cache, "HEADERS", headers)
-        assert cache.needed_for([Source(path, 3) for path in sizes]) == 100 * (mean + cache.OVERHEAD)
+        assert cache.needed_for([CachedFile(path, 3) for path in sizes]) == 100 * (mean + cache.OVERHEAD)
 
 
 def test_a_disk_that_becomes_full_ends_in_one_line(files, folder, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, relative_difference
 
 from paddleseg_encnet.data.cifar import Cifar10, RandomShift
-from paddleseg_encnet.models.cifar_resnet import Block, CifarResNet, EncodingAttention, SEAttention
+from paddleseg_encnet.models.cifar_resnet import CifarBlock, CifarResNet, EncodingAttention, SEAttention
 from paddleseg_encnet.training import resuming, schedules
 from segrun.errors import DataError
 
@@ -218,7 +218,7 @@ def test_se_attention_equals_the_formula():
 
 @pytest.mark.parametrize("attention", [None, SEAttention, lambda channels: EncodingAttention(channels, 2)])
 def test_block_scales_the_residual_before_the_shortcut(attention):
-    block = Block(16, 16, 1, attention and attention(16))
+    block = CifarBlock(16, 16, 1, attention and attention(16))
     block.eval()
     x = paddle.to_tensor(FEATURES)
     residual = block.residual(x).numpy()

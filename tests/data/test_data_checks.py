@@ -15,10 +15,10 @@ from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
 from paddleseg_encnet.data import checks
-from paddleseg_encnet.data.checks import check, quick_check
+from paddleseg_encnet.data.checks import check_data, quick_check
 from paddleseg_encnet.data.class_shares import class_weights
 from paddleseg_encnet.data.label_values import likely_cause
-from paddleseg_encnet.data.looking import as_read, look
+from paddleseg_encnet.data.looking import as_read, look_at_sample
 from paddleseg_encnet.data.samples import Checked, Loader
 from segrun.errors import DataError
 
@@ -61,7 +61,7 @@ model: {{num_classes: {classes}, backbone: {{type: ResNet18_vd, output_stride: 1
         return SegBuilder(Config(str(self.config)))
 
     def findings(self, **options):
-        return [line for split in check(self.builder(), **options) for line in split.lines()]
+        return [line for split in check_data(self.builder(), **options) for line in split.lines()]
 
 
 @pytest.fixture
@@ -173,7 +173,8 @@ def test_a_fault_of_all_labels_is_explained(tmp_path, name, classes, spoil, word
 
 @pytest.mark.parametrize("values, dataset, files, words", [
     ([19, 24, 33], "Cityscapes", (), "labelIds"), ([24], "Dataset", ["x_gtFine_labelIds.png"], "labelIds"),
-    ([254], "ADE20K", (), "subtracts 1"), ([19], "PascalContext", (), "off by one"),
+    ([254], "ADE20K", (), "subtracts 1"), ([254], "PascalContext59", (), "subtracts 1"),
+    ([19], "PascalContext", (), "off by one"),
     ([25], "CamVid", (), "CamVid has ids"), ([7], "Dataset", ["mask.jpg"], "JPEG"),
     ([255], "Dataset", (), "ignore_index")])
 def test_likely_causes(values, dataset, files, words):
@@ -191,7 +192,7 @@ def built(config, train, val=None):
 
 
 def lines_of(builder):
-    return "\n".join(line for split in check(builder) for line in split.lines())
+    return "\n".join(line for split in check_data(builder) for line in split.lines())
 
 
 @pytest.mark.parametrize("ids, words", [((0, 1, 150), None), ((0, 149, 255), "254 in .*subtracts 1")])
@@ -343,7 +344,7 @@ def test_masks_with_16_bits_are_those_with_8(data):
     def seen():
         builder, quick = data.builder(), data.builder()
         quick_check(quick, with_val=True)
-        splits = check(builder)
+        splits = check_data(builder)
         labels = [Checked(dataset).read(i)["label"] for dataset in (builder.train_dataset, builder.val_dataset)
                   for i in range(2)]
         np.random.seed(0)
@@ -391,7 +392,7 @@ def test_class_weights_by_hand(tmp_path):
     data = Set(tmp_path, classes=4)
     for name, ids in (("train0", (0, 1)), ("train1", (0, 0)), ("train2", (0, 0)), ("train3", (0, 2, 2, 255))):
         data.label(name, np.resize(ids, SIZE))
-    train = check(data.builder())[0]
+    train = check_data(data.builder())[0]
     area = SIZE[0] * SIZE[1]
     assert [train.pixels[value] for value in (0, 1, 2, 255)] == [2.75 * area, area / 2, area / 2, area / 4]
     frequency = [2.75 / 3.75, 1 / 2, 2 / 3]
@@ -460,4 +461,4 @@ def test_a_quick_look_leaves_the_transforms_of_training_alone(data):
     builder = data.builder()
     counting = Counting()
     builder.train_dataset.transforms.transforms.append(counting)
-    assert look(as_read(builder.train_dataset), 0).fault is None and counting.calls == 0
+    assert look_at_sample(as_read(builder.train_dataset), 0).fault is None and counting.calls == 0

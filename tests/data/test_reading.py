@@ -13,13 +13,13 @@ from paddleseg.cvlibs import Config, SegBuilder
 from PIL import Image
 from segmenters import small
 
-from paddleseg_encnet.data.checks import check, quick_check
+from paddleseg_encnet.data.checks import check_data, quick_check
 from paddleseg_encnet.data.label_files import label_of
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.data.samples import Checked
-from paddleseg_encnet.explaining import explain
+from paddleseg_encnet.explaining import explanations
 from paddleseg_encnet.runtime.devices import Precision
-from paddleseg_encnet.training.dashboard import look
+from paddleseg_encnet.training.dashboard import validation_panels
 from segrun.errors import DataError
 from segrun.exports import Export
 
@@ -150,11 +150,11 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
             "training": lambda: view.read(0)["img"],
             "PaddleSeg's training": lambda: builder.train_dataset[0]["img"],
             "PaddleSeg's val": lambda: builder.val_dataset[0]["img"],
-            "the dashboard": lambda: look(network, builder.val_dataset, Precision()) and None,
+            "the dashboard": lambda: validation_panels(network, builder.val_dataset, Precision()) and None,
             "val": lambda: Checked(builder.val_dataset).read(0)["img"],
             "predict": lambda: live.prepare(small(network).read(str(self.path), "x"), "x").image,
             "infer and calibration": lambda: Export(str(self.root / "deploy.yaml")).batch_of(str(self.path))[0],
-            "explain": lambda: explain.explain(live, str(self.path))
+            "explain": lambda: explanations.explain_image(live, str(self.path))
             .image.transpose(2, 0, 1) / np.float32(127.5) - 1,
             "the start of training": lambda: quick_check(builder, with_val=False) and None,
         }), "check_data": self.found(builder)}
@@ -173,7 +173,7 @@ lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
 
     def found(self, builder):
         """The first fault that check_data finds in the training set."""
-        found = [example for split in check(builder)[:1] for finding in split.findings.values()
+        found = [example for split in check_data(builder)[:1] for finding in split.findings.values()
                  for example in finding.examples]
         return found[0] if found else None
 

@@ -28,7 +28,7 @@ def root(tmp_path_factory):
 
 
 class Builder(SegBuilder):
-    """Of one data set, as building.read makes it of a config."""
+    """Of one data set, as building.read_config makes it of a config."""
 
     def __init__(self, root, separator):
         super().__init__(None)

@@ -17,7 +17,7 @@ from paddleseg_encnet.data.reading import check_mask, read_label
 from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
 from segrun.errors import DataError
-from segrun.image import PictureError, decode
+from segrun.image import PictureError, decode_image
 
 KINDS = sorted({**EXACT, **LOSSY, **REFUSED})
 
@@ -35,11 +35,11 @@ def test_rule_images_are_read_as_they_are_meant(name, colours):
         write, words = REFUSED[name]
         colours[0, 0] = 255
         with pytest.raises(PictureError, match="cannot read the image street.x: .*" + words):
-            decode(write(colours, alpha_of(colours)), "street.x")
+            decode_image(write(colours, alpha_of(colours)), "street.x")
         return
     data = EXACT[name].write(colours, alpha_of(colours)) if name in EXACT else LOSSY[name](colours, alpha_of(colours))
     expected = EXACT[name].shows(colours) if name in EXACT else decoded_by_pillow(data)
-    found, grey = decode(data, "street.x"), decode(data, "street.x", channels=1)
+    found, grey = decode_image(data, "street.x"), decode_image(data, "street.x", channels=1)
     assert found.dtype == grey.dtype == np.uint8 and found.shape == expected.shape
     assert np.abs(found[..., ::-1].astype(int) - expected).max() <= (0 if name in EXACT else OFF)
     # libpng, libjpeg and OpenCV round the sum of 0.299 R, 0.587 G and 0.114 B each in its own way; JPEG has it in the
@@ -54,11 +54,11 @@ def test_rule_a_file_that_is_cut_short_is_refused_or_the_same(name, colours, kep
     write = EXACT[name].write if name in EXACT else LOSSY[name] if name in LOSSY else REFUSED[name][0]
     data = write(colours, alpha_of(colours))
     try:
-        part = decode(data[:int(kept * len(data))], "street.x", channels)
+        part = decode_image(data[:int(kept * len(data))], "street.x", channels)
     except PictureError as error:
         assert "street.x" in str(error)
     else:
-        np.testing.assert_array_equal(part, decode(data, "street.x", channels))
+        np.testing.assert_array_equal(part, decode_image(data, "street.x", channels))
 
 
 @rule(name=st.sampled_from(KINDS), colours=images(12), seed=seeds(), count=st.integers(1, 20),
@@ -71,7 +71,7 @@ def test_rule_a_damaged_file_is_a_picture_or_refused(name, colours, seed, count,
         data[index] = generator.integers(0, 256)
     for channels in (1, 3, 4):
         try:
-            found = decode(bytes(data), "street.x", channels)
+            found = decode_image(bytes(data), "street.x", channels)
         except PictureError as error:
             assert "street.x" in str(error) and "\n" not in str(error)
         else:

@@ -10,7 +10,7 @@ from conftest import ROOT
 from exports import needs_onnx
 
 from paddleseg_encnet.config import building
-from paddleseg_encnet.deployment import export
+from paddleseg_encnet.deployment import exporting
 from paddleseg_encnet.models.encoding import LEAST, NOTHING
 from paddleseg_encnet.weights import checkpoint
 from segrun import backends
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
         network = building.read(str(ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"), pretrained=False).model
     checkpoint.load(network, str(ROOT / "weights" / "encnet_lite0_camvid.safetensors"))
     network.eval()
-    export.export(network, str(folder), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=True)
+    exporting.export_network(network, str(folder), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=True)
     return folder
 
 

@@ -19,7 +19,7 @@ from networks import network_of, randomised
 from paddleseg.cvlibs import manager
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.deployment import export
+from paddleseg_encnet.deployment import exporting
 from segrun.exports import Export
 
 # --- the same numbers ------------------------------------------------------------------------------------------------
@@ -103,8 +103,8 @@ def test_joint_pyramid_upsampling_gives_the_live_logits(backbone, image, tmp_pat
 @pytest.mark.parametrize("options", [dict(size=[13, 5]), dict(scale_factor=2), dict(scale_factor=[0.5, 3])])
 def test_bilinear_resizing_in_three_dimensions(options, align_corners):
     x = paddle.to_tensor(random_images(2, 3, 8, 6))
-    flat = export.interpolate(x, mode="bilinear", align_corners=align_corners, **options)
-    deep = export.in_three_dimensions(x, mode="bilinear", align_corners=align_corners, **options)
+    flat = exporting.interpolate(x, mode="bilinear", align_corners=align_corners, **options)
+    deep = exporting.in_three_dimensions(x, mode="bilinear", align_corners=align_corners, **options)
     np.testing.assert_allclose(deep.numpy(), flat.numpy(), atol=1e-6)
 
 
@@ -112,7 +112,7 @@ def test_synchronised_batchnorm_is_exported_as_plain(lively_network, lively_weig
     synchronised = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network_of(small_config))
     assert any(isinstance(layer, paddle.nn.SyncBatchNorm) for layer in synchronised.sublayers())
     synchronised.set_state_dict(paddle.load(str(lively_weights)))
-    export.export(synchronised, str(tmp_path), {"transforms": []}, "none")
+    exporting.export_network(synchronised, str(tmp_path), {"transforms": []}, "none")
     model = yaml.safe_load((tmp_path / "deploy.yaml").read_text())["Deploy"]["model"]
     assert b"sync_batch_norm" not in (tmp_path / model).read_bytes()
     images = random_images(1, 3, 48, 32)
@@ -173,9 +173,9 @@ def test_a_failed_conversion_leaves_nothing(problem, lively_network, tmp_path, m
             sys.exit(-1)
     monkeypatch.setitem(sys.modules, "paddle2onnx", Converter if problem == "exits" else None)
     # The network itself need not be traced for it.
-    monkeypatch.setattr(export, "trace", lambda *args: "model.json")
-    with pytest.raises(export.ExportError) as error:
-        export.export(lively_network, str(tmp_path / "new"), {"transforms": []}, onnx=True)
+    monkeypatch.setattr(exporting, "trace", lambda *args: "model.json")
+    with pytest.raises(exporting.ExportError) as error:
+        exporting.export_network(lively_network, str(tmp_path / "new"), {"transforms": []}, onnx=True)
     assert {"exits": "could not convert", "is not there": "pip install"}[problem] in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "new").exists() and not list(tmp_path.glob(".export*"))
@@ -183,9 +183,9 @@ def test_a_failed_conversion_leaves_nothing(problem, lively_network, tmp_path, m
 
 def test_a_converter_that_does_not_like_this_paddle(tmp_path):
     (tmp_path / "paddle2onnx.py").write_text("raise ValueError('Paddle is too old. Install another')")
-    code = "from paddleseg_encnet.deployment.export import to_onnx; to_onnx('model.json', 'model.onnx')"
+    code = "from paddleseg_encnet.deployment.exporting import to_onnx; to_onnx('model.json', 'model.onnx')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
                           env=environment_of(tmp_path, ROOT))
     said = done.stderr.splitlines()[-1]
-    assert said.startswith("paddleseg_encnet.deployment.export.ExportError: ONNX needs a paddle2onnx for this Paddle")
+    assert said.startswith(f"{exporting.__name__}.ExportError: ONNX needs a paddle2onnx for this Paddle")
     assert "(Paddle is too old)" in said and "pip install" in said

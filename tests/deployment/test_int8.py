@@ -9,7 +9,7 @@ from paddleseg.cvlibs import Config, SegBuilder, manager
 from PIL import Image
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.deployment import export, held_out, int8
+from paddleseg_encnet.deployment import exporting, held_out, int8
 from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.exports import Export
 
@@ -32,7 +32,8 @@ class Quantiser:
         return 0.8 if model == "folded" or self.written >= self.needed else 0.7
 
     def within(self, max_drop=0.5):
-        return int8.within(int8.Limit(max_drop, self.mean_iou, self.said.append), "folded", "path", None, ["image"])
+        limit = int8.Limit(max_drop, self.mean_iou, self.said.append)
+        return int8.quantise_within(limit, "folded", "path", None, ["image"])
 
 
 @pytest.mark.parametrize("needed", range(9))
@@ -57,9 +58,9 @@ def test_weights_are_called_as_their_layers():
     found = [weight for weight in names if int8.weight(f"ConvBnFusion_W_{weight}") == weight]
     depthwise = [name for weight, name in names.items() if weight.startswith("depthwise")]
     assert len(depthwise) == 16 and len(found) > 40
-    assert export.named(found, network) == [names[weight].removesuffix(".weight") for weight in found]
-    assert "backbone._blocks.13._depthwise_conv" in export.named(found, network)
-    assert int8.weight("another") == "another" and export.named(["another"], network) == ["another"]
+    assert exporting.layers_of_weights(found, network) == [names[weight].removesuffix(".weight") for weight in found]
+    assert "backbone._blocks.13._depthwise_conv" in exporting.layers_of_weights(found, network)
+    assert int8.weight("another") == "another" and exporting.layers_of_weights(["another"], network) == ["another"]
 
 
 # --- by what it is measured ------------------------------------------------------------------------------------------
@@ -74,12 +75,12 @@ def test_images_that_are_calibrated_on_are_not_measured_on(small_config, picture
     monkeypatch.setattr(int8, "CALIBRATION_IMAGES", 2)
     builder = SegBuilder(Config(str(small_config)))
     foreign = str(tmp_path / "foreign.png")
-    labels = held_out.labelled(builder, [*pictures, foreign])
+    labels = held_out.labelled_images(builder, [*pictures, foreign])
     assert len(int8.calibrating([*pictures, foreign])) == 2
     assert sorted(labels) == sorted(set(pictures) - set(int8.calibrating([*pictures, foreign])))
     assert all(label.endswith("labelTrainIds.png") for label in labels.values())
     monkeypatch.setattr(held_out, "MOST_IMAGES", 1)
-    assert len(held_out.labelled(builder, pictures)) == 1
+    assert len(held_out.labelled_images(builder, pictures)) == 1
 
 
 @pytest.mark.parametrize("flags, message", [
@@ -104,8 +105,9 @@ def lite(image, tmp_path_factory):
     backbone = manager.BACKBONES["EfficientNetLite0"](output_stride=16)
     network = randomised(ENCNet(19, backbone, num_codes=4, mid_channels=16))
     image = str(image)
-    export.export(network, str(folder), {"transforms": NORMALIZE, "class_names": [str(i) for i in range(19)]}, "argmax",
-                  onnx=True, calibration=[image])
+    names = [str(i) for i in range(19)]
+    exporting.export_network(network, str(folder), {"transforms": NORMALIZE, "class_names": names}, "argmax", onnx=True,
+                             calibration=[image])
     return folder, network, image
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from paddleseg_encnet.config import building
-from paddleseg_encnet.deployment import export
+from paddleseg_encnet.deployment import exporting
 from paddleseg_encnet.weights import checkpoint
 
 CONVERTS = all(map(importlib.util.find_spec, ("paddle2onnx", "onnxruntime", "onnx")))
@@ -44,7 +44,7 @@ def deploy(tmp_path_factory):
     network = building.read(str(ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"), pretrained=False).model
     checkpoint.load(network, str(ROOT / "weights" / "encnet_lite0_camvid.safetensors"))
     network.eval()
-    export.export(network, str(folder), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=CONVERTS)
+    exporting.export_network(network, str(folder), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=CONVERTS)
     return folder / "deploy.yaml"
 
 

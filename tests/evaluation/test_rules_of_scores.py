@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paddleseg.transforms import Compose
 from rules import rule, seeds, sides
 
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 
 
 class OfPixels(paddle.nn.Layer):

@@ -19,8 +19,8 @@ from paddleseg.transforms import Resize
 from paddleseg.utils import utils
 
 from paddleseg_encnet.data.class_names import class_names
-from paddleseg_encnet.evaluation import confusion, report
-from paddleseg_encnet.evaluation.loop import evaluate, loss_of
+from paddleseg_encnet.evaluation import confusion, score_report
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate, loss_of
 from paddleseg_encnet.models.losses import class_presence
 from segrun import writing
 from segrun.scoring import presence_scores, scores
@@ -123,7 +123,7 @@ def test_network_without_an_se_branch_has_no_presence(small_config):
     builder.config.dic["loss"] = dict(types=types, coef=coef)
     result = evaluate(builder.model, builder.val_dataset, losses=builder.loss)
     assert result.presence is None and list(result.losses) == ["segmentation"]
-    assert "SE" not in report.table(result, class_names(builder.val_dataset))
+    assert "SE" not in score_report.class_table(result, class_names(builder.val_dataset))
 
 
 def test_network_in_a_static_graph_is_evaluated_without_presence(parts):
@@ -213,7 +213,7 @@ NAMES = ["road", "tree; high", "bird", "Ölfleck"]
 
 
 def test_table_shows_what_is_absent_and_only_predicted():
-    lines = report.table(scores(CONFUSION), NAMES).splitlines()
+    lines = score_report.class_table(scores(CONFUSION), NAMES).splitlines()
     assert lines[0].split() == ["class", "IoU", "accuracy", "precision", "F1", "share"]
     assert lines[1].split() == ["road", "0.7500", "0.7500", "1.0000", "0.8571", "0.8000"]
     assert lines[3].split() == ["bird", "-", "-", "-", "-", "0.0000", "absent"]
@@ -227,7 +227,7 @@ def test_table_shows_what_is_absent_and_only_predicted():
 
 def test_table_has_the_se_branch_where_there_is_one():
     presence = presence_scores(np.array([[1, 1, 0, 0]]), np.array([[2.0, -1.0, -1.0, 1.0]]))
-    lines = report.table(scores(CONFUSION, presence), NAMES).splitlines()
+    lines = score_report.class_table(scores(CONFUSION, presence), NAMES).splitlines()
     assert lines[0].endswith("images   SE precision   SE recall    SE AP")
     assert lines[1].split()[-4:] == ["1", "1.0000", "1.0000", "1.0000"]
     assert lines[2].split()[-4:] == ["1", "-", "0.0000", "1.0000"]
@@ -238,7 +238,7 @@ def test_table_has_the_se_branch_where_there_is_one():
 def test_json_and_csv_hold_what_was_scored(tmp_path):
     presence = presence_scores(np.array([[1, 1, 0, 0]]), np.array([[2.0, -1.0, -1.0, 1.0]]))
     result = scores(CONFUSION, presence, {"segmentation": float("inf"), "SE": 0.5})
-    report.write_json(str(tmp_path / "scores.json"), result, NAMES, {"images": 1})
+    score_report.write_json(str(tmp_path / "scores.json"), result, NAMES, {"images": 1})
     found = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert found["images"] == 1 and found["losses"] == {"segmentation": None, "SE": 0.5}
     for name in ("mean_iou", "accuracy", "mean_accuracy", "frequency_weighted_iou", "kappa", "mean_dice"):
@@ -249,7 +249,7 @@ def test_json_and_csv_hold_what_was_scored(tmp_path):
                 se_recall=None, se_ap=None)
     assert found["classes"][2] == {**bird, "class": "bird"}
 
-    report.write_csv(str(tmp_path / "scores.csv"), result, NAMES)
+    score_report.write_class_csv(str(tmp_path / "scores.csv"), result, NAMES)
     with open(tmp_path / "scores.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == NAMES and rows[2]["iou"] == "" and float(rows[0]["iou"]) == 0.75
@@ -267,7 +267,7 @@ def test_picture_shows_right_pixels_in_blue_wrong_ones_in_orange(tmp_path, class
     matrix = np.diag(np.full(classes, 10))
     if classes > 1:
         matrix[1, 0], matrix[2] = 90, 0
-    confusion.draw(str(tmp_path / "a.png"), matrix, [f"class {i}" for i in range(classes)])
+    confusion.draw_confusion(str(tmp_path / "a.png"), matrix, [f"class {i}" for i in range(classes)])
     pixels = cv2.imread(str(tmp_path / "a.png")).reshape(-1, 3).astype(int)
     blue, red = pixels[:, 0], pixels[:, 2]
     assert (blue > red + 60).sum() > 100

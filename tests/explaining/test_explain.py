@@ -14,7 +14,7 @@ from paddleseg.models.backbones import ResNet18_vd
 from paddleseg.transforms import Compose, Normalize, Padding, Resize
 from segmenters import small
 
-from paddleseg_encnet.explaining import charts, explain
+from paddleseg_encnet.explaining import charts, explanations
 from paddleseg_encnet.explaining import page as explain_page
 from paddleseg_encnet.models.encnet import ENCNet
 from paddleseg_encnet.weights import checkpoint
@@ -42,7 +42,7 @@ def model() -> ENCNet:
 
 @pytest.fixture(scope="module")
 def explanation(model, image):
-    return explain.explain(small(model).network, str(image))
+    return explanations.explain_image(small(model).network, str(image))
 
 
 # --- it is what the network did --------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_prediction_is_the_networks_and_no_hook_is_left(explanation, model, imag
 def test_maps_lie_where_the_image_is_after_resizing_and_padding(model, image):
     """A picture 64 high and 128 wide, made 32 x 64 and filled up to 64 x 128: the upper left quarter is the image."""
     transforms = Compose([Resize(target_size=[64, 32]), Padding([128, 64]), Normalize()])
-    explanation = explain.explain(small(model, transforms).network, str(image))
+    explanation = explanations.explain_image(small(model, transforms).network, str(image))
     quarter = np.zeros(explanation.assignment.shape[1:], "float32")
     quarter[:2, :4] = 1
     assert explanation.ids.shape == (64, 128) == explanation.on_image(quarter).shape
@@ -116,13 +116,13 @@ def test_map_of_a_codeword_is_the_region_of_its_color(tmp_path):
     layer = model.enc_module.encoding[0]
     layer.codewords.set_value(colors.astype("float32"))
     layer.scale.set_value(np.full(3, -0.01, "float32"))
-    explanation = explain.explain(small(model, Compose([])).network, str(tmp_path / "scene.png"))
+    explanation = explanations.explain_image(small(model, Compose([])).network, str(tmp_path / "scene.png"))
     # Another region's colour is 230 away in two channels: exp(-0.01 * 2 * 230 ** 2) is 0 in float32.
     expected = regions[::8, ::8] == np.arange(3)[:, None, None]
     assert np.abs(explanation.assignment - expected).max() < 1e-6       # float32 divides by their sum
-    gathered = explain.Gathered(3, 3)
-    gathered.add("scene.png", explanation)
-    assert gathered.mass.sum() == pytest.approx(regions.size)
+    over_set = explanations.SetExplanation(3, 3)
+    over_set.add("scene.png", explanation)
+    assert over_set.mass.sum() == pytest.approx(regions.size)
     assert explanation.moved == pytest.approx(2 / 3, abs=1e-6)          # without them each would take a third
     mixed = charts.mixture_picture(explanation, regions.shape[1])
     inside = [(mixed[regions == k] == np.rint(charts.codeword_colors(3)[k])).all(axis=1).mean() for k in range(3)]
@@ -148,13 +148,13 @@ def let_through(layer):
 
 def test_lift_by_hand():
     """Two codewords, three classes, of which the last has no pixel."""
-    gathered = explain.Gathered(2, 3)
-    gathered.pixels[:] = [30, 10, 0]
-    gathered.mass[:] = [[27, 5, 0], [3, 5, 0]]
-    assert gathered.shares().tolist() == [0.8, 0.2]
+    over_set = explanations.SetExplanation(2, 3)
+    over_set.pixels[:] = [30, 10, 0]
+    over_set.mass[:] = [[27, 5, 0], [3, 5, 0]]
+    assert over_set.codeword_shares().tolist() == [0.8, 0.2]
     expected = [[0.9 / 0.8, 0.5 / 0.8, np.nan], [0.1 / 0.2, 0.5 / 0.2, np.nan]]
-    np.testing.assert_allclose(gathered.lift(), expected, rtol=1e-12)
-    rows = explain.table(gathered, np.array([-1, -0.5]), ["a", "b", "c"])
+    np.testing.assert_allclose(over_set.lift(), expected, rtol=1e-12)
+    rows = explanations.codeword_table(over_set, np.array([-1, -0.5]), ["a", "b", "c"])
     assert rows[1] == [0, -1.0, 0.8, "b", 0.25, 0.5, 0.625] and rows[5][-1] is None
 
 
@@ -163,10 +163,10 @@ def test_codeword_that_nothing_goes_to(explanation, image):
     maps = np.zeros_like(explanation.assignment)
     maps[2] = 1
     alone = explanation._replace(assignment=maps, codes=np.zeros_like(explanation.codes))
-    gathered = explain.Gathered(5, 11)
-    gathered.add(str(image), alone)
-    assert gathered.shares().tolist() == [0, 0, 1, 0, 0] and np.isnan(gathered.lift()[0]).all()
-    text = page.as_html(explain_page.set_page(gathered, "x", NAMES))
+    over_set = explanations.SetExplanation(5, 11)
+    over_set.add(str(image), alone)
+    assert over_set.codeword_shares().tolist() == [0, 0, 1, 0, 0] and np.isnan(over_set.lift()[0]).all()
+    text = page.as_html(explain_page.set_page(over_set, "x", NAMES))
     assert "Codeword 2: 100 % of this image" in text and "Codeword 0" not in text
     text = page.as_html(explain_page.image_page(alone, "x", NAMES, color_table(CAMVID)))
     assert "Codeword 0: 0 % of the image, 0 % of the context; yellow is 0;" in text and "as if 1.0 of 5" in text
@@ -178,9 +178,9 @@ def test_codeword_that_nothing_goes_to(explanation, image):
     ([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5], [0.5, 0, 0.5, 0], [0, 0.5, 0, 0.5]], 4, 0.5)])
 def test_use_of_codewords_by_hand(maps, alike, common, explanation):
     maps = np.array(maps, "float32")[:, None]
-    use = explain.use_of_codewords(explanation._replace(assignment=maps))
+    use = explanations.use_of_codewords(explanation._replace(assignment=maps))
     assert use.used == pytest.approx(alike, abs=1e-5)
-    assert explain.common_pattern(explanation._replace(assignment=maps)) == pytest.approx(common, abs=1e-6)
+    assert explanations.common_pattern(explanation._replace(assignment=maps)) == pytest.approx(common, abs=1e-6)
 
 
 def test_maps_of_a_trained_network_follow_the_scene(camvid):
@@ -192,12 +192,12 @@ def test_maps_of_a_trained_network_follow_the_scene(camvid):
     if not os.path.isfile(weights):
         pytest.skip("set CAMVID_WEIGHTS to EncNet-18 after 2000 steps on CamVid, docs/results.md")
     model = ENCNet(11, ResNet18_vd(output_stride=16), num_codes=32, mid_channels=256, add_lateral=True)
-    checkpoint.load(model, weights)
+    checkpoint.fill_layer(model, weights)
     found = []
     for name in sorted(os.listdir(camvid / "val"))[5::30]:
-        explanation = explain.explain(small(model).network, str(camvid / "val" / name))
+        explanation = explanations.explain_image(small(model).network, str(camvid / "val" / name))
         label = cv2.imread(str(camvid / "valannot" / name), cv2.IMREAD_GRAYSCALE)
-        for k in np.argsort(-explanation.shares())[:4]:
+        for k in np.argsort(-explanation.codeword_shares())[:4]:
             share = explanation.on_image(explanation.assignment[k]).clip(1e-7, 1 - 1e-7)
             odds = np.log(share / (1 - share))          # else the few positions with large shares would count alone
             moved = [np.roll(odds, odds.shape[1] // 2, axis=1), np.roll(odds, odds.shape[0] // 4, axis=0),
@@ -234,11 +234,11 @@ def test_page_asks_for_nothing_from_elsewhere_and_says_what_is_to_be_seen(explan
 def test_names_of_classes_stay_text(explanation, image):
     """In paragraphs, captions and what pictures say to those who can't see them."""
     name = "<script>alert('1')</script>\"><img src=x> & co"
-    gathered = explain.Gathered(5, 11)
-    gathered.add(str(image), explanation)
+    over_set = explanations.SetExplanation(5, 11)
+    over_set.add(str(image), explanation)
     made = [explain_page.image_page(explanation, name, [name] * 11, color_table(CAMVID),
                                     explanation.ids.astype(np.uint8), np.ones((11, 8), "float32")),
-            explain_page.set_page(gathered, name, [name] * 11)]
+            explain_page.set_page(over_set, name, [name] * 11)]
     made.append(page.Page(name, [name], [page.Section(name, [name], made[0].sections[0].pictures)]))
     for each in made:
         text = page.as_html(each)
@@ -259,13 +259,13 @@ def test_picture_of_a_map_spans_its_own_range_and_invents_nothing():
 
 def test_networks_with_parts_left_out(image):
     """Without an SE branch or codewords the panel says so; without context encoding there is nothing to show."""
-    plain = explain.explain(small(network(num_codes=0, use_se_loss=False)).network, str(image))
+    plain = explanations.explain_image(small(network(num_codes=0, use_se_loss=False)).network, str(image))
     text = page.as_html(explain_page.image_page(plain, "x", NAMES, color_table(CAMVID)))
     assert "has no codewords" in text and "has no SE branch" in text and "Channels raised most" in text
     with pytest.raises(ValueError, match="no context encoding module"):
-        explain.explain(small(network(use_encoding=False, use_se_loss=False)).network, str(image))
+        explanations.explain_image(small(network(use_encoding=False, use_se_loss=False)).network, str(image))
     with pytest.raises(ValueError, match="no codewords"):
-        explain.check_explainable(network(num_codes=0), codewords=True)
+        explanations.check_explainable(network(num_codes=0), codewords=True)
 
 
 # --- the tool --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from PIL import Image
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.data.reading import read_image
 from paddleseg_encnet.data.samples import Checked
-from paddleseg_encnet.labelling import images, writing
+from paddleseg_encnet.labelling import images, mask_writing
 from paddleseg_encnet.labelling.project import Item, Rules, Tally
 
 SQUARE = [[4, 4], [20, 4], [20, 20], [4, 20]]
@@ -114,10 +114,11 @@ def test_split(tmp_path, project, convert):
     def items(names):
         return [Item(name, "", None) for name in names]
     names = [str(i) for i in range(100)]
-    drawn = writing.assign(items(names), 0.8, 0)
+    drawn = mask_writing.assign_splits(items(names), 0.8, 0)
     assert sum(split == "train" for split in drawn.values()) == 80
-    assert writing.assign(items(names[::-1]), 0.8, 0) == drawn != writing.assign(items(names), 0.8, 1)
-    assert sorted(writing.assign(items(names[:2]), 0.99, 0).values()) == ["train", "val"]
+    assert mask_writing.assign_splits(items(names[::-1]), 0.8, 0) == drawn
+    assert mask_writing.assign_splits(items(names), 0.8, 1) != drawn
+    assert sorted(mask_writing.assign_splits(items(names[:2]), 0.99, 0).values()) == ["train", "val"]
     assert "5 images to train on, 5 to evaluate (--split 0.5 --seed 3)" in convert("labelme", project, "--split", "0.5",
                                                                                   "--seed", "3")
     for wrong in ("0", "1", "80", "nan"):
@@ -189,7 +190,7 @@ def test_into_the_folder_of_the_photographs(tmp_path, project, run_tool):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_a_conversion_that_is_cut_short_leaves_nothing(tmp_path, project, convert, monkeypatch, error):
-    write, count = writing.write_mask, []
+    write, count = mask_writing.write_mask, []
 
     def fail(*arguments):
         count.append(1)
@@ -197,7 +198,7 @@ def test_a_conversion_that_is_cut_short_leaves_nothing(tmp_path, project, conver
             raise error
         write(*arguments)
 
-    monkeypatch.setattr(writing, "write_mask", fail)
+    monkeypatch.setattr(mask_writing, "write_mask", fail)
     with pytest.raises(SystemExit):
         convert("labelme", project)
     assert len(count) == 4 and not (tmp_path / "own").exists()
@@ -210,12 +211,12 @@ def test_a_file_where_the_folder_should_be(tmp_path, project, convert):
 
 
 def test_two_masks_of_one_name():
-    from paddleseg_encnet.labelling.convert import check
+    from paddleseg_encnet.labelling.project_conversion import check_items
     with pytest.raises(ValueError, match="the masks of a/x.jpg and b/X.jpg would both be masks/x.png"):
-        check([Item("x", "a/x.jpg", None), Item("../X", "b/X.jpg", None)], Tally())
+        check_items([Item("x", "a/x.jpg", None), Item("../X", "b/X.jpg", None)], Tally())
     for name in ("../../a", "/etc/a", "..\\a", "C:/a", "./a", "a"):
-        assert writing.mask_path(name) == "masks/a.png"
-    assert writing.mask_path("b/c/a") == "masks/b/c/a.png"
+        assert mask_writing.mask_path(name) == "masks/a.png"
+    assert mask_writing.mask_path("b/c/a") == "masks/b/c/a.png"
 
 
 def test_images_through_a_link(tmp_path, convert):
@@ -238,7 +239,7 @@ def test_exif(tmp_path, ending, orientation, drawn_on):
     exif[0x112] = orientation
     Image.fromarray(stored).convert("RGB").save(path, exif=exif, **({"quality": 100} if ending == "jpg" else {}))
     displayed = read_image(str(path))[..., 0] > 127
-    picture, tally = images.look(str(path)), Tally()
+    picture, tally = images.read_header(str(path)), Tally()
     assert picture.displayed == displayed.shape and picture.orientation == orientation
     mask = displayed.astype(np.uint8) if drawn_on == "displayed" else stored // 255
     assert np.array_equal(images.fit(mask, picture, Rules(exif=drawn_on), tally), displayed)
@@ -273,7 +274,7 @@ def test_exif_that_opencv_does_not_follow(tmp_path):
     exif[0x112] = 6
     Image.new("RGB", (24, 16)).save(tmp_path / "image.webp", exif=exif)
     with pytest.raises(ValueError, match="image.webp is turned by its metadata .orientation 6. in a way that OpenCV"):
-        images.look(str(tmp_path / "image.webp"))
+        images.read_header(str(tmp_path / "image.webp"))
 
 
 def test_help_fits_a_screen_and_ends_with_an_example():

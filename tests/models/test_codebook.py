@@ -41,12 +41,12 @@ def test_use_by_hand(draw):
         mean += row / 30
         each += -sum(a * math.log(a) for a in row) / 30
     whole = -sum(a * math.log(a) for a in mean)
-    gathering = codebook.Gathering(K)
+    statistics = codebook.CodebookStatistics(K)
     others = draw.dirichlet(np.ones(K), size=30)
     moved = sum(max(a - b, 0) for row, other in zip(shares, others) for a, b in zip(row, other)) / 30
-    gathering.add(shares[:10].reshape(2, 5, K), others[:10].reshape(2, 5, K))
-    gathering.add(shares[10:], others[10:])
-    assert gathering.use() == pytest.approx((whole - each, math.exp(whole), math.exp(each), moved), rel=1e-12)
+    statistics.add(shares[:10].reshape(2, 5, K), others[:10].reshape(2, 5, K))
+    statistics.add(shares[10:], others[10:])
+    assert statistics.use() == pytest.approx((whole - each, math.exp(whole), math.exp(each), moved), rel=1e-12)
 
 
 @pytest.mark.parametrize("shares, information, used, alike", [
@@ -54,10 +54,10 @@ def test_use_by_hand(draw):
     (np.eye(4)[[2, 2, 2]], 0, 1, 1),                            # one takes all
     (np.full((5, 4), 0.25), 0, 4, 4)])                          # all alike: used, and telling nothing
 def test_use_at_its_ends(shares, information, used, alike):
-    gathering = codebook.Gathering(4)
-    gathering.add(shares)
-    assert gathering.use()[:3] == pytest.approx((information, used, alike), abs=1e-12)
-    assert math.isnan(gathering.use().moved)
+    statistics = codebook.CodebookStatistics(4)
+    statistics.add(shares)
+    assert statistics.use()[:3] == pytest.approx((information, used, alike), abs=1e-12)
+    assert math.isnan(statistics.use().moved)
 
 
 def test_the_published_start_collapses_at_once(draw):
@@ -65,9 +65,9 @@ def test_the_published_start_collapses_at_once(draw):
     paddle.seed(0)
     layer = Encoding(512, 32)
     features = np.maximum(draw.normal(size=(1, 512, 400)), 0).astype("float32")
-    gathering = codebook.Gathering(32)
-    gathering.add(layer.assign(paddle.to_tensor(features)).numpy())
-    assert gathering.use().used < 2 and gathering.use().information < 0.01
+    statistics = codebook.CodebookStatistics(32)
+    statistics.add(layer.assign(paddle.to_tensor(features)).numpy())
+    assert statistics.use().used < 2 and statistics.use().information < 0.01
 
 
 def test_assignment_to_one_vector(draw):
@@ -108,7 +108,7 @@ def test_positions_that_are_hardly_any(positions):
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
 def test_sharpness_leaves_a_position_to_so_many(draw, size):
     distances = size * draw.uniform(1, 2, size=(50, 12))
-    factor = codebook.sharpness(distances)
+    factor = codebook.factor_for(distances)
     each = 0.0
     for row in distances:
         shares = np.exp(factor * (row - row.min()))

@@ -15,7 +15,7 @@ from paddleseg.utils import utils
 from paddleseg_encnet.models import efficientnet_lite
 from paddleseg_encnet.models.efficientnet_lite import EfficientNetLite
 from paddleseg_encnet.models.encnet import ENCNet
-from paddleseg_encnet.weights import checkpoint, convert, packages
+from paddleseg_encnet.weights import checkpoint, packages, weight_conversion
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
@@ -81,7 +81,7 @@ def torch_shapes(layer: Classifier) -> dict:
 def classifier(variant, state=None) -> Classifier:
     with uninitialised():
         layer = evaluating(Classifier(EfficientNetLite(variant, output_stride=32)))
-    checkpoint.load(layer, of_torch(state or made.weights(torch_shapes(layer))))
+    checkpoint.fill_layer(layer, of_torch(state or made.weights(torch_shapes(layer))))
     return layer
 
 
@@ -114,7 +114,7 @@ def test_imagenet_weights_equal_pytorch():
     theirs = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0").eval()
     path = packages.weights_file(f"pip:{HERE}")
     theirs.load_state_dict(torch.load(path, map_location="cpu"))
-    ours = classifier(0, checkpoint.read(path))
+    ours = classifier(0, checkpoint.read_weights(path))
     x = np.random.RandomState(1).standard_normal((1, 3, 97, 131)).astype("float32")
     for a, b in zip(ours(paddle.to_tensor(x)), made.torch_outputs(theirs, ours.network[0].features, x)):
         assert relative_difference(a.numpy(), b) < TOLERANCE
@@ -150,7 +150,7 @@ def test_up_to_the_first_dilation_nothing_changes():
     x = paddle.to_tensor(np.random.RandomState(1).standard_normal((1, 3, 64, 96)).astype("float32"))
     reference = classifier(0).network[0]
     dilated = backbone(output_stride=8)
-    checkpoint.load(dilated, dict(reference.state_dict()))
+    checkpoint.fill_layer(dilated, dict(reference.state_dict()))
     for a, b in zip(dilated(x)[:2], reference(x)[:2]):
         assert np.array_equal(a.numpy(), b.numpy())
 
@@ -164,7 +164,7 @@ def test_wrong_arguments(arguments, words):
 
 
 def test_widths_are_rounded_as_published():
-    assert [efficientnet_lite.scaled(c, 1.1) for c in (16, 24, 40, 80, 112, 192, 320)] == \
+    assert [efficientnet_lite.scaled_channels(c, 1.1) for c in (16, 24, 40, 80, 112, 192, 320)] == \
         [16, 24, 48, 88, 120, 208, 352]
 
 
@@ -201,7 +201,7 @@ def lite0_file() -> bytes:
 
 def test_weights_of_a_package_fill_the_backbone():
     network = EfficientNetLite(0, pretrained=f"pip:{HERE}")
-    raw = checkpoint.read(packages.weights_file(f"pip:{HERE}"))
+    raw = checkpoint.read_weights(packages.weights_file(f"pip:{HERE}"))
     assert np.array_equal(network._bn0._variance.numpy(), raw["_bn0.running_var"])
     assert np.array_equal(network._blocks[15]._project_conv.weight.numpy(), raw["_blocks.15._project_conv.weight"])
 
@@ -258,11 +258,12 @@ def torch_state(variant) -> dict:
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_import(variant):
     state = torch_state(variant)
-    tensors, section = convert.convert(state)
+    tensors, section = weight_conversion.convert_weights(state)
     network = backbone(variant)
-    assert not checkpoint.load(network, tensors).missing
+    assert not checkpoint.fill_layer(network, tensors).missing
     assert section == {"type": f"EfficientNetLite{variant}", "output_stride": 32, "in_channels": 3}
-    assert sum(count for _, _, count in convert.summary(convert.recognise(state))) == len(tensors)
+    rows = weight_conversion.conversion_summary(weight_conversion.recognise(state))
+    assert sum(count for _, _, count in rows) == len(tensors)
 
 
 @pytest.mark.parametrize("change, words", [
@@ -276,4 +277,4 @@ def test_import_of_what_does_not_fit(change, words):
     state = torch_state(0)
     change(state)
     with pytest.raises(CheckpointError, match=words):
-        convert.convert(state)
+        weight_conversion.convert_weights(state)

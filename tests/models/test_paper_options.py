@@ -18,7 +18,7 @@ from paddleseg.utils import utils
 from paddleseg_encnet import DilatedFCN, ENCNet, Encoding, SELoss
 from paddleseg_encnet.models.encnet import EncModule, PresenceBranch
 from paddleseg_encnet.models.losses import OF_ANOTHER_SHAPE, check_losses, takes_presence
-from paddleseg_encnet.training import loop as training
+from paddleseg_encnet.training import training_loop
 
 TOLERANCE = 1e-5        # float32 against float64 over sums of some hundred terms
 
@@ -208,8 +208,8 @@ def test_outputs_and_losses_that_do_not_match(options, losses, coef, words, loop
     losses = {"types": losses, "coef": coef}
     with pytest.raises(ValueError) as error:
         if loop == "ours":
-            training.train(training.Parts(network, optimizer, losses, parts.train_dataset), training.Schedule(1),
-                           str(tmp_path))
+            training_loop.train_network(training_loop.Parts(network, optimizer, losses, parts.train_dataset),
+                                        training_loop.Schedule(1), str(tmp_path))
         else:
             core.train(network, parts.train_dataset, optimizer=optimizer, losses=losses, iters=1,
                        save_dir=str(tmp_path))

@@ -18,7 +18,7 @@ from conftest import ROOT
 from paddleseg.cvlibs import Config, SegBuilder
 
 from paddleseg_encnet import ENCNet
-from paddleseg_encnet.paper import ablation, places, report, running, studies, telling
+from paddleseg_encnet.paper import ablation_plan, places, running, studies, study_report, telling
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_what_is_no_study(changes, only, words, config):
 
 def test_a_grid_that_is_finished_runs_nothing(config, tmp_path, monkeypatch):
     monkeypatch.setattr(running.subprocess, "Popen", lambda *arguments, **options: pytest.fail("something was run"))
-    runs = ablation.runs_of(studies.cells("codewords", config), [1], str(tmp_path))
+    runs = ablation_plan.runs_of(studies.cells("codewords", config), [1], str(tmp_path))
     for run in runs:
         os.makedirs(run.folder)
         (tmp_path / run.cell.folder / "seed_1" / "scores.json").write_text('{"mean_iou": 0.5}')
@@ -122,7 +122,7 @@ class Scripted(running.Ablation):
 
 
 def prepared(config, tmp_path, *cells, study="codewords", seeds=(1,)):
-    return ablation.runs_of(studies.cells(study, config, list(cells)), list(seeds), str(tmp_path))
+    return ablation_plan.runs_of(studies.cells(study, config, list(cells)), list(seeds), str(tmp_path))
 
 
 def test_a_report_that_cannot_be_written_costs_no_run(config, tmp_path):
@@ -136,7 +136,7 @@ def test_a_report_that_cannot_be_written_costs_no_run(config, tmp_path):
 def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_path):
     broken, whole = prepared(config, tmp_path, "codewords_0", "codewords_8")
     os.makedirs(os.path.join(broken.folder, "lock"))
-    with pytest.raises(ablation.AblationError) as error:
+    with pytest.raises(ablation_plan.AblationError) as error:
         Scripted([broken, whole], "", ["cpu"]).run()
     assert "1 of 2 runs failed: K = 0, seed 1: " in str(error.value) and "Is a directory" in str(error.value)
     assert whole.scores() is not None
@@ -147,7 +147,7 @@ def test_cpus_share_the_cores(config, tmp_path, monkeypatch):
     [run] = prepared(config, tmp_path, "codewords_0")
     scripted = Scripted([run], "", ["cpu", "cpu"])
     scripted.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"
-    with pytest.raises(ablation.AblationError, match="shared by 2"):
+    with pytest.raises(ablation_plan.AblationError, match="shared by 2"):
         scripted.run()
 
 
@@ -162,7 +162,7 @@ def test_cause_of_a_failure(script, told, config, tmp_path):
     pathlib.Path(runs[0].log_file).write_text("what an earlier attempt said\n")
     failing = Scripted(runs, "", ["cpu"])
     failing.script = script
-    with pytest.raises(ablation.AblationError) as error:
+    with pytest.raises(ablation_plan.AblationError) as error:
         failing.run()
     assert f"K = 0, seed 1: {told} ({runs[0].log_file})" in str(error.value)
 
@@ -185,13 +185,13 @@ def test_steps_for_the_progress_line(config, tmp_path):
 def test_weights_of_another_cell(config, tmp_path):
     """They are trained first, with the same config; where that fails there is one failure."""
     [multi_scale] = prepared(config, tmp_path, "multi_scale", study="components")
-    with pytest.raises(ablation.AblationError, match="train cell deeper first .--cells deeper multi_scale"):
+    with pytest.raises(ablation_plan.AblationError, match="train cell deeper first .--cells deeper multi_scale"):
         Scripted([multi_scale], "", ["cpu"]).run()
 
     both = prepared(config, tmp_path, "deeper", "multi_scale", study="components")
     failing = Scripted(both, "", ["cpu"])
     failing.script = "raise SystemExit('the cause')"
-    with pytest.raises(ablation.AblationError) as error:
+    with pytest.raises(ablation_plan.AblationError) as error:
         failing.run()
     assert "1 of 2 runs failed: + ResNet101_vd, seed 1: the cause (" in str(error.value)
 
@@ -201,7 +201,8 @@ def test_weights_of_another_cell(config, tmp_path):
     shutil.rmtree(multi_scale.folder)
     os.makedirs(os.path.dirname(multi_scale.weights))
     pathlib.Path(multi_scale.weights).touch()
-    with pytest.raises(ablation.AblationError, match="deeper/seed_1/config.yml is of a run with model.mid_channels 16"):
+    mismatch = "deeper/seed_1/config.yml is of a run with model.mid_channels 16"
+    with pytest.raises(ablation_plan.AblationError, match=mismatch):
         Scripted(others, "", ["cpu"]).run()
 
 
@@ -212,7 +213,7 @@ def trained(monkeypatch) -> list:
 
     def commands(ablation, run, device):
         runs.append(run.cell.folder)
-        scores = {score: len(runs) / 10 for score in report.SCORES}
+        scores = {score: len(runs) / 10 for score in study_report.SCORES}
         yield [sys.executable, "-c", f"import json, sys; json.dump({scores}, open(sys.argv[1], 'w'))", run.scores_file]
     monkeypatch.setattr(running.Ablation, "_commands", commands)
     return runs
@@ -249,7 +250,7 @@ def test_which_folder_a_shared_training_has(config, tmp_path):
             "codewords/codewords_32", "components/se_loss", "se_weight/se_weight_0.2", "components/multi_scale"))
 
     def place(seed=1, config=cell.config):
-        return places.place(config, cell.folder, seed, str(tmp_path / "codewords"))
+        return places.training_folder(config, cell.folder, seed, str(tmp_path / "codewords"))
 
     for folder in (multi_scale, se_loss, se_weight):
         os.makedirs(folder)
@@ -282,7 +283,7 @@ def test_weights_that_another_study_has_trained(config, tmp_path):
 
 def test_table_and_plot_by_hand(config, tmp_path, monkeypatch):
     cells = studies.cells("codewords", config, ["codewords_0", "codewords_8"])
-    runs = ablation.runs_of(cells, [1, 2, 3], str(tmp_path))
+    runs = ablation_plan.runs_of(cells, [1, 2, 3], str(tmp_path))
     assert [(run.cell.folder, run.seed) for run in runs[:3]] == [("codewords_0", 1), ("codewords_8", 1),
                                                                  ("codewords_0", 2)]
     for run, mean_iou in zip(runs, (0.41, 0.5, 0.42, None, 0.46)):
@@ -291,18 +292,18 @@ def test_table_and_plot_by_hand(config, tmp_path, monkeypatch):
             with open(run.scores_file, "w") as file:
                 file.write(f'{{"mean_iou": {mean_iou}, "accuracy": 0.9, "mean_accuracy": 0.6, '
                            '"frequency_weighted_iou": 0.8}')
-    lines = report.as_table(runs).splitlines()
+    lines = study_report.as_table(runs).splitlines()
     # mean of 41, 42 and 46 is 43; squares of -2, -1 and 3 sum to 14, over n - 1 = 2 gives 7, its root 2.65
     assert lines[2] == "| K = 0 | 43.00 ± 2.65 | 90.00 ± 0.00 | 60.00 ± 0.00 | 80.00 ± 0.00 | 3 |"
     assert lines[3] == "| K = 8 | 50.00 | 90.00 | 60.00 | 80.00 | 1 |"
-    report.write_all(runs, "codewords", str(tmp_path))
+    study_report.write_all(runs, "codewords", str(tmp_path))
     with open(tmp_path / "results.csv") as file:
         assert [row["mean_iou"] for row in csv.DictReader(file)] == ["0.41", "0.5", "0.42", "0.46"]
     assert (tmp_path / "codewords.png").stat().st_size > 10000
 
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *arguments, **options: drawn.append(figure))
-    report.draw(runs, "", "")
+    study_report.draw_scores(runs, "", "")
     mean, _, [bars] = drawn[0].axes[0].containers[0]
     # A bar has two ends; one seed has none.
     assert [np.isfinite(np.reshape(ends, [-1, 2])).all(axis=1).sum() for ends in bars.get_segments()] == [2, 0]
@@ -315,10 +316,10 @@ def test_report_has_the_runs_of_earlier_commands(config, tmp_path):
     earlier = prepared(config, tmp_path, "codewords_8", "codewords_0", seeds=[2, 10])
     other = prepared(studies.changed(config, model={"mid_channels": 8}), tmp_path, "codewords_16")
     for run in asked + earlier + other:
-        ablation.prepare(run)
+        ablation_plan.prepare_run(run)
         if run != earlier[-1]:
             pathlib.Path(run.scores_file).write_text('{"mean_iou": 0.5}')
-    found = ablation.with_finished(asked, studies.cells("codewords", config), str(tmp_path))
+    found = ablation_plan.with_finished(asked, studies.cells("codewords", config), str(tmp_path))
     assert [(run.cell.folder, run.seed) for run in found] == [("codewords_0", 2), ("codewords_0", 10),
                                                               ("codewords_8", 2), ("codewords_8", 3)]
 
@@ -331,11 +332,11 @@ def test_cells_are_named(small_config, run_tool, capsys):
 
 def test_folder_of_another_config_is_refused(config, tmp_path):
     def first_run(config):
-        return ablation.runs_of(studies.cells("codewords", config), [1], str(tmp_path))[0]
-    ablation.prepare(first_run(config))
-    ablation.prepare(first_run(config))
-    with pytest.raises(ablation.AblationError) as error:
-        ablation.prepare(first_run(studies.changed(config, model={"mid_channels": 8})))
+        return ablation_plan.runs_of(studies.cells("codewords", config), [1], str(tmp_path))[0]
+    ablation_plan.prepare_run(first_run(config))
+    ablation_plan.prepare_run(first_run(config))
+    with pytest.raises(ablation_plan.AblationError) as error:
+        ablation_plan.prepare_run(first_run(studies.changed(config, model={"mid_channels": 8})))
     assert "model.mid_channels 16 instead of 8; take another --save_dir" in str(error.value)
 
 
@@ -423,9 +424,9 @@ def test_one_evaluation_at_the_end_is_not_made_twice(small_config, tmp_path, run
 
     flags = []
     monkeypatch.setattr(running.Ablation, "_commands", commands)
-    monkeypatch.setattr(report, "SCORES", {"mean_iou": "mIoU"})
-    monkeypatch.setattr(report, "draw", lambda runs, title, path: None)
-    monkeypatch.setattr(report, "write", lambda path, content: None)
+    monkeypatch.setattr(study_report, "SCORES", {"mean_iou": "mIoU"})
+    monkeypatch.setattr(study_report, "draw_scores", lambda runs, title, path: None)
+    monkeypatch.setattr(study_report, "write", lambda path, content: None)
     for folder, interval in (("often", 5), ("once", 20)):
         run_tool("ablation", "--config", small_config, "--study", "codewords", "--cells", "codewords_8", "--seeds", 1,
                  "--iters", 20, "--save_interval", interval, "--devices", "cpu", "--save_dir", tmp_path / folder)
@@ -437,10 +438,10 @@ def test_differences_are_paired_by_seed(config, tmp_path):
     found = {("codewords_0", 1): 0.50, ("codewords_0", 2): 0.52, ("codewords_0", 3): 0.9,
              ("codewords_8", 1): 0.51, ("codewords_8", 2): 0.55}
     for run in runs:
-        ablation.prepare(run)
+        ablation_plan.prepare_run(run)
         if (run.cell.folder, run.seed) in found:
             score = found[run.cell.folder, run.seed]
             pathlib.Path(run.scores_file).write_text(json.dumps({"mean_iou": score, "accuracy": 1 - score}))
-    tables = report.as_differences(runs)
+    tables = study_report.as_differences(runs)
     assert "\n| K = 8 | +2.00 ± 1.00 |  |\n" in tables and "\n| K = 8 | -2.00 ± 1.00 |  |\n" in tables
     assert "mIoU of the row's" in tables and "pixel accuracy of the row's" in tables and "presence" not in tables

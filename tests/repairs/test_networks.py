@@ -13,7 +13,7 @@ from paddleseg.models import fastfcn
 from paddleseg.models.backbones import ResNet18_vd, ResNet50_vd
 
 from paddleseg_encnet import Encoding
-from paddleseg_encnet.repairs import networks, table
+from paddleseg_encnet.repairs import network_repairs, table
 from paddleseg_encnet.weights import checkpoint
 from segrun.backends.exported import Exported
 from segrun.exports import Export
@@ -79,7 +79,7 @@ def test_probe_tells_the_layers_apart_and_draws_nothing(stock, monkeypatch, mend
     paddle.seed(1)
     expected = paddle.rand([4]).tolist()
     paddle.seed(1)
-    assert networks.fastfcn_builds_residuals() is not mended
+    assert network_repairs.fastfcn_builds_residuals() is not mended
     assert paddle.rand([4]).tolist() == expected
 
 
@@ -114,7 +114,7 @@ def test_fastfcn_is_trained_evaluated_and_exported(config, image, run_tool, tmp_
              tmp_path / "pictures")
     assert list((tmp_path / "pictures").rglob("*.png"))
     network = fastfcn.FastFCN(19, ResNet18_vd(output_stride=8), num_codes=4, mid_channels=16, add_lateral=True)
-    checkpoint.load(network, checkpoint.read(weights))
+    checkpoint.fill_layer(network, checkpoint.read_weights(weights))
     images = np.random.default_rng(1).normal(size=(1, 3, 43, 61)).astype("float32")
     [live] = outputs(network, images, training=False)
     found = Exported(Export(str(tmp_path / "export"))).run(images).values

@@ -17,7 +17,7 @@ from paddleseg.models.losses import CrossEntropyLoss
 from paddleseg.transforms import Compose
 from paddleseg.utils import logger, metrics
 
-from paddleseg_encnet.repairs import environment, table
+from paddleseg_encnet.repairs import environment_repairs, table
 
 # The files of the probes, without the package, whose import applies the repairs.
 PROBE_STOCK = """
@@ -73,9 +73,9 @@ import sys
 import paddleseg_encnet, numpy as np, cv2
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
-from paddleseg_encnet.repairs import channels, data
+from paddleseg_encnet.repairs import channel_repairs, data_repairs
 Compose.__call__, Dataset.__init__ = Compose.__call__.__wrapped__, Dataset.__init__.__wrapped__
-mend = [data.one_reader, channels.images_of_any_channels]
+mend = [data_repairs.one_reader, channel_repairs.images_of_any_channels]
 for repair in mend[::int(sys.argv[1])] + mend:
     repair()
 assert not hasattr(Compose.__call__.__wrapped__, "__wrapped__")
@@ -207,9 +207,9 @@ def test_environment_of_a_gpu_build_without_cudnn(monkeypatch):
     if "environment_without_cudnn" not in table.APPLIED:
         with pytest.raises(TypeError):
             paddleseg.utils.get_sys_env()
-        assert environment.environment_needs_cudnn()
-        environment.environment_without_cudnn()
-    assert not environment.environment_needs_cudnn()
+        assert environment_repairs.environment_needs_cudnn()
+        environment_repairs.environment_without_cudnn()
+    assert not environment_repairs.environment_needs_cudnn()
     assert all(module.get_sys_env()["GPUs used"] == 0 for module in modules)
 
 

@@ -33,7 +33,7 @@ def test_processes_share_the_cores(added, processes, threads, monkeypatch):
     monkeypatch.setattr(cpu, "_added", added)
     monkeypatch.setattr(cpu, "cpu_count", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", added.get("OMP_NUM_THREADS", "5"))
-    assert cpu.shared(processes)["OMP_NUM_THREADS"] == threads
+    assert cpu.divided_environment(processes)["OMP_NUM_THREADS"] == threads
 
 
 def test_set_in_a_fresh_process_without_paddles_warning():

@@ -150,7 +150,7 @@ def test_watch_names_a_rank_that_was_stopped(gone):
     ended = run_watched(f"if rank == {gone}: os.kill(os.getpid(), signal.SIGSTOP)")
     assert time.monotonic() - began > 4
     assert ended[gone][0] == -signal.SIGKILL
-    for code, line in ended.values():
+    for _, line in ended.values():
         assert line.startswith(f"error: rank {gone} (127.0.0.1:") and "has not answered for 4 s: it is stopped" in line
     assert [code for rank, (code, _) in ended.items() if rank != gone] == [1, 1]
 
@@ -334,7 +334,7 @@ def settings(batch_size=2, **more) -> dict:
     (2, 16, True, 0.04, ["32 in all", "0.04 here", "--iters 20000"])])
 def test_batch_and_learning_rate_against_the_recipe(batch_size, devices, scale_lr, rate, parts):
     config = settings(batch_size, base_batch_size=8)
-    line = batch_recipe.settle(config, devices, scale_lr)
+    line = batch_recipe.settle_batch(config, devices, scale_lr)
     for part in parts:
         assert part in line
     schedule = config["lr_scheduler"]
@@ -344,15 +344,15 @@ def test_batch_and_learning_rate_against_the_recipe(batch_size, devices, scale_l
 
 def test_without_the_recipes_batch():
     config = settings()
-    assert "names no base_batch_size" in batch_recipe.settle(config, 4)
+    assert "names no base_batch_size" in batch_recipe.settle_batch(config, 4)
     with pytest.raises(ValueError, match="--scale_lr needs base_batch_size"):
-        batch_recipe.settle(config, 4, scale_lr=True)
+        batch_recipe.settle_batch(config, 4, scale_lr=True)
 
 
 @pytest.mark.parametrize("wrong", [0, -8, "8", 2.5])
 def test_recipes_batch_that_is_no_batch(wrong):
     with pytest.raises(ValueError, match="base_batch_size in the config must be a positive whole number"):
-        batch_recipe.settle(settings(base_batch_size=wrong), 4)
+        batch_recipe.settle_batch(settings(base_batch_size=wrong), 4)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yml")), ids=lambda path: path.stem)

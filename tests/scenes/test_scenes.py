@@ -107,10 +107,10 @@ def test_tool(tmp_path, capsys):
     from paddleseg_encnet import flags
     module = tool("make_scenes")
     arguments = ["--save_dir", str(tmp_path / "s"), "--train", "2", "--val", "1", "--size", "64", "32"]
-    flags.run(module.main, module.flags(), arguments)
+    flags.run_main(module.main, module.flags(), arguments)
     output = capsys.readouterr()
     assert "; train on them: python " in output.out and "3/3 scenes" in output.err
     assert f"tools/train.py --config encnet_quick_start --do_eval --opts train_dataset.dataset_root={tmp_path}/s" \
         in output.out
     with pytest.raises(SystemExit, match="^error: .*other parameters"):
-        flags.run(module.main, module.flags(), arguments + ["--seed", "2"])
+        flags.run_main(module.main, module.flags(), arguments + ["--seed", "2"])

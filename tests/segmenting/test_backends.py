@@ -207,8 +207,8 @@ def test_another_batchs_presence_is_refused(tmp_path):
 
 
 def test_a_fixed_batch_is_filled_up_and_cut_off(lively_network, tmp_path):
-    from paddleseg_encnet.deployment import export
-    export.export(lively_network, str(tmp_path), {"transforms": NORMALIZE}, "none", [4, 3, 32, 48])
+    from paddleseg_encnet.deployment import exporting
+    exporting.export_network(lively_network, str(tmp_path), {"transforms": NORMALIZE}, "none", [4, 3, 32, 48])
     images = random_images(3, 3, 32, 48)
     found = exported(tmp_path).run(images)
     assert found.values.shape == (3, 19, 32, 48) and found.presence.shape == (3, 19)

@@ -6,15 +6,16 @@ In each form of an export each is answered as by one that has seen no other, and
 import numpy as np
 import paddle
 import pytest
-from exports import HERE, exported, image_of, randomised, written
+from exports import HERE, exported, written
 from near_ties import assert_same_classes
+from networks import randomised
 from paddleseg.transforms import Compose, Normalize
 
 from paddleseg_encnet.config import building
 from paddleseg_encnet.live import LiveNetwork
 from segrun.classes import Classes
 from segrun.segmenter import Segmenter
-from segrun.tiling import run, tiling_of
+from segrun.tiling import run_padded, tiling_of
 
 # Height, width: a large one before small ones, whose buffers a runtime may keep; both sides below 32, one, none.
 SIZES = [(64, 96), (33, 17), (1, 1), (70, 45), (1, 50), (32, 32), (31, 31), (64, 96)]
@@ -24,12 +25,12 @@ CLASSES = Classes([f"class {i}" for i in range(11)])
 @pytest.fixture(scope="module")
 def network():
     paddle.seed(5)
-    return randomised(building.read("encnet_lite0_camvid_480x360", pretrained=False).model)
+    return randomised(building.read_config("encnet_lite0_camvid_480x360", pretrained=False).model)
 
 
 @pytest.fixture(scope="module")
-def folder(network, scenes, tmp_path_factory):
-    return written(network, tmp_path_factory.mktemp("export"), "none", image_of(scenes))
+def folder(network, image, tmp_path_factory):
+    return written(network, tmp_path_factory.mktemp("export"), "none", image)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +50,13 @@ def test_no_image_is_answered_with_another_ones(backend, precision, threads, fol
     used = exported(folder, backend, precision, threads=threads)
     for image in images:
         batch = live.prepare(image, "an image").image[np.newaxis]
-        found = run(used, batch).values
+        found = run_padded(used, batch).values
         assert found.shape == (1, 11, *image.shape[:2])
         if threads == 1 and min(image.shape[:2]) < 32:
-            fresh = run(exported(folder, backend, precision), batch).values
+            fresh = run_padded(exported(folder, backend, precision), batch).values
             np.testing.assert_allclose(found, fresh, rtol=0, atol=1e-5 * np.abs(fresh).max())      # one runtime's sums
         if precision == "fp32":
-            scores = run(live, batch).values.numpy()[0]
+            scores = run_padded(live, batch).values.numpy()[0]
             assert_same_classes(found[0].argmax(axis=0), scores.argmax(axis=0), scores)
 
 

@@ -83,7 +83,7 @@ def test_few_images_are_taken_ahead_and_held(threads, batch_size, most):
             yield image
     held = 0
     own = small()
-    for done, seen in enumerate(own.stream(images(), batch_size, threads), 1):
+    for done, _ in enumerate(own.stream(images(), batch_size, threads), 1):
         time.sleep(0.001)
         held = max(held, sum(image() is not None for image in taken))
         assert len(taken) <= done + most, (len(taken), done)
@@ -153,14 +153,15 @@ def test_what_then_cannot_write_ends_it(threads):
         list(small().flow([picture(), picture()], then, threads=threads, failed=lambda image, error: None))
 
 
-def test_an_error_that_is_no_images_ends_it(monkeypatch):
+@pytest.mark.parametrize("error", [TypeError("returns Tensor"), OSError("(External) the driver"),
+                                   RuntimeError("no memory")])
+def test_an_error_that_is_no_images_ends_it(error, monkeypatch):
     """What a network of another kind returns, or a driver that fails, would fail for each image."""
-    for error in (TypeError("returns Tensor"), OSError("(External) the driver"), RuntimeError("no memory")):
-        own, told = small(), []
-        monkeypatch.setattr(own.network, "run", lambda batch: (_ for _ in ()).throw(error))
-        with pytest.raises(type(error), match=re.escape(str(error))):
-            list(own.flow([picture(), picture()], lambda seen: None, failed=lambda *what: told.append(what)))
-        assert not told
+    own, told = small(), []
+    monkeypatch.setattr(own.network, "run", lambda batch: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        list(own.flow([picture(), picture()], lambda seen: None, failed=lambda *what: told.append(what)))
+    assert not told
 
 
 def test_the_network_computes_in_the_callers_thread(monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from paddleseg.utils import metrics as stock
 from segmenters import picture, random, small
 
-from segrun.scoring import average_precision, confusion_matrix, presence_scores, score, scores
+from segrun.scoring import average_precision, confusion_matrix, presence_scores, score_network, scores
 
 LABEL = np.array([[0, 0, 1], [1, 2, 255]])
 PREDICTION = np.array([[0, 1, 1], [1, 0, 2]])
@@ -135,7 +135,7 @@ def test_a_segmenters_score_is_that_of_its_masks(tmp_path):
     def read(path, size):
         assert np.load(path).shape == size
         return np.load(path)
-    found = score(own, labels, read, lambda: done.append(1))
+    found = score_network(own, labels, read, lambda: done.append(1))
     np.testing.assert_array_equal(found.confusion, expected)
     assert found.mean_iou == scores(expected).mean_iou and len(done) == 3
 

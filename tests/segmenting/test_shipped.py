@@ -16,7 +16,7 @@ WEIGHTS = ROOT / "weights" / "encnet_lite0_camvid.safetensors"
 
 def test_is_half_precision_and_small():
     assert WEIGHTS.stat().st_size < 20e6
-    kinds = [value.dtype.name for value in checkpoint.read(WEIGHTS).values()]
+    kinds = [value.dtype.name for value in checkpoint.read_weights(WEIGHTS).values()]
     assert kinds.count("float16") > 0.9 * len(kinds)
 
 

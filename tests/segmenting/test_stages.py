@@ -45,7 +45,7 @@ def test_what_the_caller_is_done_with_is_let_go():
         alive.add(made)
         return made
     most = 0
-    for image in ahead(read, range(100), 1, 2):
+    for _ in ahead(read, range(100), 1, 2):
         most = max(most, len(alive))
     assert most <= 5        # the last, this one, two ahead, and one that is just being handed over
 
@@ -177,9 +177,9 @@ def test_what_is_unlike_all_else_is_alone():
 def test_times_of_a_batch_are_shared_by_its_images():
     times = Times()
     for step in times.seconds:
-        with times.take(step, 4):
+        with times.measure(step, 4):
             time.sleep(0.02)
-        with times.take(step):
+        with times.measure(step):
             pass
     for values in times.seconds.values():
         assert len(values) == 5 and len(set(values[:4])) == 1 and sum(values) >= 0.02 > 0.01 > values[4]

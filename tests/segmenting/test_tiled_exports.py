@@ -90,8 +90,8 @@ def test_classes_alone_are_refused(says_so, transforms, inference, folder, image
 
 
 def test_windows_of_the_one_size_that_an_export_takes(lively_network, image, tmp_path):
-    from paddleseg_encnet.deployment import export
-    export.export(lively_network, str(tmp_path), {"transforms": NORMALIZE}, "none", [2, 3, 40, 48])
+    from paddleseg_encnet.deployment import exporting
+    exporting.export_network(lively_network, str(tmp_path), {"transforms": NORMALIZE}, "none", [2, 3, 40, 48])
     inference = dict(is_slide=True, crop_size=[48, 40], stride=[40, 24])
     segmenter = Segmenter(tmp_path, device="cpu", **inference)
     stock = live(lively_network, NORMALIZE, segmenter.tiling)

@@ -92,7 +92,7 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
     output = capsys.readouterr()
     assert "can't" not in output.out and list((tmp_path / "run").glob("vdlrecords*"))
     weights = tmp_path / "run" / "iter_4" / "model.pdparams"
-    assert checkpoint.read(weights)["backbone.stem.0.weight"].shape[1] == channels
+    assert checkpoint.read_weights(weights)["backbone.stem.0.weight"].shape[1] == channels
     run_tool("val", "--config", config, "--model_path", weights, "--aug_eval", "--flip_horizontal", "--scales", 1.0)
     assert "Images: 3" in capsys.readouterr().out
 
@@ -116,7 +116,7 @@ def test_from_the_config_to_the_export(made, run_tool, tmp_path, capsys):
 
     segmenters = [Segmenter(config, weights, device="cpu"), Segmenter(tmp_path / "export", device="cpu")]
     live = SegBuilder(Config(str(config))).model
-    checkpoint.load(live, weights)
+    checkpoint.fill_layer(live, weights)
     live.eval()
     for path in images:
         ids = cv2.imread(str(tmp_path / "predicted" / "ids" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
@@ -191,13 +191,13 @@ def test_weights_of_colour_images(made, run_tool, tmp_path, capsys):
     capsys.readouterr()
     run_tool("train", "--allow_partial", *arguments)
     assert "left as initialised: 1, stem.0.weight\n" in capsys.readouterr().out
-    trained = checkpoint.read(tmp_path / "run" / "iter_1" / "model.pdparams")
+    trained = checkpoint.read_weights(tmp_path / "run" / "iter_1" / "model.pdparams")
     np.testing.assert_allclose(trained["backbone.layer1.0.conv1.weight"],
                                colour.state_dict()["layer1.0.conv1.weight"].numpy(), atol=1e-6)     # of the step
     own = {name[len("backbone."):]: value for name, value in trained.items() if name.startswith("backbone.")}
     with pytest.raises(checkpoint.CheckpointError, match=f"images with {channels} channel.*the network of 3.*set "
                                                          f"in_channels to {channels}"):
-        checkpoint.load(colour, own)
+        checkpoint.fill_layer(colour, own)
 
 
 def test_a_video_has_three_channels(made, run_tool, tmp_path):

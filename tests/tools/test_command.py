@@ -92,7 +92,7 @@ def test_a_printed_config_is_the_config(name, run_tool, capsys, tmp_path):
 def test_a_printed_config_is_a_file_to_change(run_tool, capsys, tmp_path):
     run_tool("configs", "encnet_quick_start")
     (tmp_path / "my.yml").write_text(capsys.readouterr().out)
-    assert building.read(tmp_path / "my.yml").config.iters == 300
+    assert building.read_config(tmp_path / "my.yml").config.iters == 300
 
 
 def test_a_file_goes_before_a_shipped_config(tmp_path, monkeypatch):
@@ -208,7 +208,7 @@ def test_help_of_the_script(monkeypatch, capsys):
     module = tool("make_scenes")
     monkeypatch.setattr(sys, "argv", ["tools/make_scenes.py", "--help"])
     with pytest.raises(SystemExit, match="^0$"):
-        tool_flags.run(module.main, module.flags())
+        tool_flags.run_main(module.main, module.flags())
     shown = capsys.readouterr().out
     assert shown.startswith("usage: python tools/make_scenes.py [flags]\n")
     assert "\n  python tools/make_scenes.py --train 20 " in shown

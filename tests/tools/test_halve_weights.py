@@ -29,10 +29,10 @@ def test_half_is_loaded_as_float32(weights, run_tool, tmp_path, capsys):
     run_tool("halve_weights", path, "--output", output)
     said = capsys.readouterr().out
     assert f"wrote {output}: 6 tensors" in said and "1 keep their type" in said and "1._variance" in said
-    state = checkpoint.read(output)
+    state = checkpoint.read_weights(output)
     assert state["0.weight"].dtype == np.float16 and state["1._variance"].dtype == np.float32
     other = paddle.nn.Sequential(paddle.nn.Conv2D(3, 40, 3), paddle.nn.BatchNorm2D(40))
-    checkpoint.load(other, str(output))
+    checkpoint.fill_layer(other, str(output))
     for name, value in other.state_dict().items():
         assert value.dtype == paddle.float32
         assert np.allclose(value.numpy(), layer.state_dict()[name].numpy(), rtol=2 ** -11, atol=2 ** -24)
@@ -51,9 +51,9 @@ def test_with_its_config(run_tool, tmp_path):
     output, card = tmp_path / "model.safetensors", tmp_path / "card.md"
     card.write_text("of a street")
     run_tool("halve_weights", WEIGHTS, "--output", output, "--config", CONFIG, "--card", card)
-    said = checkpoint.metadata(output)
+    said = checkpoint.read_metadata(output)
     assert said["card"] == "of a street" and "_base_" not in yaml.safe_load(said["config"])
-    before, after = checkpoint.read(WEIGHTS), checkpoint.read(output)
+    before, after = checkpoint.read_weights(WEIGHTS), checkpoint.read_weights(output)
     assert before.keys() == after.keys() and all(np.array_equal(before[name], after[name]) for name in before)
     assert Segmenter(output, device="cpu").names == list(CAMVID)
 

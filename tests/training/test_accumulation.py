@@ -20,7 +20,7 @@ from ranks_on_cpu import assert_averaged, launch, recorded
 from paddleseg_encnet.config import batch_recipe
 from paddleseg_encnet.models.losses import SELoss, compute_losses
 from paddleseg_encnet.runtime.devices import Precision
-from paddleseg_encnet.training import accumulation, loop, saving
+from paddleseg_encnet.training import accumulation, saving, training_loop
 from paddleseg_encnet.training.finite import NotFinite
 from segrun.stopping import Stopped
 
@@ -88,20 +88,21 @@ def trained(config, folder, batch_size: int, accum_steps: int, precise: bool = T
     if precise:
         as_float64(model, builder.loss)
     model.register_forward_pre_hook(lambda layer, inputs: images.append(inputs[0].numpy()))
-    step = loop.Run.step
+    step = training_loop.Run.step
 
     def kept(run, data, stop):
         result = step(run, data, stop)
         losses.append([float(term) for term in result[0]])
         return result
 
-    random.seed(3)      # of which train() draws its own
+    random.seed(3)      # of which train_network() draws its own
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Run, "step", kept)
+        patch.setattr(training_loop.Run, "step", kept)
         if not precise:     # ReLU's gradient jumps at 0, and float32's rounding says on which side a few positions are
             patch.setattr(paddle.nn.functional, "relu", paddle.nn.functional.silu)
-        loop.train(loop.Parts(model, builder.optimizer, builder.loss, builder.train_dataset),
-                   loop.Schedule(STEPS, batch_size=batch_size, accum_steps=accum_steps), str(folder))
+        training_loop.train_network(training_loop.Parts(model, builder.optimizer, builder.loss, builder.train_dataset),
+                                    training_loop.Schedule(STEPS, batch_size=batch_size, accum_steps=accum_steps),
+                                    str(folder))
     weights = {name: tensor.numpy() for name, tensor in model.named_parameters() if not tensor.stop_gradient}
     return weights, np.array(losses), np.concatenate(images), builder.optimizer.get_lr()
 
@@ -179,7 +180,7 @@ def of_parts(loss, logits, label, count: int):
     outputs = logits.mean(axis=[2, 3]) if isinstance(loss, SELoss) else logits
     parts = accumulation.micro_batches({"img": outputs, "label": paddle.to_tensor(label)}, count)
     total = 0
-    for part, share in zip(parts, accumulation.shares(Output(), losses, parts)):
+    for part, share in zip(parts, accumulation.term_factors(Output(), losses, parts)):
         terms = compute_losses(Output(), [part["img"]], {"label": part["label"].clone()}, losses)
         total = total + sum(accumulation.weighted(terms, share))
     total.backward()
@@ -196,7 +197,7 @@ def test_a_loss_of_parts_is_that_of_the_batch(name, count):
     parts, gradient_of_parts = of_parts(make(), logits, label, count)
     assert parts == pytest.approx(whole, rel=1e-6)
     assert relative_difference(gradient_of_parts, gradient) < 1e-6
-    assert ": the mean of" not in accumulation.told(Output(), {"types": [make()]}, 1, count)
+    assert ": the mean of" not in accumulation.accumulation_line(Output(), {"types": [make()]}, 1, count)
 
 
 @pytest.mark.parametrize("name", APART)
@@ -206,7 +207,8 @@ def test_a_loss_that_chooses_pixels_is_named(name):
     logits, label = batch(3)
     parts = [of_parts(loss, logits[k:k + 2], label[k:k + 2], 1)[0] for k in (0, 2)]
     assert of_parts(loss, logits, label, 2)[0] == pytest.approx(np.mean(parts), rel=1e-6)
-    line = accumulation.told(Output(), {"types": [stock.DiceLoss(), stock.OhemCrossEntropyLoss(), loss, loss]}, 2, 4)
+    losses = {"types": [stock.DiceLoss(), stock.OhemCrossEntropyLoss(), loss, loss]}
+    line = accumulation.accumulation_line(Output(), losses, 2, 4)
     assert f"; OhemCrossEntropyLoss, {type(loss).__name__}: the mean of the losses of the micro-batches" in line
     assert "4 micro-batches of 2" in line and "a batch of 8" in line and "BatchNorm" in line
 
@@ -219,9 +221,9 @@ def test_a_model_with_a_rule_of_its_own_gets_the_mean():
     losses = {"types": [stock.CrossEntropyLoss()], "coef": [1]}
     parts = accumulation.micro_batches({"img": paddle.zeros([4, 3]), "label": paddle.arange(4)}, 2)
     terms = [accumulation.weighted(compute_losses(Own(), None, part, losses), share)
-             for part, share in zip(parts, accumulation.shares(Own(), losses, parts))]
+             for part, share in zip(parts, accumulation.term_factors(Own(), losses, parts))]
     assert [[float(term) for term in one] for one in terms] == [[0.25, 0.5], [1.25, 1.5]]
-    assert "the model's own rule: the mean of" in accumulation.told(Own(), losses, 2, 2)
+    assert "the model's own rule: the mean of" in accumulation.accumulation_line(Own(), losses, 2, 2)
 
 
 # --- what happens around the steps -----------------------------------------------------------------------------------
@@ -271,8 +273,8 @@ def test_loss_that_is_not_finite_names_the_micro_batch(scenes, tmp_path):
     weights = []
     model, data, _, optimizer = tiny_run.parts(scenes)
     with pytest.raises(NotFinite, match=r"at step 3 \(segmentation nan") as broken:
-        loop.train(loop.Parts(model, optimizer, {"types": [Breaks()], "coef": [1]}, data),
-                   loop.Schedule(9, 5, batch_size=2, accum_steps=2), str(tmp_path))
+        training_loop.train_network(training_loop.Parts(model, optimizer, {"types": [Breaks()], "coef": [1]}, data),
+                                    training_loop.Schedule(9, 5, batch_size=2, accum_steps=2), str(tmp_path))
     order = paddle.io.DistributedBatchSampler(data, 4, shuffle=True, drop_last=True)
     order.set_epoch(1)              # two steps an epoch
     first = next(iter(order))[:2]
@@ -338,7 +340,7 @@ def test_two_ranks_average_what_each_has_added_up(small_config, tmp_path, one_th
 def test_the_recipes_line_counts_micro_batches(devices, accum_steps, scale_lr, parts):
     config = {"batch_size": 2, "iters": 80000, "base_batch_size": 8,
               "lr_scheduler": {"type": "PolynomialDecay", "learning_rate": 0.01}}
-    line = batch_recipe.settle(config, devices, scale_lr, accum_steps)
+    line = batch_recipe.settle_batch(config, devices, scale_lr, accum_steps)
     assert all(part in line for part in parts) and ("has the recipe's batch" in line) == (accum_steps == 1)
 
 

@@ -23,7 +23,7 @@ def config(small_config, tmp_path_factory):
 
 
 def weights(folder) -> dict:
-    return checkpoint.read(folder / "model.pdparams")
+    return checkpoint.read_weights(folder / "model.pdparams")
 
 
 def test_resumed_it_is_not_placed_again(run_tool, config, tmp_path, capsys):

@@ -16,7 +16,7 @@ from paddleseg_encnet.data.reading import read_image, read_label
 from paddleseg_encnet.models.encnet import EncModule
 from paddleseg_encnet.training import dashboard, saving
 from paddleseg_encnet.training.dashboard import Dashboard
-from paddleseg_encnet.training.loop import Schedule
+from paddleseg_encnet.training.training_loop import Schedule
 from segrun import drawing
 from segrun.palettes import CITYSCAPES, color_table
 
@@ -105,11 +105,11 @@ def test_what_a_network_does_not_have_has_no_histogram(module, expected):
     if module is not None:
         network.enc_module = module
         module.eval()
-    with dashboard.attention(network) as gamma:
+    with dashboard.gathered_attention(network) as gamma:
         for _ in range(2):
             module and module(paddle.randn([1, 16, 4, 4]))
     module and module(paddle.randn([1, 16, 4, 4]))          # not seen any more
-    counts = {tag: len(parts) for tag, parts in dashboard.codebook(network).items()}
+    counts = {tag: len(parts) for tag, parts in dashboard.codebook_values(network).items()}
     assert counts == {"Encoding/codewords": expected[0], "Encoding/scales": expected[0]} and len(gamma) == expected[1]
 
 

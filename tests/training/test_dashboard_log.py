@@ -16,7 +16,7 @@ from vdl import content, logged_run, logs, read, steps
 from paddleseg_encnet.training import dashboard, saving
 from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.finite import NotFinite
-from paddleseg_encnet.training.loop import Pace, Schedule
+from paddleseg_encnet.training.training_loop import Pace, Schedule
 from paddleseg_encnet.training.vdl_log import Log
 from segrun.stopping import Stopped
 
@@ -74,7 +74,7 @@ MOMENTS = {
     "two logged steps after a checkpoint": lambda patch: killed_in_step(patch, 8),
     "while a checkpoint is written": lambda patch: killed_in(patch, saving.Saver, "save"),
     "after the checkpoint, before its evaluation": lambda patch: killed_in(patch, paddle.nn.Layer, "eval"),
-    "with the scores of an evaluation, but no pictures": lambda patch: killed_in(patch, dashboard, "look"),
+    "with the scores of an evaluation, but no pictures": lambda patch: killed_in(patch, dashboard, "validation_panels"),
     "before the checkpoint knows of its evaluation": lambda patch: killed_in(patch, saving.Saver, "evaluated"),
 }
 
@@ -217,7 +217,7 @@ def test_runs_without_visualdl(scenes, tmp_path):
 def test_command_works_as_it_is_printed(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda program: None)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
-    assert dashboard.command("a b") == f"visualdl --logdir '{os.getcwd()}/a b'"
+    assert dashboard.visualdl_command("a b") == f"visualdl --logdir '{os.getcwd()}/a b'"
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "visualdl").touch()
-    assert dashboard.command("/run") == f"{tmp_path}/bin/visualdl --logdir /run"
+    assert dashboard.visualdl_command("/run") == f"{tmp_path}/bin/visualdl --logdir /run"

@@ -146,8 +146,9 @@ def test_moving_average_and_early_stopping_go_on(scenes, tmp_path):
     with pytest.raises(Stopped):
         tiny_run.run(scenes, tmp_path / "two", iters=20, use_ema=True, before_step=tiny_run.stop_at(13))
     tiny_run.run(scenes, tmp_path / "two", iters=20, use_ema=True, resume_model="auto")
-    averages = [checkpoint.read(tmp_path / name / "iter_20" / "ema_model.pdparams") for name in ("whole", "two")]
-    weights = checkpoint.read(tmp_path / "two" / "iter_20" / "model.pdparams")
+    averages = [checkpoint.read_weights(tmp_path / name / "iter_20" / "ema_model.pdparams")
+                for name in ("whole", "two")]
+    weights = checkpoint.read_weights(tmp_path / "two" / "iter_20" / "model.pdparams")
     assert all(np.array_equal(averages[0][name], averages[1][name]) for name in weights)
     assert not np.array_equal(averages[0]["head.weight"], weights["head.weight"])
     assert saved_best(tmp_path / "two" / "iter_20") == saved_best(tmp_path / "whole" / "iter_20")
@@ -371,10 +372,11 @@ def test_loss_that_is_not_finite_ends_the_run_in_that_step(scenes, tmp_path, val
 
     model, data, _, optimizer = tiny_run.parts(scenes)
     model.register_forward_pre_hook(lambda layer, inputs: keep(len(weights)) if layer.training else None)
-    from paddleseg_encnet.training import loop as training
+    from paddleseg_encnet.training import training_loop
     with pytest.raises(NotFinite) as broken:
-        training.train(training.Parts(model, optimizer, {"types": [BreaksAt(13, value)], "coef": [1]}, data),
-                       training.Schedule(20, save_interval=5, batch_size=2), str(tmp_path))
+        losses = {"types": [BreaksAt(13, value)], "coef": [1]}
+        training_loop.train_network(training_loop.Parts(model, optimizer, losses, data),
+                                    training_loop.Schedule(20, save_interval=5, batch_size=2), str(tmp_path))
     message = str(broken.value)
     assert "at step 13 (segmentation " + str(value) in message and f"--resume_model {tmp_path}/iter_10" in message
     order = paddle.io.DistributedBatchSampler(data, 2, shuffle=True, drop_last=True)

@@ -9,7 +9,7 @@ from rules import labels, rule, seeds, sides
 
 from paddleseg_encnet.models.losses import SELoss, compute_losses
 from paddleseg_encnet.runtime.devices import Precision, Ranks
-from paddleseg_encnet.training import loop, saving
+from paddleseg_encnet.training import saving, training_loop
 from segrun.stopping import Stop
 
 
@@ -45,9 +45,10 @@ def step(model, images, label, terms: dict, accum_steps: int = 1) -> dict:
     """One step of the training's loop; the weights after it."""
     optimizer = paddle.optimizer.Momentum(0.1, parameters=model.parameters())
     nothing = dict.fromkeys(("meter", "saver", "board", "evaluation"))
-    schedule = loop.Schedule(1, batch_size=len(images) // accum_steps, accum_steps=accum_steps)
-    run = loop.Run(loop.Parts(model, optimizer, terms, None), model, {"model": model}, schedule, saving.State(1),
-                   precision=Precision(), ranks=Ranks.join(), **nothing)
+    schedule = training_loop.Schedule(1, batch_size=len(images) // accum_steps, accum_steps=accum_steps)
+    parts = training_loop.Parts(model, optimizer, terms, None)
+    run = training_loop.Run(parts, model, {"model": model}, schedule, saving.State(1), precision=Precision(),
+                            ranks=Ranks.join(), **nothing)
     model.train()
     found, _, stopping = run.step({"img": paddle.to_tensor(images), "label": paddle.to_tensor(label)}, Stop())
     assert not stopping and all(np.isfinite(float(term)) for term in found)

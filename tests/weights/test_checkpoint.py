@@ -51,7 +51,7 @@ def same(read, expected):
 
 @pytest.mark.parametrize("name", ["torch_zip.pth", "torch_legacy.pth"])
 def test_torch_files(name):
-    state = checkpoint.read(FIXTURES / name)
+    state = checkpoint.read_weights(FIXTURES / name)
     assert list(state) == ["tensors", "state_dict", "optimizer", "meta"]
     same(state["tensors"], TENSORS)
     same(state["meta"], {"epoch": 3, "accuracy": 0.75, "palette": np.arange(6, dtype="int32").reshape(2, 3),
@@ -65,7 +65,7 @@ def test_torch_files(name):
 
 
 def test_safetensors_file():
-    state = checkpoint.read(FIXTURES / "torch.safetensors")
+    state = checkpoint.read_weights(FIXTURES / "torch.safetensors")
     same({name: state[name] for name in TENSORS}, TENSORS)
     assert len(state) == len(TENSORS)
 
@@ -73,8 +73,8 @@ def test_safetensors_file():
 @pytest.mark.parametrize("version", PADDLES)
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_paddle_layer_and_optimiser(version, protocol):
-    same(checkpoint.read(FIXTURES / f"{version}_p{protocol}.pdparams"), LAYER)
-    same(checkpoint.read(FIXTURES / f"{version}_p{protocol}.pdopt"), {
+    same(checkpoint.read_weights(FIXTURES / f"{version}_p{protocol}.pdparams"), LAYER)
+    same(checkpoint.read_weights(FIXTURES / f"{version}_p{protocol}.pdopt"), {
         "linear_0.w_0_velocity_0": np.zeros((2, 3), "float32"), "linear_0.b_0_velocity_0": f4(0, 0, 0),
         "batch_norm1d_0.w_0_velocity_0": f4(0, 0, 0), "batch_norm1d_0.b_0_velocity_0": f4(4, 4, 4),
         "LR_Scheduler": {"last_epoch": 1, "last_lr": 0.45001}})
@@ -83,22 +83,22 @@ def test_paddle_layer_and_optimiser(version, protocol):
 @pytest.mark.parametrize("version", PADDLES)
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_paddle_types_and_nested_dicts(version, protocol):
-    same(checkpoint.read(FIXTURES / f"{version}_kinds_p{protocol}.pdparams"), {
+    same(checkpoint.read_weights(FIXTURES / f"{version}_kinds_p{protocol}.pdparams"), {
         "bf16": f4(1.5, -3), "half": np.array([0.5, -2], "float16"), "int": np.array([[1, 2]]),
         "flag": np.array([True, False]), "scalar": np.array(2.5, "float32"), "empty": np.zeros((0, 3), "float32")})
-    same(checkpoint.read(FIXTURES / f"{version}_master_p{protocol}.pdopt"), {
+    same(checkpoint.read_weights(FIXTURES / f"{version}_master_p{protocol}.pdopt"), {
         "master_weights": {"w": f4(1, 2)}, "LR_Scheduler": {"last_lr": 0.5}, "w_moment": f4(3)})
 
 
 @pytest.mark.parametrize("version", PADDLES)
 def test_paddle_joins_the_pieces_of_a_large_parameter(version):
-    same(checkpoint.read(FIXTURES / f"{version}_slices.pdparams"), {"b": f4(1), "w": f4([0, 1], [2, 3])})
+    same(checkpoint.read_weights(FIXTURES / f"{version}_slices.pdparams"), {"b": f4(1), "w": f4([0, 1], [2, 3])})
 
 
 def test_content_decides_and_not_the_suffix(tmp_path):
     odd = tmp_path / "weights.safetensors"
     odd.write_bytes((FIXTURES / "torch_zip.pth").read_bytes())
-    same(checkpoint.read(str(odd))["tensors"], TENSORS)
+    same(checkpoint.read_weights(str(odd))["tensors"], TENSORS)
 
 
 def network(classes=3, backbone=True):
@@ -124,7 +124,7 @@ def refused(layer, source, **options):
     """The message of a refused load, after making sure that it changed nothing."""
     before = values(layer)
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.load(layer, source, **options)
+        checkpoint.fill_layer(layer, source, **options)
     assert equal(values(layer), before)
     message = str(caught.value)
     assert "\n" not in message and message.isprintable()
@@ -145,11 +145,11 @@ def test_round_trip_of_layer_and_optimiser_on_this_paddle(tmp_path, protocol):
     paddle.save(saved.state_dict(), paths[0], protocol=protocol)
     paddle.save(optimiser.state_dict(), paths[1], protocol=protocol)
     assert not equal(values(other), values(saved))
-    report = checkpoint.load(other, paths[0])
+    report = checkpoint.fill_layer(other, paths[0])
     assert equal(values(other), values(saved))
     assert len(report.loaded) == len(other.state_dict())
 
-    read = checkpoint.read(paths[1])
+    read = checkpoint.read_weights(paths[1])
     for name, tensor in optimiser.state_dict().items():
         same(read[name], tensor if isinstance(tensor, dict) else tensor.numpy())
     saved.head(saved.backbone(2 * paddle.ones([2, 3, 2, 2]))).sum().backward()
@@ -166,13 +166,13 @@ def test_round_trip_of_layer_and_optimiser_on_this_paddle(tmp_path, protocol):
 
 def test_a_real_checkpoint_fills_parameters_and_buffers():
     layer = paddle.nn.Sequential(paddle.nn.Linear(2, 3), paddle.nn.BatchNorm1D(3))
-    checkpoint.load(layer, FIXTURES / "paddle262_p4.pdparams")
+    checkpoint.fill_layer(layer, FIXTURES / "paddle262_p4.pdparams")
     assert equal(values(layer), LAYER)
 
 
 def test_the_layer_does_not_share_memory_with_the_given_dict():
     layer, state = network(), values(network())
-    checkpoint.load(layer, state)
+    checkpoint.fill_layer(layer, state)
     kept = values(layer)
     for array in state.values():
         array += 1
@@ -181,7 +181,7 @@ def test_the_layer_does_not_share_memory_with_the_given_dict():
 
 def test_paddle_tensors_are_taken_too():
     layer, other = network(), network()
-    checkpoint.load(layer, other.state_dict())
+    checkpoint.fill_layer(layer, other.state_dict())
     assert equal(values(layer), values(other))
 
 
@@ -235,8 +235,8 @@ def test_partial_load_reports_shares_of_backbone_and_head():
     head = layer.head.weight.numpy().copy()
     del state["backbone.1._mean"]
     state["fc.weight"] = state["junk"] = f4(0)
-    report = checkpoint.load(layer, state, allow_partial=True, ignore_extra=("fc.",))
-    assert report.share(backbone=True) == (5, 6) and report.share(backbone=False) == (0, 4)
+    report = checkpoint.fill_layer(layer, state, allow_partial=True, ignore_extra=("fc.",))
+    assert report.loaded_of(backbone=True) == (5, 6) and report.loaded_of(backbone=False) == (0, 4)
     text = str(report)
     assert "5 of 6 tensors of the backbone (83%) and 0 of 4 tensors of the head (0%)" in text
     assert "left as initialised: backbone.1._mean, head.weight, head.bias" in text
@@ -247,7 +247,7 @@ def test_partial_load_reports_shares_of_backbone_and_head():
 
 
 def test_report_of_a_network_without_backbone():
-    text = str(checkpoint.load(network(backbone=False), values(network(backbone=False))))
+    text = str(checkpoint.fill_layer(network(backbone=False), values(network(backbone=False))))
     assert text == "loaded 4 of 4 tensors of the head (100%); the network has no backbone"
 
 
@@ -268,8 +268,9 @@ def test_tensors_in_an_inner_dict_are_pointed_out():
 
 def test_ignore_extra_forgives_only_its_prefixes_and_only_extras():
     state = {**values(network()), "fc.weight": f4(0), "out.bias": f4(0)}
-    assert checkpoint.load(network(), state, ignore_extra=("fc.", "out.")).ignored == ("fc.weight", "out.bias")
-    assert checkpoint.load(network(), {**values(network()), "fc.b": f4(0)}, ignore_extra="fc.").ignored == ("fc.b",)
+    assert checkpoint.fill_layer(network(), state, ignore_extra=("fc.", "out.")).ignored == ("fc.weight", "out.bias")
+    extra = {**values(network()), "fc.b": f4(0)}
+    assert checkpoint.fill_layer(network(), extra, ignore_extra="fc.").ignored == ("fc.b",)
     assert "unexpected (1): out.bias" in refused(network(), state, ignore_extra=("fc.",))
     del state["head.bias"]
     assert "missing (1): head.bias" in refused(network(), state, ignore_extra=("fc.", "out.", "head."))
@@ -278,7 +279,7 @@ def test_ignore_extra_forgives_only_its_prefixes_and_only_extras():
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
 def test_float_types_are_converted(dtype):
     layer, state = network(), {name: array.astype(dtype) for name, array in values(network()).items()}
-    checkpoint.load(layer, state)
+    checkpoint.fill_layer(layer, state)
     assert layer.head.weight.dtype == paddle.float32
     assert np.array_equal(layer.head.weight.numpy(), state["head.weight"].astype("float32"))
 
@@ -286,7 +287,7 @@ def test_float_types_are_converted(dtype):
 def test_a_bfloat16_network_is_filled():
     layer = paddle.nn.Linear(2, 2)
     layer.to(dtype="bfloat16")
-    checkpoint.load(layer, {"weight": f4([1.5, 2], [3, 4]), "bias": f4(-3, 0)})
+    checkpoint.fill_layer(layer, {"weight": f4([1.5, 2], [3, 4]), "bias": f4(-3, 0)})
     assert layer.weight.dtype == paddle.bfloat16
     assert layer.weight.astype("float32").numpy().tolist() == [[1.5, 2], [3, 4]]
 
@@ -301,7 +302,7 @@ def test_integers_and_non_tensors_for_a_parameter_are_refused(value, allow_parti
 def test_integer_buffers_are_filled_but_not_from_floats_or_beyond_their_range():
     layer = paddle.nn.Layer()
     layer.register_buffer("count", paddle.to_tensor([1, 2], dtype="int32"))
-    checkpoint.load(layer, {"count": np.array([3, 4])})
+    checkpoint.fill_layer(layer, {"count": np.array([3, 4])})
     assert layer.count.numpy().tolist() == [3, 4]
     assert "wrong type" in refused(layer, {"count": f4(3, 4)})
     assert "wrong type" in refused(layer, {"count": np.array([3, 2**40])})
@@ -313,7 +314,7 @@ def test_safetensors_round_trip(tmp_path):
     path = tmp_path / "out.safetensors"
     path.write_bytes(b"old")
     checkpoint.write_safetensors(state, path)
-    read = checkpoint.read(path)
+    read = checkpoint.read_weights(path)
     same({name: read[name] for name in state}, {**state, "big_endian": np.array([1, 2], "int32")})
     assert os.listdir(tmp_path) == ["out.safetensors"]
 

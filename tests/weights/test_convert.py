@@ -15,7 +15,7 @@ from paddleseg.models.encnet import ENCNet as StockENCNet
 
 import paddleseg_encnet.models.backbones  # noqa: F401  registers
 from paddleseg_encnet import ENCNet, flags
-from paddleseg_encnet.weights import checkpoint, convert, sources
+from paddleseg_encnet.weights import checkpoint, sources, weight_conversion
 from paddleseg_encnet.weights.checkpoint import CheckpointError
 
 TOLERANCE = 1e-4
@@ -33,9 +33,9 @@ def build(section: dict):
 
 
 def imported(checkpoint_dict: dict):
-    tensors, section = convert.convert(checkpoint_dict)
+    tensors, section = weight_conversion.convert_weights(checkpoint_dict)
     network = build(section)
-    report = checkpoint.load(network, tensors)
+    report = checkpoint.fill_layer(network, tensors)
     assert not (report.missing or report.unexpected or report.wrong_shape)
     return network
 
@@ -172,10 +172,10 @@ def test_fastfcn_is_recognised():
     source = sources.recognise(fastfcn_state())
     assert (source.family, source.use_jpu, source.output_stride) == ("PyTorch-Encoding", True, 32)
     assert "joint pyramid upsampling, presence layer" in str(source)
-    _, section = convert.convert(fastfcn_state())
+    _, section = weight_conversion.convert_weights(fastfcn_state())
     assert section["use_jpu"] is True and section["backbone"]["output_stride"] == 32
-    assert convert.convert(encoding_state())[1]["use_jpu"] is False
-    assert ("jpu.*", "jpu", 3 * 5 + 4 * 10) in convert.summary(source)
+    assert weight_conversion.convert_weights(encoding_state())[1]["use_jpu"] is False
+    assert ("jpu.*", "jpu", 3 * 5 + 4 * 10) in weight_conversion.conversion_summary(source)
 
 
 @pytest.mark.parametrize("stem, width, backbone", [
@@ -186,7 +186,7 @@ def test_backbones_are_recognised(stem, width, backbone, prefix, classifier):
     state.conv(classifier, 1000, 512, bias=True)
     source = sources.recognise(state)
     assert (source.backbone, source.stem_width, source.is_network) == (backbone, width, False)
-    tensors, section = convert.convert(state)
+    tensors, section = weight_conversion.convert_weights(state)
     assert section == {"type": backbone, "output_stride": 8, "in_channels": 3, "stem_width": width,
                        "first_block_dilation": "half"}
     assert np.array_equal(tensors["stem.0.weight"], state[f"{prefix}{stem[0]}.weight"])
@@ -221,7 +221,7 @@ def test_backbones_are_recognised(stem, width, backbone, prefix, classifier):
         "jpu.dilation4.piontwise_conv._batch_norm._mean": "jpu.dilation4.1.running_mean"}),
 ])
 def test_names(state, pairs):
-    tensors, _ = convert.convert(state)
+    tensors, _ = weight_conversion.convert_weights(state)
     for ours, theirs in pairs.items():
         assert np.array_equal(tensors[ours], state[theirs]), ours
     transposed = "decode_head.se_layer.weight" if "decode_head.se_layer.weight" in state else \
@@ -237,7 +237,7 @@ def test_names(state, pairs):
 @pytest.mark.parametrize("state", [mmseg_state(lateral=True), mmseg_state(), encoding_state(), fastfcn_state()],
                          ids=["mmsegmentation with laterals", "mmsegmentation", "PyTorch-Encoding", "FastFCN"])
 def test_converted_weights_fill_the_whole_network(state):
-    tensors, _ = convert.convert(state)
+    tensors, _ = weight_conversion.convert_weights(state)
     assert set(imported(state).state_dict()) == set(tensors)
 
 
@@ -247,8 +247,8 @@ def test_converted_weights_fill_the_whole_network(state):
     lambda state: {"model": {"state_dict": state}, "meta": {"epoch": 1}},
 ])
 def test_wrappers(wrap):
-    plain, _ = convert.convert(encoding_state())
-    wrapped, _ = convert.convert(wrap(encoding_state()))
+    plain, _ = weight_conversion.convert_weights(encoding_state())
+    wrapped, _ = weight_conversion.convert_weights(wrap(encoding_state()))
     assert plain.keys() == wrapped.keys()
     assert all(np.array_equal(plain[name], wrapped[name]) for name in plain)
 
@@ -256,7 +256,7 @@ def test_wrappers(wrap):
 def test_half_precision_becomes_single():
     state = {name: value.astype("float16") if value.dtype.kind == "f" else value
              for name, value in encoding_state().items()}
-    tensors, _ = convert.convert(state)
+    tensors, _ = weight_conversion.convert_weights(state)
     assert {value.dtype.name for value in tensors.values()} == {"float32"}
 
 
@@ -285,14 +285,14 @@ def test_caffe_style_is_refused():
 
 def test_without_the_parts_that_only_training_needs():
     state = without(mmseg_state(), "auxiliary_head", "decode_head.se_layer")
-    tensors, section = convert.convert(state)
+    tensors, section = weight_conversion.convert_weights(state)
     assert section["use_se_loss"] is False and section["aux_channels"] == 256
     notes = " ".join(sources.recognise(state).notes())
     assert "freshly initialised" in notes and "no presence layer" in notes
     weight = tensors["fcn_head.conv_bn_relu._conv.weight"]
     assert weight.std() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
     assert (tensors["fcn_head.conv_bn_relu._batch_norm._variance"] == 1).all()
-    assert np.array_equal(weight, convert.convert(state)[0]["fcn_head.conv_bn_relu._conv.weight"])
+    assert np.array_equal(weight, weight_conversion.convert_weights(state)[0]["fcn_head.conv_bn_relu._conv.weight"])
     imported(state)
 
 
@@ -325,14 +325,14 @@ HOLDS_ITSELF["model"] = HOLDS_ITSELF
 ])
 def test_refused(state, words):
     with pytest.raises(CheckpointError, match=words) as caught:
-        convert.convert(state)
+        weight_conversion.convert_weights(state)
     assert "\n" not in str(caught.value)
 
 
 def test_encnet_on_v1d_is_refused():
     state = {**without(mmseg_state(), "backbone."), **resnet18(State(), "backbone.", DEEP, shortcut=(1, 2))}
     with pytest.raises(CheckpointError, match="V1d"):
-        convert.convert(state)
+        weight_conversion.convert_weights(state)
 
 
 # --- PaddleSeg's own --------------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_stock_encnet_both_ways(vd, lateral):
     state = {name: value.numpy() for name, value in stock.state_dict().items()}
     source = sources.recognise(state)
     assert (source.family, source.add_lateral, source.notes()) == ("PaddleSeg", lateral, [])
-    tensors, _ = convert.convert(state)
+    tensors, _ = weight_conversion.convert_weights(state)
     assert tensors.keys() == state.keys() and all(np.array_equal(tensors[name], state[name]) for name in state)
     ours = imported(state)
     images = picture(33, 49)
@@ -451,10 +451,10 @@ def test_presence_and_auxiliary_logits(reference, jpu):
 def test_backbone_stages(reference, depth, stem, width, pooled):
     module = reference.randomise(reference.ResNet(depth, stem, width, pooled=pooled))
     state = reference.arrays(module)
-    tensors, section = convert.convert(state)
+    tensors, section = weight_conversion.convert_weights(state)
     assert section["type"] == f"ResNet{depth}_{'vd' if pooled else 'v1b' if stem == '7x7' else 'v1c'}"
     network = build({**section, "output_stride": 32})
-    checkpoint.load(network, tensors)
+    checkpoint.fill_layer(network, tensors)
     compare(module, network, picture(*((33, 49) if depth > 50 else SIZE)), lambda maps: maps)
 
 
@@ -462,7 +462,7 @@ def test_backbone_stages(reference, depth, stem, width, pooled):
 
 def run_import(*arguments):
     module = tool("import_weights")
-    flags.run(module.main, module.flags(), [str(argument) for argument in arguments])
+    flags.run_main(module.main, module.flags(), [str(argument) for argument in arguments])
 
 
 def saved(state, path):
@@ -496,7 +496,7 @@ def test_tool_where_no_data_set_has_as_many_classes(tmp_path, capsys):
     assert (config["val_dataset"]["type"], config["val_dataset"]["num_classes"]) == ("Dataset", 7)
     assert config["val_dataset"]["val_path"] == "path/to/your/data/val.txt"
     assert config["loss"]["coef"] == [1, 0.4]
-    assert "enc_module.fc.0.weight" in checkpoint.read(tmp_path / "model.safetensors")
+    assert "enc_module.fc.0.weight" in checkpoint.read_weights(tmp_path / "model.safetensors")
 
 
 def test_tool_with_a_base(tmp_path):
@@ -516,8 +516,8 @@ def test_imported_network_is_evaluated_predicts_and_trains(tmp_path, small_confi
     run_tool("predict", "--config", config, "--model_path", weights, "--save_dir", tmp_path / "pictures",
              "--image_path", next((scenes / "leftImg8bit" / "val").rglob("*.png")))
     run_tool("train", "--config", config, "--iters", 1, "--save_interval", 1, "--save_dir", tmp_path / "run")
-    trained = checkpoint.read(tmp_path / "run" / "iter_1" / "model.pdparams")
-    assert trained.keys() == checkpoint.read(weights).keys()
+    trained = checkpoint.read_weights(tmp_path / "run" / "iter_1" / "model.pdparams")
+    assert trained.keys() == checkpoint.read_weights(weights).keys()
     assert len(list((tmp_path / "pictures").rglob("*.png"))) == 2
     assert "mIoU" in capsys.readouterr().out
 
@@ -558,4 +558,4 @@ def test_tool_leaves_nothing_half_written(tmp_path, monkeypatch):
 def test_source_can_be_overruled():
     state = mmseg_state()
     source = dataclasses.replace(sources.recognise(state), align_corners=True)
-    assert convert.convert(state, source)[1]["align_corners"] is True
+    assert weight_conversion.convert_weights(state, source)[1]["align_corners"] is True

@@ -28,7 +28,7 @@ CONFIG = {
               "backbone": {"type": "ResNet18_v1b", "pretrained": "https://nowhere.invalid/weights.pdparams"}},
 }
 CLASSES = Classes(["meadow", "brook", "path"], [[0, 200, 0], [0, 0, 250], [120, 90, 60]])
-SAID = description.metadata(CONFIG, CLASSES, "of a meadow")
+SAID = description.network_metadata(CONFIG, CLASSES, "of a meadow")
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ def written(state, tmp_path):
 
 def test_what_is_written_is_read(written):
     path = written()
-    found = description.read(path)
+    found = description.read_description(path)
     assert found.classes.names == CLASSES.names and found.classes.given == CLASSES.given
     without = {**CONFIG, "model": {**CONFIG["model"], "backbone": {"type": "ResNet18_v1b"}}}
     assert found.config == without
-    assert checkpoint.metadata(path)["card"] == "of a meadow"
+    assert checkpoint.read_metadata(path)["card"] == "of a meadow"
 
 
 def test_a_file_runs_alone(written, state, tmp_path, monkeypatch):
@@ -66,7 +66,7 @@ def test_a_file_runs_alone(written, state, tmp_path, monkeypatch):
     found = Segmenter(path, device="cpu")(image)
     assert found.names == CLASSES.names and found.colors[:3].tolist() == CLASSES.given
     config = {**CONFIG, "model": {**CONFIG["model"], "backbone": {"type": "ResNet18_v1b"}}}
-    (tmp_path / "config.yml").write_text(yaml.dump(config, Dumper=description.Plain))
+    (tmp_path / "config.yml").write_text(yaml.dump(config, Dumper=description.PlainDumper))
     beside = Segmenter(tmp_path / "config.yml", path, device="cpu")(image)
     assert np.array_equal(found.ids, beside.ids) and np.array_equal(found.confidence, beside.confidence)
     assert found.presence.shape == (3,)
@@ -92,7 +92,7 @@ LAUGHS = "a: &a [x, x]\nb: &b [*a, *a, *a]\nmodel: {type: ENCNet, list: [*b, *b]
 
 
 def changed(**parts) -> str:
-    return yaml.dump({**CONFIG, **parts}, Dumper=description.Plain)
+    return yaml.dump({**CONFIG, **parts}, Dumper=description.PlainDumper)
 
 
 @pytest.mark.parametrize("said, words", [
@@ -130,7 +130,7 @@ def test_hostile_metadata_ends_in_a_line(said, words, written, tmp_path, monkeyp
 @pytest.mark.parametrize("key", ["pretrained", "pretrained_path"])
 def test_no_weights_are_fetched_for_a_part_of_it(key, written):
     model = {**CONFIG["model"], "backbone": {"type": "ResNet18_v1b", "deep": [{key: "https://nowhere.invalid/x"}]}}
-    found = description.read(written(config=changed(model=model)))
+    found = description.read_description(written(config=changed(model=model)))
     assert found.config["model"]["backbone"]["deep"] == [{}]
 
 
@@ -139,7 +139,7 @@ def test_metadata_that_are_no_texts(state, tmp_path):
     for said in ({"config": {"model": {}}}, {"config": None}, ["config"]):
         checkpoint.write_safetensors(state, path, said)
         assert refusal(path).endswith("has metadata that are not texts by name")
-        assert checkpoint.read(path).keys() == state.keys()     # whatever stands beside
+        assert checkpoint.read_weights(path).keys() == state.keys()     # whatever stands beside
 
 
 def test_files_that_say_nothing(state, tmp_path):

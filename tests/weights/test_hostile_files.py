@@ -36,7 +36,7 @@ def refusal(path, data=None):
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.read(path)
+        checkpoint.read_weights(path)
     message = str(caught.value)
     assert message.startswith(str(path)) and message.isprintable()
     return message
@@ -181,9 +181,9 @@ def test_code_in_torch_files_is_refused(kind, tmp_path):
         refusal(path, bad)
     assert not sentinel.exists()
     path.write_bytes(torch_zip(good))
-    assert checkpoint.read(path) == {}
+    assert checkpoint.read_weights(path) == {}
     path.write_bytes(torch_stream(good))
-    assert checkpoint.read(path) == {}
+    assert checkpoint.read_weights(path) == {}
 
 
 def named(module, name):
@@ -479,11 +479,11 @@ def test_what_older_versions_wrote_is_read(tmp_path):
     text = b"U\x08" + values.tobytes()
     path.write_bytes(b"\x80\x02" + named("collections", "OrderedDict") + b"(](](U\x01w" + array(b"K\x02\x85", text)
                      + b"eetR.")
-    read = checkpoint.read(path)
+    read = checkpoint.read_weights(path)
     assert list(read) == ["w"] and np.array_equal(read["w"], values)
     stored = np.arange(4, dtype="float32").tobytes()
     path.write_bytes(tensor(4, 1, (2,), (1,), stored, view=(1, 3), rebuild="_rebuild_tensor"))
-    assert checkpoint.read(path)["w"].tolist() == [2, 3]
+    assert checkpoint.read_weights(path)["w"].tolist() == [2, 3]
 
 
 WRONG = {
@@ -577,7 +577,8 @@ def test_mutated_files_give_a_dict_or_an_error():
         # the budget and a little for a file of some kB.
         with limited_memory(17 * MIB) if number % 5 == 0 else contextlib.nullcontext():
             try:
-                assert type(checkpoint.decode(data)) is dict  # what read() calls; no file spares half a minute
+                # What read_weights() calls; no file spares half a minute.
+                assert type(checkpoint.decode_weights(data)) is dict
                 outcomes["read"] += 1
             except CheckpointError as error:
                 assert str(error).isprintable()

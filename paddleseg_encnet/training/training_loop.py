@@ -1,7 +1,7 @@
 """The training loop: step, log, evaluate, save.
 
 PaddleSeg builds what a config names; this loop runs it. Checkpoints, log lines and defaults are PaddleSeg's, and so are
-the steps: ten of them give the losses and weights of paddleseg.core.train (tests/test_paddleseg_loops.py).
+the steps: ten of them give the losses and weights of paddleseg.core.train (tests/repairs/test_paddleseg_loops.py).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from paddleseg.utils import logger
 from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet.data.order import Batches, seed_step
-from paddleseg_encnet.evaluation.loop import evaluate
+from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.training import accumulation, resuming, saving, settling
@@ -74,9 +74,10 @@ class Schedule(NamedTuple):
         return step % self.save_interval == 0 or step == self.iters
 
 
-def train(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optional[Precision] = None,
-          num_workers: int = 0, resume_model: Optional[str] = None, use_ema: bool = False, use_vdl: bool = False,
-          hyper_parameters: Optional[dict] = None, callback: Optional[Callback] = None) -> saving.Best:
+def train_network(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optional[Precision] = None,
+                  num_workers: int = 0, resume_model: Optional[str] = None, use_ema: bool = False,
+                  use_vdl: bool = False, hyper_parameters: Optional[dict] = None,
+                  callback: Optional[Callback] = None) -> saving.BestCheckpoint:
     """Trains `parts.model` in place, leaves checkpoints in `save_dir` and returns the best score.
 
     Its random numbers are those of a seed that Python's generator gives, or the checkpoint; so seed before, with
@@ -116,7 +117,7 @@ def train(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optiona
                       hyper_parameters)
     del found       # as large as model and optimiser
     if schedule.accum_steps > 1:
-        logger.info(accumulation.told(model, parts.losses, schedule.batch_size, schedule.accum_steps))
+        logger.info(accumulation.accumulation_line(model, parts.losses, schedule.batch_size, schedule.accum_steps))
     evaluation = None if parts.val_dataset is None else dict(
         dataset=parts.val_dataset, precision=precision, num_workers=num_workers,
         losses=parts.losses if use_vdl else None, **parts.test_config or {})
@@ -124,7 +125,7 @@ def train(parts: Parts, schedule: Schedule, save_dir: str, *, precision: Optiona
               callback)
     with board, contextlib.closing(run.meter), Stop() as stop:
         run.to_the_end(stop)
-    return state.best.get("model", saving.Best())
+    return state.best.get("model", saving.BestCheckpoint())
 
 
 @dataclass
@@ -198,12 +199,12 @@ class Run:
         """
         model, losses, seen = self.tracked["model"], self.parts.losses, []
         micro = micro_batches(data, self.schedule.accum_steps)
-        for part, share in zip(micro, accumulation.shares(model, losses, micro)):
+        for part, factors in zip(micro, accumulation.term_factors(model, losses, micro)):
             last = part is micro[-1]
             with contextlib.nullcontext() if last else self.ranks.apart(self.network):
                 with self.precision.context():
                     terms = compute_losses(model, self.network(as_model_wants(model, part["img"])), part, losses)
-                    terms = accumulation.weighted(terms, share)
+                    terms = accumulation.weighted(terms, factors)
                     loss = sum(terms)
                 seen.append([term.detach() for term in terms])
                 if last:
@@ -271,7 +272,7 @@ class Run:
     def score(self, name: str) -> Scores:
         """Evaluates one of the tracked networks and gives its score to the state."""
         network = self.tracked[name]
-        self.ranks.share(network)
+        self.ranks.broadcast_weights(network)
         result = evaluate(network, **(self.evaluation or {}))
         self.state.scored(name, result.mean_iou)
         if name == "model":
@@ -305,7 +306,7 @@ def moving_average(model: paddle.nn.Layer, found: Optional[resuming.Found]) -> A
     average = frozen_copy(model)
     path = found and os.path.join(found.folder, "ema_model.pdparams")
     if path and os.path.exists(path):
-        checkpoint.load(average, path)
+        checkpoint.fill_layer(average, path)
     return average
 
 

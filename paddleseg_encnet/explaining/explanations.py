@@ -66,7 +66,7 @@ class Explanation(NamedTuple):
         whole = F.interpolate(grid, self.network_size, mode="bilinear", align_corners=self.network.model.align_corners)
         return np.asarray(restore(whole, self.undo, self.network.resize))[0, 0]
 
-    def shares(self) -> np.ndarray:
+    def codeword_shares(self) -> np.ndarray:
         """What share of the feature map each codeword takes: [K], sums to 1."""
         assert self.assignment is not None
         return self.assignment.mean(axis=(1, 2))
@@ -91,7 +91,7 @@ def has_codewords(model: paddle.nn.Layer) -> bool:
     return hasattr(model.enc_module, "encoding")
 
 
-def explain(network: LiveNetwork, path: str) -> Explanation:
+def explain_image(network: LiveNetwork, path: str) -> Explanation:
     """Predicts an image as a whole, without windows, scales and flips, and says what happened inside.
 
     Args:
@@ -150,12 +150,12 @@ def watched(model: paddle.nn.Layer) -> Iterator[Dict[str, paddle.Tensor]]:
             hook.remove()
 
 
-def use_of_codewords(explanation: Explanation) -> codebook.Use:
+def use_of_codewords(explanation: Explanation) -> codebook.CodebookUse:
     """How much of the codebook the image uses."""
     assert explanation.assignment is not None
-    gathering = codebook.Gathering(len(explanation.assignment))
-    gathering.add(explanation.assignment.reshape(len(explanation.assignment), -1).T)
-    return gathering.use()
+    statistics = codebook.CodebookStatistics(len(explanation.assignment))
+    statistics.add(explanation.assignment.reshape(len(explanation.assignment), -1).T)
+    return statistics.use()
 
 
 def common_pattern(explanation: Explanation) -> float:
@@ -172,14 +172,14 @@ def common_pattern(explanation: Explanation) -> float:
     return float(strengths[0] / strengths.sum())
 
 
-class Best(NamedTuple):
+class BestImage(NamedTuple):
     """An image that a codeword takes much of: its share there, the image's path and the map, MAP_WIDTH wide."""
     share: float
     path: str
     map: np.ndarray
 
 
-class Gathered:
+class SetExplanation:
     """Which classes each codeword gathers over a set of images, and what the attention does from image to image.
 
     mass: float64 [K, num_classes], the assignment to each codeword summed over the pixels predicted as each class.
@@ -187,24 +187,24 @@ class Gathered:
     best: for each codeword the images that it takes the largest share of, largest first.
     paths, gammas: of each image, its path and its gamma [C].
     channels: of the images, as the network takes them.
-    gathering: how much of the codebook the set uses, of all positions of the feature maps.
+    statistics: how much of the codebook the set uses, of all positions of the feature maps.
     """
 
     def __init__(self, num_codes: int, num_classes: int, channels: int = 3):
         self.channels = channels
         self.mass = np.zeros([num_codes, num_classes])
         self.pixels = np.zeros(num_classes, np.int64)
-        self.best: List[List[Best]] = [[] for _ in range(num_codes)]
+        self.best: List[List[BestImage]] = [[] for _ in range(num_codes)]
         self.paths: List[str] = []
         self.gammas: List[np.ndarray] = []
-        self.gathering = codebook.Gathering(num_codes)
+        self.statistics = codebook.CodebookStatistics(num_codes)
 
     def add(self, path: str, explanation: Explanation) -> None:
         assert explanation.assignment is not None
         ids, classes = explanation.ids.reshape(-1), len(self.pixels)
         self.paths.append(path)
         self.gammas.append(explanation.gamma)
-        self.gathering.add(explanation.assignment.reshape(len(self.mass), -1).T)
+        self.statistics.add(explanation.assignment.reshape(len(self.mass), -1).T)
         self.pixels += np.bincount(ids, minlength=classes)
         for k, values in enumerate(explanation.assignment):
             values = explanation.on_image(values)               # one at a time: K maps of a large image are gigabytes
@@ -214,9 +214,9 @@ class Gathered:
             if len(best) < BEST_IMAGES or share > best[-1].share:
                 height = max(1, round(values.shape[0] * MAP_WIDTH / values.shape[1]))
                 small = cv2.resize(values, (MAP_WIDTH, height), interpolation=cv2.INTER_AREA)
-                self.best[k] = sorted([*best, Best(share, path, small)], key=lambda one: -one.share)[:BEST_IMAGES]
+                self.best[k] = sorted([*best, BestImage(share, path, small)], key=lambda one: -one.share)[:BEST_IMAGES]
 
-    def shares(self) -> np.ndarray:
+    def codeword_shares(self) -> np.ndarray:
         """What share of all pixels each codeword takes: [K], sums to 1."""
         return self.mass.sum(axis=1) / self.pixels.sum()
 
@@ -228,7 +228,7 @@ class Gathered:
         """
         in_class = np.divide(self.mass, self.pixels, out=np.full(self.mass.shape, np.nan),
                              where=np.broadcast_to(self.pixels > 0, self.mass.shape))
-        shares = self.shares()[:, None]
+        shares = self.codeword_shares()[:, None]
         return np.divide(in_class, shares, out=np.full(self.mass.shape, np.nan),
                          where=np.broadcast_to(shares > 0, self.mass.shape))
 
@@ -236,9 +236,9 @@ class Gathered:
 TABLE_HEADER = ["codeword", "scale", "share_of_pixels", "class", "class_share_of_pixels", "share_of_class", "lift"]
 
 
-def table(gathered: Gathered, scale: np.ndarray, names: List[str]) -> List[list]:
+def codeword_table(over_set: SetExplanation, scale: np.ndarray, names: List[str]) -> List[list]:
     """Rows below TABLE_HEADER: one for each codeword and class; None where no pixel was predicted as the class."""
-    shares, lift, of_all = gathered.shares(), gathered.lift(), gathered.pixels / gathered.pixels.sum()
+    shares, lift, of_all = over_set.codeword_shares(), over_set.lift(), over_set.pixels / over_set.pixels.sum()
 
     def number(value: float) -> Optional[float]:
         return float(f"{value:.6g}") if np.isfinite(value) else None

@@ -7,14 +7,14 @@ import paddle
 from paddle.jit.dy2static.program_translator import StaticFunction
 from paddleseg.utils import logger
 
-from paddleseg_encnet.models.codebook import Gathering, Use, assign_to_mean
+from paddleseg_encnet.models.codebook import CodebookStatistics, CodebookUse, assign_to_mean
 from paddleseg_encnet.runtime.devices import Ranks
 
 COLLAPSED = 0.05        # nats
 
 
 @contextlib.contextmanager
-def codebook_use(model: paddle.nn.Layer) -> Iterator[Optional[Gathering]]:
+def codebook_statistics(model: paddle.nn.Layer) -> Iterator[Optional[CodebookStatistics]]:
     """Gives what gathers the assignments of each forward pass; None without a codebook, or inside a graph that
     to_static has made, where it can't be seen."""
     encoding = getattr(getattr(model, "enc_module", None), "encoding", None)
@@ -22,7 +22,7 @@ def codebook_use(model: paddle.nn.Layer) -> Iterator[Optional[Gathering]]:
         yield None
         return
     layer = encoding[0]
-    found = Gathering(layer.num_codes)
+    found = CodebookStatistics(layer.num_codes)
     hook = layer.register_forward_post_hook(lambda layer, inputs, output: found.add(
         layer.assign(inputs[0]).numpy(), assign_to_mean(layer, inputs[0]).numpy()))
     try:
@@ -31,12 +31,12 @@ def codebook_use(model: paddle.nn.Layer) -> Iterator[Optional[Gathering]]:
         hook.remove()
 
 
-def told(gathering: Optional[Gathering], ranks: Ranks) -> Optional[Use]:
+def use_over_ranks(statistics: Optional[CodebookStatistics], ranks: Ranks) -> Optional[CodebookUse]:
     """What was gathered, of all ranks together; a collapsed codebook, of which the scores say nothing, is warned of."""
-    if gathering is None:
+    if statistics is None:
         return None
-    gathering.sums = ranks.sum(gathering.sums)
-    use = gathering.use()
+    statistics.sums = ranks.sum(statistics.sums)
+    use = statistics.use()
     if use.information < COLLAPSED:
         logger.warning("the codebook has collapsed: all positions have one mixture of codewords, which tells "
                        f"{use.information:.3f} nats of them (below {COLLAPSED}), so that the context is hardly more "

@@ -17,7 +17,7 @@ import paddle.nn as nn
 import paddle.nn.functional as F
 
 from paddleseg_encnet.deployment.half_weights import halve
-from paddleseg_encnet.deployment.int8 import Limit, logits_of, to_int8
+from paddleseg_encnet.deployment.int8 import Limit, to_int8, write_logits_model
 from paddleseg_encnet.models.presence import has_branch, least_side, with_presence
 from paddleseg_encnet.models.resizing import interpolate, resizing_by
 from segrun.backends import forms_of
@@ -34,9 +34,9 @@ class ExportError(ValueError):
     """A form can't be written here; says why and what to do."""
 
 
-def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "argmax",
-           input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None,
-           in_channels: int = 3, limit: Optional[Limit] = None, half_weights: bool = False) -> None:
+def export_network(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "argmax",
+                   input_shape: Optional[List[int]] = None, onnx: bool = False, calibration: Optional[List[str]] = None,
+                   in_channels: int = 3, limit: Optional[Limit] = None, half_weights: bool = False) -> None:
     """Writes the files above into `save_dir`, all of them or none; other files there are left alone.
 
     Args:
@@ -83,7 +83,7 @@ def export(network: nn.Layer, save_dir: str, deploy: dict, output_op: str = "arg
             kept = to_int8(os.path.join(folder, "model.onnx"), os.path.join(folder, info["int8"]), Export(config),
                            calibration, limit)
             if kept:
-                info["float32_convolutions"] = named(kept, network)
+                info["float32_convolutions"] = layers_of_weights(kept, network)
             if not onnx:
                 os.remove(os.path.join(folder, info.pop("onnx")))
         if half_weights and onnx:
@@ -192,7 +192,7 @@ def to_onnx(model: str, path: str) -> None:
         file.write(content)
 
 
-def named(weights: List[str], network: nn.Layer) -> List[str]:
+def layers_of_weights(weights: List[str], network: nn.Layer) -> List[str]:
     """Layers by their names in the network, from Paddle's names of their weights."""
     layers = {weight.name: name.rpartition(".")[0] for name, weight in network.named_parameters()}
     return [layers.get(weight, weight) for weight in weights]
@@ -211,7 +211,7 @@ class Agreement(NamedTuple):
                 f"{self.pixels:.3%} of the pixels agree")
 
 
-def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Dict[str, Agreement]:
+def verify_export(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Dict[str, Agreement]:
     """Runs each form of an export, and the live network, on an image. An export of classes or probabilities is traced
     and converted once more without its output operation, to have logits to compare; int8 has it cut off."""
     export_ = Export(save_dir)
@@ -224,10 +224,10 @@ def verify(network: nn.Layer, save_dir: str, image: str, threads: int = 1) -> Di
         if info["output_op"] == "none":
             folder = save_dir
         else:
-            export(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"], "onnx" in info,
-                   in_channels=export_.channels, half_weights="half_weights" in info)
+            export_network(network, folder, {"transforms": info["transforms"]}, "none", info["input_shape"],
+                           "onnx" in info, in_channels=export_.channels, half_weights="half_weights" in info)
             if "int8" in info:
-                logits_of(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
+                write_logits_model(os.path.join(save_dir, info["int8"]), os.path.join(folder, info["int8"]))
                 described = read_deploy(os.path.join(folder, "deploy.yaml"))
                 write_deploy(os.path.join(folder, "deploy.yaml"), {**described, "int8": info["int8"]})
         for form in forms_of(info):

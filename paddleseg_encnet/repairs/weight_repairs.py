@@ -29,8 +29,9 @@ def pretrained_weights() -> None:
             return
         logger.info(f"Loading pretrained model from {pretrained_model}")
         is_backbone = hasattr(model, "feat_channels") and not hasattr(model, "backbone")
-        report = checkpoint.load(model, packages.weights(pretrained_model), ignore_extra=("",) if is_backbone else (),
-                                 where=pretrained_model)
+        tensors = packages.pretrained_tensors(pretrained_model)
+        report = checkpoint.fill_layer(model, tensors, ignore_extra=("",) if is_backbone else (),
+                                       where=pretrained_model)
         logger.info(f"{len(report.loaded)} variables loaded into {name}")
 
     utils.load_pretrained_model = load_pretrained_model

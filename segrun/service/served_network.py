@@ -6,7 +6,7 @@ from typing import Any, Dict, NamedTuple, Optional, Union
 
 from segrun import outputs
 from segrun.exports import Export
-from segrun.image import PictureError, decode
+from segrun.image import PictureError, decode_image
 from segrun.loading import USUAL, exported, grey, usual
 from segrun.segmenter import Segmenter
 from segrun.service.limits import Limits, Refused, check_header
@@ -64,7 +64,7 @@ def answer(segmenter: Segmenter, data: bytes, limits: Limits, as_json: bool, pic
     start = time.perf_counter()
     check_header(data, limits)
     try:
-        pixels = decode(data, "in the body", segmenter.network.channels)
+        pixels = decode_image(data, "in the body", segmenter.network.channels)
     except PictureError as error:
         raise Refused(422, str(error)) from error
     decoded = time.perf_counter()

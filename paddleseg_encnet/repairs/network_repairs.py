@@ -39,4 +39,5 @@ def fastfcn_without_residuals() -> None:
     Detected: for its backward pass the layer keeps a tensor of N x K x C numbers.
     """
     from paddleseg_encnet.models.encoding import Encoding
-    setattr(importlib.import_module("paddleseg.models.fastfcn"), "Encoding", Encoding)
+    fastfcn: Any = importlib.import_module("paddleseg.models.fastfcn")
+    fastfcn.Encoding = Encoding

@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite, from PyTorch's names to Paddle's: convert.py's part for this family.
+"""ImageNet weights of EfficientNet-Lite, from PyTorch's names to Paddle's: weight_conversion.py's part for this family.
 
 The names of layers are the same here and there (models/efficientnet_lite.py), so that only statistics are renamed, and
 what is no part of a backbone is left out.
@@ -35,7 +35,7 @@ class LiteSource:
         return ["the ImageNet classifier is left out"] if self.classifier else []
 
 
-def recognise(state: Dict[str, np.ndarray]) -> Optional[LiteSource]:
+def recognise_lite(state: Dict[str, np.ndarray]) -> Optional[LiteSource]:
     """What the file holds; None if nothing in it has this family's names.
 
     Raises:
@@ -56,7 +56,7 @@ def recognise(state: Dict[str, np.ndarray]) -> Optional[LiteSource]:
     return LiteSource(VARIANTS[blocks, last.shape[0]], blocks, stem.shape[1], "_fc.weight" in state)
 
 
-def layout(source: LiteSource) -> Iterator[Tuple[str, str]]:
+def lite_layout(source: LiteSource) -> Iterator[Tuple[str, str]]:
     """Our name and PyTorch's of each tensor of the backbone."""
     names = ["_conv_stem", "_bn0"]
     names += [f"_blocks.{i}.{part}" for i in range(source.blocks) for part in (PARTS if i else PARTS[2:])]
@@ -65,13 +65,13 @@ def layout(source: LiteSource) -> Iterator[Tuple[str, str]]:
             yield f"{name}.{ours}", f"{name}.{theirs}"
 
 
-def convert(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str, np.ndarray], dict]:
+def convert_lite(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str, np.ndarray], dict]:
     """The tensors as ours, and what stands under `model.backbone` of a config.
 
     Raises:
         CheckpointError: tensors are missing or left over; the message lists them all.
     """
-    names = dict(layout(source))
+    names = dict(lite_layout(source))
     missing = [theirs for theirs in names.values() if theirs not in state]
     left = sorted(name for name in set(state) - set(names.values())
                   if not name.endswith(".num_batches_tracked") and not name.startswith(CLASSIFIER))
@@ -84,9 +84,9 @@ def convert(state: Dict[str, np.ndarray], source: LiteSource) -> Tuple[Dict[str,
                      "in_channels": source.in_channels}
 
 
-def summary(source: LiteSource) -> List[Tuple[str, str, int]]:
-    """What goes where, as convert.summary gives it."""
+def lite_summary(source: LiteSource) -> List[Tuple[str, str, int]]:
+    """What goes where, as weight_conversion.conversion_summary gives it."""
     parts: Dict[str, int] = {}
-    for name, _ in layout(source):
+    for name, _ in lite_layout(source):
         parts[name.split(".")[0]] = parts.get(name.split(".")[0], 0) + 1
     return [(f"{part}.*", part, count) for part, count in parts.items()]

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
-from paddleseg_encnet.weights import efficientnet_lite
+from paddleseg_encnet.weights import efficientnet_names
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.codebases import (
     AUXILIARY_CHANNELS,
@@ -25,11 +25,11 @@ from paddleseg_encnet.weights.codebases import (
     WIDTHS,
     Names,
 )
-from paddleseg_encnet.weights.efficientnet_lite import LiteSource
+from paddleseg_encnet.weights.efficientnet_names import LiteSource
 from paddleseg_encnet.weights.sources import Source, imagenet_classifier, recognise, tensors_of
 
 
-class Tensor(NamedTuple):
+class TensorPair(NamedTuple):
     """One tensor: its name here and there, its shape here."""
     ours: str
     theirs: str
@@ -38,12 +38,12 @@ class Tensor(NamedTuple):
     zero_if_missing: bool
 
 
-def convert(checkpoint: Dict[str, Any],
-            source: Union[Source, LiteSource, None] = None) -> Tuple[Dict[str, np.ndarray], dict]:
+def convert_weights(checkpoint: Dict[str, Any],
+                    source: Union[Source, LiteSource, None] = None) -> Tuple[Dict[str, np.ndarray], dict]:
     """The tensors of a file as ours, and the `model` section (or `model.backbone`) of the config that they belong to.
 
     Args:
-        checkpoint: what `checkpoint.read` returned.
+        checkpoint: what `checkpoint.read_weights` returned.
         source: what it holds, if not as `recognise` says; for instance with another `align_corners`.
 
     Returns:
@@ -55,10 +55,10 @@ def convert(checkpoint: Dict[str, Any],
     source = source or recognise(checkpoint)
     state = tensors_of(checkpoint)
     if isinstance(source, LiteSource):
-        return efficientnet_lite.convert(state, source)
+        return efficientnet_names.convert_lite(state, source)
     converted: Dict[str, np.ndarray] = {}
-    zeros: List[Tensor] = []
-    missing: List[Tensor] = []
+    zeros: List[TensorPair] = []
+    missing: List[TensorPair] = []
     wrong: List[str] = []
     left = {name for name in state if not name.endswith(".num_batches_tracked")}
     left -= set(imagenet_classifier(state, source.prefix))
@@ -83,7 +83,7 @@ def convert(checkpoint: Dict[str, Any],
     return converted, model_config(source)
 
 
-def layout(source: Source) -> Iterator[Tensor]:
+def layout(source: Source) -> Iterator[TensorPair]:
     """All tensors that a file must hold for what it was recognised as."""
     ours = "backbone." if source.is_network else ""
     for kind, our_name, their_name, shape in _backbone_layers(source):
@@ -112,10 +112,10 @@ def model_config(source: Source) -> dict:
             "aux_channels": source.aux_channels or AUXILIARY_CHANNELS, "use_jpu": source.use_jpu}
 
 
-def summary(source: Union[Source, LiteSource]) -> List[Tuple[str, str, int]]:
+def conversion_summary(source: Union[Source, LiteSource]) -> List[Tuple[str, str, int]]:
     """What goes where: common name there, part of the network here, number of tensors."""
     if isinstance(source, LiteSource):
-        return efficientnet_lite.summary(source)
+        return efficientnet_names.lite_summary(source)
     parts: Dict[str, List[str]] = {}
     for tensor in layout(source):
         if not tensor.zero_if_missing or source.in_paddle:
@@ -160,12 +160,12 @@ def _backbone_layers(source: Source) -> Iterator[Tuple[str, str, str, Tuple[int,
             channels = out
 
 
-def _tensors(source: Source, kind: str, ours: str, theirs: str, shape: Tuple[int, ...]) -> Iterator[Tensor]:
+def _tensors(source: Source, kind: str, ours: str, theirs: str, shape: Tuple[int, ...]) -> Iterator[TensorPair]:
     for our_name, torch_name, dimensions in TENSORS[kind]:
         their_name = our_name if source.in_paddle else torch_name
-        yield Tensor(f"{ours}.{our_name}", f"{theirs}.{their_name}", shape[dimensions],
-                     transposed=kind == "linear" and not source.in_paddle,
-                     zero_if_missing=kind == "conv, bias" and our_name == "bias" and not source.in_paddle)
+        yield TensorPair(f"{ours}.{our_name}", f"{theirs}.{their_name}", shape[dimensions],
+                         transposed=kind == "linear" and not source.in_paddle,
+                         zero_if_missing=kind == "conv, bias" and our_name == "bias" and not source.in_paddle)
 
 
 def _sizes(source: Source) -> Dict[str, Any]:

@@ -21,7 +21,7 @@ class AblationError(ValueError):
     """A folder is that of another config, or weights are missing."""
 
 
-class Run(NamedTuple):
+class CellRun(NamedTuple):
     """A cell with a seed, and where it is done."""
     cell: Cell
     seed: int
@@ -55,7 +55,7 @@ class Run(NamedTuple):
             return json.load(file)
 
     @property
-    def shared(self) -> bool:
+    def done_elsewhere(self) -> bool:
         """Another study's cell is the same training, and it is done there."""
         return os.path.basename(os.path.dirname(self.folder)) != self.cell.folder
 
@@ -76,7 +76,7 @@ class Run(NamedTuple):
         return int(said[-1]) if said else 0
 
 
-def runs_of(cells: List[Cell], seeds: List[int], study: str) -> List[Run]:
+def runs_of(cells: List[Cell], seeds: List[int], study: str) -> List[CellRun]:
     """All runs, the first seed of every cell before the second of any, so that there is soon a whole table.
 
     Args:
@@ -85,13 +85,13 @@ def runs_of(cells: List[Cell], seeds: List[int], study: str) -> List[Run]:
     return [run_of(cell, seed, study) for seed in dict.fromkeys(seeds) for cell in cells]
 
 
-def run_of(cell: Cell, seed: int, study: str) -> Run:
-    trained_in = places.place(cell.config, cell.weights_of or cell.folder, seed, study)
+def run_of(cell: Cell, seed: int, study: str) -> CellRun:
+    trained_in = places.training_folder(cell.config, cell.weights_of or cell.folder, seed, study)
     own = os.path.join(study, cell.folder, f"seed_{seed}")
-    return Run(cell, seed, trained_in if cell.weights_of is None else own, trained_in)
+    return CellRun(cell, seed, trained_in if cell.weights_of is None else own, trained_in)
 
 
-def with_finished(runs: List[Run], cells: List[Cell], study: str) -> List[Run]:
+def with_finished(runs: List[CellRun], cells: List[Cell], study: str) -> List[CellRun]:
     """These runs and, in the order of the study, what else of it is finished, by earlier commands with other cells or
     seeds, or for other studies. Runs of another config than these cells' are left out."""
     found = {(run.cell.folder, run.seed): run for run in runs}
@@ -107,7 +107,7 @@ def with_finished(runs: List[Run], cells: List[Cell], study: str) -> List[Run]:
     return sorted(found.values(), key=lambda run: (order.index(run.cell.folder), run.seed))
 
 
-def prepare(run: Run) -> None:
+def prepare_run(run: CellRun) -> None:
     """Writes the run's config into its folder, or finds it there.
 
     Raises:

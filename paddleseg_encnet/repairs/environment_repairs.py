@@ -6,6 +6,7 @@ import importlib
 import io
 import sys
 import time
+from typing import Any
 
 from paddleseg_encnet.repairs.exchanging import exchanged
 
@@ -45,7 +46,8 @@ def environment_without_cudnn() -> None:
             return get_sys_env()
 
     for name in ("paddleseg.utils", "paddleseg.utils.env", "paddleseg.utils.env.sys_env", "paddleseg.utils.utils"):
-        setattr(importlib.import_module(name), "get_sys_env", repaired_get_sys_env)
+        module: Any = importlib.import_module(name)
+        module.get_sys_env = repaired_get_sys_env
 
 
 def log_garbles_letters() -> bool:

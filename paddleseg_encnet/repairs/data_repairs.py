@@ -53,8 +53,9 @@ def compose_reads_with_our_reader() -> None:
             data["img"] = image.astype("float32")
         return compose(self, data)
 
-    setattr(read_first, "reads_with_our_reader", True)
-    Compose.__call__ = read_first
+    repaired: Any = read_first
+    repaired.reads_with_our_reader = True
+    Compose.__call__ = repaired
 
 
 def cityscapes_pairs_by_position() -> bool:

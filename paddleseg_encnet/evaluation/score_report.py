@@ -33,7 +33,7 @@ def columns(scores: Scores) -> Dict[str, np.ndarray]:
     return found
 
 
-def table(scores: Scores, names: List[str]) -> str:
+def class_table(scores: Scores, names: List[str]) -> str:
     """A line for each class by name, and below it the rule of the means as it works out here."""
     found = columns(scores)
     width = max(map(len, ["class", *names]))
@@ -114,7 +114,7 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def write_csv(path: str, scores: Scores, names: List[str]) -> None:
+def write_class_csv(path: str, scores: Scores, names: List[str]) -> None:
     """Writes a line for each class, an empty field for nan."""
     rows = as_dict(scores, names)["classes"]
     with open(path, "w", encoding="utf-8", newline="") as file:

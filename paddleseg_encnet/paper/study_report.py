@@ -9,7 +9,7 @@ import pathlib
 import statistics
 from typing import Any, Dict, List, Optional
 
-from paddleseg_encnet.paper.ablation import Run
+from paddleseg_encnet.paper.ablation_plan import CellRun
 from segrun.writing import write
 
 # By its name in tools/val.py's JSON. Those of the SE branch and of the codebook are there where the network has them;
@@ -22,7 +22,7 @@ PAIRED = ("mean_iou", "accuracy", "presence.mean_average_precision")      # diff
 NOT_PERCENT = ("codebook_information", "codewords_used")
 
 
-def score_of(run: Run, score: str) -> Optional[float]:
+def score_of(run: CellRun, score: str) -> Optional[float]:
     """A score of a finished run, "presence.x" being x in "presence"; None where it has none."""
     found: Any = run.scores()
     for key in score.split("."):
@@ -30,19 +30,19 @@ def score_of(run: Run, score: str) -> Optional[float]:
     return found
 
 
-def values(runs: List[Run], cell: str, score: str) -> List[float]:
+def seed_values(runs: List[CellRun], cell: str, score: str) -> List[float]:
     """A score of a cell as it is told, one for each seed that is finished and has it."""
     found = [score_of(run, score) for run in runs if run.cell.folder == cell]
     return [value if score in NOT_PERCENT else 100 * value for value in found if value is not None]
 
 
-def scores_there(runs: List[Run]) -> Dict[str, str]:
+def scores_there(runs: List[CellRun]) -> Dict[str, str]:
     """SCORES and those of MORE_SCORES that one of the runs has."""
     return {**SCORES, **{score: name for score, name in MORE_SCORES.items()
                          if any(score_of(run, score) is not None for run in runs)}}
 
 
-def as_csv(runs: List[Run]) -> str:
+def as_csv(runs: List[CellRun]) -> str:
     """A line for each finished run."""
     text = io.StringIO()
     lines, scores = csv.writer(text, lineterminator="\n"), scores_there(runs)
@@ -53,24 +53,24 @@ def as_csv(runs: List[Run]) -> str:
     return text.getvalue()
 
 
-def as_table(runs: List[Run]) -> str:
+def as_table(runs: List[CellRun]) -> str:
     """A line for each cell, in Markdown: mean and sample standard deviation over its seeds, in percent."""
     scores = scores_there(runs)
     lines = ["| | " + " | ".join(scores.values()) + " | seeds |", "| --- |" + " --- |" * (len(scores) + 1)]
     for folder, name in cells_of(runs).items():
-        columns = [mean_and_spread(values(runs, folder, score)) for score in scores]
-        lines.append(f"| {name} | {' | '.join(columns)} | {len(values(runs, folder, 'mean_iou'))} |")
+        columns = [mean_and_spread(seed_values(runs, folder, score)) for score in scores]
+        lines.append(f"| {name} | {' | '.join(columns)} | {len(seed_values(runs, folder, 'mean_iou'))} |")
     return "\n".join(lines) + "\n"
 
 
-def as_differences(runs: List[Run]) -> str:
+def as_differences(runs: List[CellRun]) -> str:
     """How much more the cell of a row has than that of a column, in Markdown, a table for each of PAIRED: the mean over
     the seeds that both have, which share data order and crops, and its standard error. Empty where no two cells share
     two seeds."""
     return "\n".join(filter(None, (differences_of(runs, score) for score in PAIRED)))
 
 
-def differences_of(runs: List[Run], score: str) -> str:
+def differences_of(runs: List[CellRun], score: str) -> str:
     """The table of one score."""
     found = {folder: {run.seed: 100 * value for run in runs if run.cell.folder == folder
                       for value in [score_of(run, score)] if value is not None} for folder in cells_of(runs)}
@@ -91,7 +91,7 @@ def differences_of(runs: List[Run], score: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cells_of(runs: List[Run]) -> Dict[str, str]:
+def cells_of(runs: List[CellRun]) -> Dict[str, str]:
     """The cells' folders and names, in the order of the runs."""
     return {run.cell.folder: run.cell.name for run in runs}
 
@@ -104,7 +104,7 @@ def mean_and_spread(numbers: List[float]) -> str:
     return f"{mean} ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else mean
 
 
-def draw(runs: List[Run], title: str, path: str) -> None:
+def draw_scores(runs: List[CellRun], title: str, path: str) -> None:
     """Writes a PNG: mIoU and pixel accuracy of each cell, the mean with its standard deviation, and every seed."""
     from matplotlib.figure import Figure  # comes with PaddleSeg, through VisualDL; its import takes a second
     cells = {run.cell.folder: run.cell.name for run in runs if run.scores() is not None}
@@ -112,7 +112,7 @@ def draw(runs: List[Run], title: str, path: str) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
     for axes, score, color in zip(figure.subplots(1, 2), ("mean_iou", "accuracy"), ("tab:blue", "tab:orange")):
-        numbers = [values(runs, cell, score) for cell in cells]
+        numbers = [seed_values(runs, cell, score) for cell in cells]
         axes.errorbar(range(len(cells)), [statistics.mean(each) for each in numbers], color=color, marker="o",
                       yerr=[statistics.stdev(each) if len(each) > 1 else math.nan for each in numbers], capsize=4)
         for place, each in enumerate(numbers):
@@ -130,11 +130,11 @@ def write_text(path: str, text: str) -> None:
     pathlib.Path(path).write_text(text, encoding="utf-8")
 
 
-def write_all(runs: List[Run], study: str, folder: str) -> None:
+def write_all(runs: List[CellRun], study: str, folder: str) -> None:
     """results.csv, results.md and the plot, of what is finished."""
     finished = sum(run.scores() is not None for run in runs)
     tables = "\n".join(filter(None, (as_table(runs), as_differences(runs))))
     for name, text in (("results.csv", as_csv(runs)), ("results.md", tables)):
         write(os.path.join(folder, name), functools.partial(write_text, text=text))
     title = f"{study}, {finished} {'run' if finished == 1 else 'runs'}"
-    write(os.path.join(folder, f"{study}.png"), lambda path: draw(runs, title, path))
+    write(os.path.join(folder, f"{study}.png"), lambda path: draw_scores(runs, title, path))

@@ -9,7 +9,7 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.class_names import class_names, classes_of_dataset
 from paddleseg_encnet.data.samples import Loader
-from paddleseg_encnet.evaluation import codebook, report
+from paddleseg_encnet.evaluation import codebook_use, score_report
 from paddleseg_encnet.live import LiveNetwork, Tensor, as_tensor, undo_of
 from paddleseg_encnet.models.losses import has_own_rule, loss_names, losses_by_position
 from paddleseg_encnet.models.presence import has_branch
@@ -44,7 +44,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
         DataError: an image has no label, a sample can't be read or its label doesn't fit.
         ValueError: the set is empty or has no pixel that counts.
     """
-    dataset = labelled(dataset)
+    dataset = with_untouched_labels(dataset)
     ranks = Ranks.join()
     network = LiveNetwork(model, getattr(dataset, "transforms", None), classes_of_dataset(dataset), precision=precision)
     segmenter = Segmenter.of(network, asked_for(inference))
@@ -60,7 +60,7 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
     model.eval()
     logger.info(f"Start evaluating (total_samples: {len(dataset)})...")
     progress = Progress(len(own), "images", visible=ranks.first)
-    with paddle.no_grad(), codebook.codebook_use(model) as used:
+    with paddle.no_grad(), codebook_use.codebook_statistics(model) as statistics:
         for data, batch in zip(loader, batches):     # asked for one more, the loader ends its processes
             logits, presence = segmenter.infer(data["img"], undo_of(data["trans_info"]))
             prediction = np.asarray(logits.argmax(axis=1))
@@ -77,13 +77,14 @@ def evaluate(model: paddle.nn.Layer, dataset: paddle.io.Dataset, precision: Opti
     confusion, rows = ranks.sum(confusion), ranks.sum(rows)
     present, presence, values = np.split(rows, [classes, 2 * classes], axis=1)
     result = scores(confusion, presence_scores(present, presence) if has_branch(model) else None,
-                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())), codebook.told(used, ranks))
-    logger.info(report.line(result, len(dataset)))
-    logger.info("[EVAL] by class:\n" + report.table(result, class_names(dataset)))
+                    dict(zip(terms, values.mean(axis=0, dtype=np.float64).tolist())),
+                    codebook_use.use_over_ranks(statistics, ranks))
+    logger.info(score_report.line(result, len(dataset)))
+    logger.info("[EVAL] by class:\n" + score_report.class_table(result, class_names(dataset)))
     return result
 
 
-def labelled(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
+def with_untouched_labels(dataset: paddle.io.Dataset) -> paddle.io.Dataset:
     """The data set with its labels as they are in the files; in other modes than "val" PaddleSeg transforms them with
     the images.
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Optional
 
-from paddleseg_encnet.labelling.project import IGNORED, Classes, Rules, Tally
+from paddleseg_encnet.labelling.project import IGNORED, LabelClasses, Rules, Tally
 from segrun.errors import DataError
 
 BACKGROUND = "background"
@@ -14,17 +14,17 @@ IGNORE_LABEL = "__ignore__"
 
 
 @dataclass(frozen=True)
-class Use:
+class LabelUse:
     """Where a label was seen."""
     count: int
     first: str
 
 
-def count(uses: Iterable[tuple]) -> Dict[str, Use]:
-    """{label: Use} of pairs (label, where)."""
-    found: Dict[str, Use] = {}
+def count(uses: Iterable[tuple]) -> Dict[str, LabelUse]:
+    """{label: LabelUse} of pairs (label, where)."""
+    found: Dict[str, LabelUse] = {}
     for label, where in uses:
-        found[label] = Use(found[label].count + 1, found[label].first) if label in found else Use(1, where)
+        found[label] = LabelUse(found[label].count + 1, found[label].first) if label in found else LabelUse(1, where)
     return found
 
 
@@ -47,7 +47,7 @@ def read_names(path: str) -> List[str]:
     return names
 
 
-def settle(found: List[str], labels: Optional[str], ignore: List[str], rules: Rules) -> Classes:
+def settle_classes(found: List[str], labels: Optional[str], ignore: List[str], rules: Rules) -> LabelClasses:
     """The classes of a project of shapes.
 
     Args:
@@ -69,7 +69,7 @@ def settle(found: List[str], labels: Optional[str], ignore: List[str], rules: Ru
     if rules.rest == BACKGROUND and BACKGROUND not in names:
         raise DataError(f"{labels or '--ignore'} leaves no class {BACKGROUND} for pixels that no shape covers: name it "
                         "there, or add --rest ignore")
-    return Classes(enough(names, labels or "the labels"), ignored)
+    return LabelClasses(enough(names, labels or "the labels"), ignored)
 
 
 def enough(names: List[str], source: str) -> List[str]:
@@ -82,7 +82,7 @@ def enough(names: List[str], source: str) -> List[str]:
     return names
 
 
-def unknown(found: Dict[str, Use], classes: Classes, rules: Rules, source: str, tally: Tally) -> Classes:
+def unknown(found: Dict[str, LabelUse], classes: LabelClasses, rules: Rules, source: str, tally: Tally) -> LabelClasses:
     """The classes, with unknown labels among the ignored ones where that is the rule.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional
 import numpy as np
 from PIL import Image
 
-from paddleseg_encnet.labelling.project import Classes, Item
+from paddleseg_encnet.labelling.project import Item, LabelClasses
 from segrun.errors import DataError
 from segrun.palettes import color_table
 
@@ -18,7 +18,7 @@ MASKS, CONFIG = "masks", "config.yml"
 WRITTEN = (MASKS, "train.txt", "val.txt", "labels.txt", CONFIG)
 
 
-class Pair(NamedTuple):
+class MaskPair(NamedTuple):
     """An image and its mask, in the list of `split`."""
     image: str
     mask: str           # below the folder that is written
@@ -59,7 +59,7 @@ def first_missing(folder: str) -> Optional[str]:
     return missing
 
 
-def assign(items: List[Item], share: float, seed: int) -> Dict[str, str]:
+def assign_splits(items: List[Item], share: float, seed: int) -> Dict[str, str]:
     """{name: "train" or "val"}: `share` of the images, drawn at random, to train on; at least one in each.
 
     The draw depends on the names and the seed alone, not on the order of the items or the machine.
@@ -88,12 +88,12 @@ def write_mask(path: str, mask: np.ndarray, colors: np.ndarray) -> None:
     picture.save(path)
 
 
-def colors_of(classes: Classes) -> np.ndarray:
+def colors_of(classes: LabelClasses) -> np.ndarray:
     """uint8 [256, 3]: the source's colours, else PaddleSeg's."""
     return color_table(classes.colors and {name: classes.colors[name] for name in classes.names})
 
 
-def separator(pairs: List[Pair], folder: str) -> str:
+def separator(pairs: List[MaskPair], folder: str) -> str:
     """What stands between image and mask in a list: a space, or a tab where a path has a space.
 
     Raises:
@@ -117,7 +117,7 @@ def relative(path: str, folder: str) -> str:
         return os.path.abspath(path)
 
 
-def write_lists(stage: str, folder: str, pairs: List[Pair], names: List[str]) -> None:
+def write_lists(stage: str, folder: str, pairs: List[MaskPair], names: List[str]) -> None:
     """train.txt and val.txt, whose paths begin at `folder`, and labels.txt."""
     between = separator(pairs, folder)
     texts = {f"{split}.txt": "".join(f"{relative(pair.image, folder)}{between}{pair.mask}\n" for pair in pairs
