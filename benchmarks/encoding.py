@@ -6,9 +6,9 @@ The floor is what paddle.matmul needs in the same run for the products that cann
 two forward (K x C by C x N, K x N by N x C), four more backward (the first again, the second again, C x K by K x N
 twice). Memory is what the process grows by beyond the input and its gradient.
 
-The input is as a network gives it, after BatchNorm and ReLU, with three codebooks: "collapsed", as published code starts
-it, where one codeword takes nearly all; "used", placed on the features; "trained", some rounds from there with sharper
-factors. The note says how many denormal numbers each contestant's assignment has.
+The input is as a network gives it, after BatchNorm and ReLU, with three codebooks: "collapsed", as published code has
+it at first, where one codeword takes nearly all; "used", placed on the features; "trained", some rounds from there
+with sharper factors. The note says how many denormal numbers each contestant's assignment has.
 """
 
 import sys
