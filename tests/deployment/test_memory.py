@@ -23,7 +23,7 @@ CODE = """
 import sys
 from segrun import cpu
 cpu.prepare()
-cpu.share_memory()
+cpu.use_one_arena()
 import numpy as np
 from segrun.service.served_network import load_export
 
