@@ -49,7 +49,7 @@ def sweep() -> dict:
             c, k, h, w = shape
             for which in ("ours", "stock", "torch"):
                 if (shape, which) not in results and (which == "ours" or 4 * c * k * h * w <= LIMIT):
-                    results[shape, which] = measuring.child("encoding.py", which, *shape)
+                    results[shape, which] = measuring.child("encoding.py", which, "used", *shape)
             print(f"  {axis} = {value(shape)}", file=sys.stderr)
     return results
 

@@ -118,23 +118,22 @@ def load(service: Service, seconds: float, clients: int, rate: float) -> List[Se
 
 
 class Mixed(NamedTuple):
-    """Answers to images of mixed sizes, and the bytes that the service held after them."""
+    """Answers to images of mixed sizes, and the most bytes that the service held after one."""
     seen: List[Seen]
     memory: int
 
 
 def mixed(service: Service, count: int) -> Tuple[int, Mixed]:
-    """The street in that many sizes and shapes, one after another, each time another: what is held after FEW, and all.
-    """
+    """The street in that many sizes and shapes, one after another, each time another: the most that is held after one
+    of the first FEW, and after one of the others."""
     import cv2
-    street, draw, seen, few = cv2.imread(str(IMAGE)), random.Random(3), [], 0
-    for number in range(1, count + 1):
+    street, draw, seen, held = cv2.imread(str(IMAGE)), random.Random(3), [], []
+    for _ in range(count):
         pixels, shape = draw.uniform(0.02, 0.99) * MOST_PIXELS, draw.uniform(0.6, 1.7)
         size = int((pixels * shape) ** 0.5), int((pixels / shape) ** 0.5)
         seen.append(service.predict(cv2.imencode(".jpg", cv2.resize(street, size))[1].tobytes()))
-        if number == FEW:
-            few = service.resident()
-    return few, Mixed(seen, service.resident())
+        held.append(service.resident())
+    return max(held[:FEW]), Mixed(seen, max(held[FEW:]))
 
 
 # --- hostile bodies --------------------------------------------------------------------------------------------------

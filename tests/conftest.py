@@ -219,11 +219,12 @@ def segmenter(small_config, lively_weights):
 @pytest.fixture(scope="session")
 def deploy(lively_network, tmp_path_factory) -> pathlib.Path:
     """The deploy.yaml of the export that the service runs."""
-    from paddleseg_encnet.deployment.export import export
     from service import NAMES
+
+    from paddleseg_encnet.deployment.exporting import export_network
     folder = tmp_path_factory.mktemp("export")
     transforms = [{"type": "ResizeByShort", "short_size": 32}, {"type": "Normalize"}]
-    export(lively_network, str(folder), {"transforms": transforms, "class_names": NAMES})
+    export_network(lively_network, str(folder), {"transforms": transforms, "class_names": NAMES})
     return folder / "deploy.yaml"
 
 

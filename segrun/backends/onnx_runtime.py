@@ -36,8 +36,8 @@ class OnnxRuntime:
             raise ValueError(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu, or --device cpu")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # Of numbers below 1.18e-38 float32 has not all digits, and an Intel processor takes a hundred times as long.
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        # "session.set_denormal_as_zero" is left alone: it changes the arithmetic of the whole calling thread, NumPy's
+        # too, which then warns.
         options.log_severity_level = 1 if verbose else 3
         self.session = onnxruntime.InferenceSession(
             model, options, providers=[provider], provider_options=[{"device_id": number}] if kind == "gpu" else None)

@@ -27,8 +27,8 @@ def folder(tmp_path_factory):
     """An export of the network in weights/, with ONNX."""
     folder = tmp_path_factory.mktemp("export")
     with paddle.utils.unique_name.guard():
-        network = building.read(str(ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"), pretrained=False).model
-    checkpoint.load(network, str(ROOT / "weights" / "encnet_lite0_camvid.safetensors"))
+        network = building.read_config("encnet_lite0_camvid_480x360", pretrained=False).model
+    checkpoint.fill_layer(network, str(ROOT / "weights" / "encnet_lite0_camvid.safetensors"))
     network.eval()
     exporting.export_network(network, str(folder), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=True)
     return folder

@@ -164,7 +164,7 @@ def test_scores_are_those_of_the_labels(lite, small_config, pictures, tmp_path):
 
 @needs_onnx
 def test_export_measures_what_int8_costs(small_config, lively_weights, scenes, image, run_tool, tmp_path, capfd,
-                                      monkeypatch):
+                                         monkeypatch):
     monkeypatch.setattr(int8, "CALIBRATION_IMAGES", 1)
     monkeypatch.setattr(held_out, "MOST_IMAGES", 2)
     run_tool("export", "--config", small_config, "--model_path", lively_weights, "--save_dir", tmp_path / "new",

@@ -23,9 +23,9 @@ CODE = """
 import sys
 from segrun import cpu
 cpu.prepare()
-cpu.share_memory()
+cpu.use_one_arena()
 import numpy as np
-from segrun.service.network import load_export
+from segrun.service.served_network import load_export
 
 segmenter = load_export(sys.argv[1], backend=sys.argv[2], device="cpu", threads=1)
 for i in range(25):
@@ -41,8 +41,8 @@ for i in range(25):
 def deploy(tmp_path_factory):
     """deploy.yaml of the network in weights/."""
     folder = tmp_path_factory.mktemp("export")
-    network = building.read(str(ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"), pretrained=False).model
-    checkpoint.load(network, str(ROOT / "weights" / "encnet_lite0_camvid.safetensors"))
+    network = building.read_config(str(ROOT / "configs" / "encnet_lite0_camvid_480x360.yml"), pretrained=False).model
+    checkpoint.fill_layer(network, str(ROOT / "weights" / "encnet_lite0_camvid.safetensors"))
     network.eval()
     exporting.export_network(network, str(folder), {"transforms": [{"type": "Normalize"}]}, "argmax", onnx=CONVERTS)
     return folder / "deploy.yaml"

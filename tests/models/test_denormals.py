@@ -61,10 +61,10 @@ def images():
     (True, "published", sure_of_presence, ADAMW), (True, "published", attentive, MOMENTUM)])
 def test_no_number_is_denormal(trained, start, change, kind, images):
     paddle.seed(1)
-    builder = building.read(str(CONFIG), [f"model.codebook_start={start}"], pretrained=False)
+    builder = building.read_config(str(CONFIG), [f"model.codebook_start={start}"], pretrained=False)
     network, losses, numbers = builder.model, builder.loss, Denormals()
     if trained:
-        checkpoint.load(network, str(WEIGHTS))
+        checkpoint.fill_layer(network, str(WEIGHTS))
     change(network)
     numbers.watch(network)
     # A rate of nearly nothing, so that the second step is as extreme as the first.

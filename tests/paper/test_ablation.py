@@ -143,7 +143,8 @@ def test_a_run_that_cannot_begin_is_a_failure_and_the_others_go_on(config, tmp_p
 
 
 def test_cpus_share_the_cores(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(running.cpu, "shared", lambda processes: {**os.environ, "SHARED_BY": str(processes)})
+    monkeypatch.setattr(running.cpu, "divided_environment",
+                        lambda processes: {**os.environ, "SHARED_BY": str(processes)})
     [run] = prepared(config, tmp_path, "codewords_0")
     scripted = Scripted([run], "", ["cpu", "cpu"])
     scripted.script = "import os; raise SystemExit('shared by ' + os.environ['SHARED_BY'])"

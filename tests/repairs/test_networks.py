@@ -35,7 +35,7 @@ def stock():
 def pair(stock, backbone=ResNet18_vd, **options):
     """The mended and the stock network with the same weights, in which nothing is 0 or 1."""
     mended, plain = (module.FastFCN(7, backbone(output_stride=8), **options) for module in (fastfcn, stock))
-    checkpoint.load(mended, scrambled(plain).state_dict())      # by name and by shape, all of it or an error
+    checkpoint.fill_layer(mended, scrambled(plain).state_dict())      # by name and by shape, all of it or an error
     return mended, plain
 
 

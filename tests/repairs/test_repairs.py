@@ -1,7 +1,6 @@
 """Each repair: the defect is there without it and gone with it. A PaddleSeg without a defect is not touched."""
 
 import importlib
-import inspect
 import io
 import json
 import os
@@ -19,21 +18,16 @@ from paddleseg.utils import logger, metrics
 
 from paddleseg_encnet.repairs import environment_repairs, table
 
-# The files of the probes, without the package, whose import applies the repairs.
+# The modules of the probes, in a package without what its import does, which is to apply the repairs.
 PROBE_STOCK = """
-import importlib.util, json, sys, zlib
+import importlib, json, sys, types
 import paddle, paddleseg.core
 
-def load(path):
-    spec = importlib.util.spec_from_file_location("probes_in_" + path.split("/")[-1][:-3], path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-paths, probes = json.loads(sys.argv[1])
-modules = {path: load(path) for path in paths}
-found = [name for path, probe, name in probes if getattr(modules[path], probe)()]
-assert "paddleseg_encnet" not in sys.modules
+folder, probes = json.loads(sys.argv[1])
+package = sys.modules["paddleseg_encnet"] = types.ModuleType("paddleseg_encnet")
+package.__path__ = [folder]
+found = [name for module, probe, name in probes if getattr(importlib.import_module(module), probe)()]
+assert "paddleseg_encnet.repairs.table" not in sys.modules
 print(json.dumps(found))
 """
 
@@ -41,8 +35,8 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def stock_defects():
     """What the probes find in a process that has PaddleSeg as it is installed."""
-    probes = [[inspect.getsourcefile(repair.needed), repair.needed.__name__, repair.name] for repair in table.REPAIRS]
-    asked = json.dumps([sorted({path for path, _, _ in probes}), probes])
+    probes = [[repair.needed.__module__, repair.needed.__name__, repair.name] for repair in table.REPAIRS]
+    asked = json.dumps([str(ROOT / "paddleseg_encnet"), probes])
     done = subprocess.run([sys.executable, "-c", PROBE_STOCK, asked], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -48,7 +48,8 @@ def test_explain_and_calibration_name_what_they_pass_over(folder, lively_weights
              tmp_path / "explain")
     assert capsys.readouterr().out.count("4 files in") == 1
     calibrated = []
-    monkeypatch.setattr(export_of_config.forms, "export", lambda *arguments: calibrated.extend(arguments[6]))
+    monkeypatch.setattr(export_of_config.exporting, "export_network",
+                        lambda *arguments: calibrated.extend(arguments[6]))
     (tmp_path / "export").mkdir()
     run_tool("export", "--config", small_config, "--model_path", lively_weights, "--int8", folder, "--save_dir",
              tmp_path / "export")
