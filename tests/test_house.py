@@ -140,6 +140,18 @@ def test_what_the_rules_look_for_is_found():
     assert "paddleseg_encnet.flags" in imported(ROOT / "tools" / "val.py")
 
 
+FORGED = ("types.ModuleType", "ModuleType(", "del sys.modules", "sys.modules.pop")
+
+
+@pytest.mark.parametrize("folder", ["paddleseg_encnet", "segrun", "tools", "benchmarks", "tests"])
+def test_no_module_is_forged_and_mock_is_for_tests(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path != ROOT / "tests" / "test_house.py":
+            assert not [word for word in FORGED if word in text], path
+        assert folder == "tests" or "mock" not in text, path
+
+
 def test_importing_devices_sets_no_variable():
     code = ("import os, paddleseg_encnet, paddle; before = dict(os.environ)\n"
             "import importlib.util; from paddleseg_encnet.runtime import devices\n"
