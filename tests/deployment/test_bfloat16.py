@@ -58,7 +58,9 @@ def test_the_onnx_file_cuts_the_assignment(folder):
     while last.op_type != "Relu":
         last = next(node for node in model.graph.node if last.output[0] in node.input)
         subtracted += values(last)
-    assert any(value == pytest.approx(-LEAST, rel=1e-6) for value in subtracted)
+    # paddle2onnx 1.3 takes so small a number for 0 and leaves it out: e^-40 is left then, which is not denormal either.
+    left_out = paddle.__version__.startswith("2.")
+    assert any(value == pytest.approx(-LEAST, rel=1e-6) for value in subtracted) != left_out
 
 
 @needs_openvino
