@@ -3,7 +3,7 @@
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import Any, ContextManager, Iterator, List, Optional, Tuple
+from typing import Any, ContextManager, List, Optional, Tuple
 
 import numpy as np
 import paddle
@@ -36,16 +36,6 @@ def select_device(name: Optional[str] = None) -> str:
         logger.warning(f"this Paddle has no {kind}; running on the CPU. --device cpu says so without this line")
     paddle.set_device(name if available else "cpu")
     return paddle.get_device()
-
-
-@contextlib.contextmanager
-def on_device(name: Optional[str] = None) -> Iterator[str]:
-    """select_device() for what is done within it; then Paddle's device is again what it was before."""
-    before = paddle.get_device()
-    try:
-        yield select_device(name)
-    finally:
-        paddle.set_device(before)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def test_an_export_with_half_weights(run_tool, tmp_path, capsys):
     flags = ["--config", CONFIG, "--model_path", WEIGHTS, "--onnx", "--output_op", "none"]
     run_tool("export", *flags, "--save_dir", tmp_path / "full")
     run_tool("export", *flags, "--save_dir", tmp_path / "half", "--half_weights", "--verify", STREET)
-    agreeing = re.findall(r"([\d.]+)% of the pixels agree", capsys.readouterr().out)
+    agreeing = re.findall(r"(?:Paddle Inference|ONNX Runtime|OpenVINO): .*, ([\d.]+)% of the pixels agree",
+                          capsys.readouterr().out)
     assert len(agreeing) == 1 + len(RUNTIMES) and all(float(share) >= 100 * (1 - MOST) for share in agreeing)
     full, half = ((tmp_path / name / "model.onnx").stat().st_size for name in ("full", "half"))
     assert half < 0.52 * full
