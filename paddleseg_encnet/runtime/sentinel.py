@@ -68,14 +68,15 @@ class Sentinel:
         """Until all have said goodbye or one is gone; then the rank ends, if it still goes on."""
         beaten = time.monotonic()
         while not self.done and self.verdict is None:
-            for link in self.wait(beaten + BEAT - time.monotonic()):
-                self.heard(link)
+            came = self.wait(beaten + BEAT - time.monotonic())
             now = time.monotonic()
-            if now - beaten < BEAT:
-                continue
             if now - beaten > QUIET:        # this process itself stood still, perhaps with the whole run
                 for link in self.by_fd.values():
                     link.heard = now
+            for link in came:               # behind it, as what has come may lead to a verdict
+                self.heard(link)
+            if now - beaten < BEAT:
+                continue
             beaten = now
             if self.bye or self.own.open and not self.rank.stopped():
                 self.beat(now)
