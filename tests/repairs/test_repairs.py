@@ -21,6 +21,7 @@ from paddleseg_encnet.repairs import environment_repairs, table
 # The folder of the probes as a package of its own, as the import of ours applies the repairs.
 PROBE_STOCK = """
 import importlib, json, sys
+import zlib         # before Paddle, whose 2.6 crashes without it
 import paddle, paddleseg.core
 
 folder, probes = json.loads(sys.argv[1])
