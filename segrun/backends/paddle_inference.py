@@ -53,7 +53,7 @@ class PaddleInference:
             if onednn:
                 config.enable_mkldnn()
                 # Kernels, and their memory of 90 bytes a pixel, of the last image size: of ten it was gigabytes.
-                config.set_mkldnn_cache_capacity(1)
+                config.set_mkldnn_cache_capacity(10)        # kernels of the last ten image sizes
             else:
                 config.disable_mkldnn()
         if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
