@@ -20,7 +20,6 @@ from segrun import cpu
 from segrun.backends import forms_of
 from segrun.backends.exported import Exported
 from segrun.exports import Export
-from segrun.progress import Progress
 from segrun.scoring import score_network
 from segrun.segmenter import Segmenter
 
@@ -41,10 +40,9 @@ def main(args):
     print(f"{'':20} {'mIoU':>8} {'pixels right':>13} {'agree with live':>16}")
     live = {}
     for name, each_network in networks.items():
-        segmenter, progress = Segmenter.of(each_network, confidence=False), Progress(len(labels), "images")
-        result = score_network(segmenter, labels, read, progress.advance)
-        progress.close()
-        seen = {each.source: each.ids for each in segmenter.stream(labels)}
+        seen = {}
+        result = score_network(Segmenter.of(each_network, confidence=False), labels, read,
+                               lambda found, seen=seen: seen.update({found.source: found.ids}))
         live = live or seen
         agreeing = sum(int((ids == live[path]).sum()) for path, ids in seen.items())
         pixels = sum(ids.size for ids in seen.values())

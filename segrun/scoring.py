@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segrun.result import Segmentation
 from segrun.segmenter import Segmenter
 
 
@@ -180,13 +181,13 @@ def mean(values: NDArray[Any]) -> float:
 # --- a segmenter against labels ---------------------------------------------------------------------------------------
 
 def score_network(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[str, Tuple[int, int]], NDArray[Any]],
-                  advance: Callable[[], None] = lambda: None) -> Scores:
+                  watch: Callable[[Segmentation], None] = lambda seen: None) -> Scores:
     """Scores on labelled images.
 
     Args:
         labels: {image: label}, paths.
         read: read(label, (height, width)) gives its class ids [H, W], 255 where it has no class.
-        advance: is called after each image.
+        watch: is called with what was seen in each image.
 
     Raises:
         DataError: an image or a label can't be read.
@@ -196,5 +197,5 @@ def score_network(segmenter: Segmenter, labels: Dict[str, str], read: Callable[[
     confusion = np.zeros([count, count], np.int64)
     for seen in segmenter.stream(labels):
         confusion += confusion_matrix(read(labels[seen.source], (len(seen.ids), seen.ids.shape[1])), seen.ids, count)
-        advance()
+        watch(seen)
     return scores(confusion)

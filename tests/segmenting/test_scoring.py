@@ -135,7 +135,7 @@ def test_a_segmenters_score_is_that_of_its_masks(tmp_path):
     def read(path, size):
         assert np.load(path).shape == size
         return np.load(path)
-    found = score_network(own, labels, read, lambda: done.append(1))
+    found = score_network(own, labels, read, lambda seen: done.append(1))
     np.testing.assert_array_equal(found.confusion, expected)
     assert found.mean_iou == scores(expected).mean_iou and len(done) == 3
 
