@@ -131,7 +131,7 @@ def installed(name: str) -> bool:
 
 def processor() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()
@@ -154,6 +154,6 @@ if __name__ == "__main__":
     if not args.quick:
         print("sweep of the layer ...", file=sys.stderr)
         plot(sweep(), PLOTS)
-        with open(os.path.join(DOCS, "benchmarks.md"), "w") as file:
+        with open(os.path.join(DOCS, "benchmarks.md"), "w", encoding="utf-8") as file:
             file.write(page(table, (time.monotonic() - start) / 60))
         print(f"written to {os.path.relpath(DOCS)}/benchmarks.md")

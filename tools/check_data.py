@@ -15,7 +15,7 @@ from paddleseg_encnet.data.class_shares import class_pixels, class_weights, draw
 from paddleseg_encnet.data.findings import kinds
 from paddleseg_encnet.flags import parser, run_main
 from segrun.errors import DataError
-from segrun.writing import write
+from segrun.own_files import check_outputs, write_own
 
 
 def flags() -> argparse.ArgumentParser:
@@ -26,6 +26,8 @@ def flags() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
+    picture = os.path.join(args.save_dir, "class_histogram.png")
+    check_outputs([picture])
     splits = check_data(building.read_config(args.config, args.opts), args.num_workers)
     for split in splits:
         print("\n".join(split.lines()))
@@ -35,8 +37,7 @@ def main(args: argparse.Namespace) -> None:
         absent = [name for name, pixels in zip(class_names(first.dataset), class_pixels(first)) if pixels == 0]
         if absent:
             print(f"{first.name} has no pixel of: {', '.join(absent)}")
-        picture = os.path.join(args.save_dir, "class_histogram.png")
-        write(picture, lambda temporary: draw_histogram(readable, temporary))
+        write_own(picture, lambda temporary: draw_histogram(readable, temporary))
         print(f"Class histogram: {picture}")
         if not first.findings:
             print(f"Class weights of {first.name}, for CrossEntropyLoss in the config:\nweight: {class_weights(first)}")

@@ -15,6 +15,7 @@ from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint
 from segrun import cpu, inputs
 from segrun.errors import unwrapped
+from segrun.own_files import check_outputs
 
 Path = Union[str, "os.PathLike[str]"]
 MAX_DROP = 0.5      # points of mIoU
@@ -59,6 +60,8 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
         if path and not os.path.exists(path):
             raise FileNotFoundError(f"there is no image {path}")
     calibration = inputs.find_images(int8)[0] if int8 else None
+    check_outputs([os.path.join(save_dir, name) for name in exporting.FILES],
+                  filter(None, [model_path, os.fspath(config), verify, int8, *(calibration or [])]))
     if passed_over := inputs.passed_over(int8 or ""):
         logger.info(passed_over)
     limit = accuracy_to_keep(builder, int8, calibration, max_drop)
@@ -67,13 +70,17 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     shape = list(input_shape) if input_shape else None
     exporting.export_network(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
                              builder.in_channels, limit, half_weights)
-    logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
+    logger.info(f"The inference model is saved in {save_dir}: {', '.join(written_in(save_dir))}")
     if not verify:
         return {}
     agreements = exporting.verify_export(network, save_dir, verify, cpu.cpu_count())
     for form, agreement in agreements.items():
         logger.info(f"{form}: {agreement}")
     return agreements
+
+
+def written_in(save_dir: str) -> List[str]:
+    return sorted(name for name in os.listdir(save_dir) if not name.startswith("."))
 
 
 def accuracy_to_keep(builder: Builder, int8: Optional[str], calibration: Optional[List[str]],

@@ -10,9 +10,12 @@ from segrun.backends import LARGE, form_of
 from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.backends.openvino_runtime import OpenVino
 from segrun.backends.paddle_inference import PaddleInference
+from segrun.errors import joined
 from segrun.exports import Export
 from segrun.network import IDS, Output, Prepared, Size
 from segrun.preprocess import resize_arrays
+
+LONGEST_REASON = 300        # letters of what a runtime says of a file
 
 
 class Runtime(Protocol):
@@ -47,13 +50,21 @@ class Exported:
                  threads: Optional[int] = None, onednn: bool = True, verbose: bool = False, throughput: bool = False):
         form, threads = form_of(backend, precision), threads or cpu.cpu_count()
         file = export.file(form.key, form.flag)
-        if backend == "paddle":
-            self.set_runtime(export, PaddleInference(file, export.file("params"), device, precision, threads, onednn,
-                                                     verbose))
-        elif backend == "onnx":
-            self.set_runtime(export, OnnxRuntime(file, device, threads, verbose))
-        else:
-            self.set_runtime(export, OpenVino(file, device, threads, precision, verbose, throughput))
+        files = [file, export.file("params")] if backend == "paddle" else [file]
+        try:
+            runtime: Runtime
+            if backend == "paddle":
+                runtime = PaddleInference(files[0], files[1], device, precision, threads, onednn, verbose)
+            elif backend == "onnx":
+                runtime = OnnxRuntime(file, device, threads, verbose)
+            else:
+                runtime = OpenVino(file, device, threads, precision, verbose, throughput)
+        except (ValueError, MemoryError):
+            raise
+        except Exception as error:      # each runtime has its own, which may not name the file
+            raise ValueError(f"{form.name} can't load {' with '.join(files)}, which is damaged or cut short: "
+                             f"{joined(str(error))[:LONGEST_REASON]}") from error
+        self.set_runtime(export, runtime)
 
     @classmethod
     def of(cls, export: Export, runtime: Runtime) -> "Exported":
@@ -84,7 +95,7 @@ class Exported:
             raise
         except Exception as error:      # each runtime has its own, which are no ValueErrors
             raise ValueError(f"the runtime can't run this network on images {list(images.shape)}: "
-                             f"{' '.join(str(error).split())}") from error
+                             f"{joined(str(error))}") from error
         finally:
             if release:
                 cpu.give_back()
