@@ -129,8 +129,9 @@ def check_outputs(paths: Iterable[str], inputs: Iterable[str] = ()) -> None:
                 continue
             raise
         if (found.st_dev, found.st_ino) in read:
-            raise FileExistsError(f"{read[found.st_dev, found.st_ino]} is read, and {path} would be written over it: "
-                                  "give another folder to write into")
+            source = read[found.st_dev, found.st_ino]
+            raise FileExistsError(f"{source} is read, and would be replaced by what is written to {path}: give another "
+                                  "folder to write into")
         if os.path.isdir(path):
             raise IsADirectoryError(f"{path} is a folder, a file is to be written there")
         if not is_own(path):
