@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrun import cpu
-from segrun.backends import LARGE, form_of
+from segrun.backends import LARGE, LONGEST_REASON, form_of
 from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.backends.openvino_runtime import OpenVino
 from segrun.backends.paddle_inference import PaddleInference
@@ -15,7 +15,7 @@ from segrun.exports import Export
 from segrun.network import IDS, Output, Prepared, Size
 from segrun.preprocess import resize_arrays
 
-LONGEST_REASON = 300        # letters of what a runtime says of a file
+NEAR = 1e-3     # to 0 and 1, of probabilities that a runtime has rounded
 
 
 class Runtime(Protocol):
@@ -50,19 +50,18 @@ class Exported:
                  threads: Optional[int] = None, onednn: bool = True, verbose: bool = False, throughput: bool = False):
         form, threads = form_of(backend, precision), threads or cpu.cpu_count()
         file = export.file(form.key, form.flag)
-        files = [file, export.file("params")] if backend == "paddle" else [file]
         try:
             runtime: Runtime
             if backend == "paddle":
-                runtime = PaddleInference(files[0], files[1], device, precision, threads, onednn, verbose)
+                runtime = PaddleInference(file, export.file("params"), device, precision, threads, onednn, verbose)
             elif backend == "onnx":
                 runtime = OnnxRuntime(file, device, threads, verbose)
             else:
                 runtime = OpenVino(file, device, threads, precision, verbose, throughput)
-        except (ValueError, MemoryError):
+        except (ValueError, OSError, MemoryError):
             raise
         except Exception as error:      # each runtime has its own, which may not name the file
-            raise ValueError(f"{form.name} can't load {' with '.join(files)}, which is damaged or cut short: "
+            raise ValueError(f"{form.name} can't load {file}, is it damaged or cut short? "
                              f"{joined(str(error))[:LONGEST_REASON]}") from error
         self.set_runtime(export, runtime)
 
@@ -77,6 +76,7 @@ class Exported:
         self.export, self.runtime, self.requests = export, runtime, runtime.requests
         self.channels, self.classes, self.meaning = export.channels, export.classes, export.meaning
         self.batch_size, self.pixelwise = export.batch_size, export.preprocess.pixelwise
+        self.judged = False
         self.before: Tuple[int, ...] = (0, 0, 0, 0)     # the shape of the batch before
         self.least_side = export.content.get("least_side", 1)
 
@@ -105,9 +105,26 @@ class Exported:
                 presence is not None and len(presence) != len(images)):
             raise ValueError(f"the runtime gives {list(values.shape)} for images {list(images.shape)}: it can't run "
                              "this network on images of this size")
+        if not self.judged:
+            self.judge(values)
         if values.ndim == 3:        # an export by PaddleSeg's own tool may not say so
             self.meaning, values = IDS, values.astype(np.int32, copy=False)
         return Output(values[:len(batch)], None if presence is None else logits_of(presence[:len(batch)]))
+
+    def judge(self, values: NDArray[Any]) -> None:
+        """Raises ValueError where the first output is not what deploy.yaml says of it: pictures would be wrong."""
+        said = self.export.content.get("output_op")
+        found, low, high = "", values.min(), values.max()
+        if values.ndim not in (3, 4) or (said is not None and (values.ndim == 3) != (said == "argmax")):
+            found = f"an array {list(values.shape)}"
+        elif said == "softmax" and not (-NEAR <= low and high <= 1 + NEAR):
+            found = f"numbers from {low:.3g} to {high:.3g}"
+        elif said == "none" and values.shape[1] > 1 and low >= 0 and np.abs(values.sum(axis=1) - 1).max() < NEAR:
+            found = "probabilities"
+        if found:
+            raise ValueError(f"{self.export.path} has output_op {said}, but the network gives {found}: argmax is of "
+                             "classes [B, H, W], softmax of probabilities and none of logits [B, C, H, W]")
+        self.judged = True
 
     def resize(self, values: NDArray[Any], size: Size) -> NDArray[Any]:
         return resize_arrays(values, size)
