@@ -37,12 +37,12 @@ def said_white(data: bytes) -> Optional[int]:
         return int(maxval[1]) if 0 < int(maxval[1]) < 65535 and int(maxval[1]) != 255 else None
     if data.startswith(PNG):
         bits = next((max(content) for kind, content in png_chunks(data) if kind == b"sBIT" and content), 16)
-        return 2 ** bits - 1 if stored_bits(data) == 16 and 8 <= bits < 16 else None
+        return (1 << bits) - 1 if stored_bits(data) == 16 and 8 <= bits < 16 else None
     tags, bits = bands.tiff_tags(data), stored_bits(data)
     if tags is None or not 8 < bits <= 16:
         return None
     if bits < 16:
-        return 2 ** bits - 1
+        return (1 << bits) - 1
     try:
         largest = int(np.max(tags.get(LARGEST_OF_TIFF, 65535)))
     except Exception:       # as above

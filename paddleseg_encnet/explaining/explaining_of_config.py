@@ -56,7 +56,8 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
     name = os.path.splitext(os.path.basename(image_path))[0] if single else "codewords"
     paths = {ending: os.path.join(save_dir, f"{name}.{ending}")
              for ending in ("png", "html", *([] if single else ["csv"]))}
-    check_outputs(paths.values(), [image_path, model_path, *images, *map(os.fspath, filter(None, [config, label]))])
+    read = [image_path, model_path, *images, *(os.fspath(path) for path in (config, label) if path)]
+    check_outputs(paths.values(), read)
     pages.fonts()       # is what draws there, before the network runs?
 
     utils.show_env_info()
