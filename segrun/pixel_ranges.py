@@ -73,7 +73,8 @@ def white_of(image: NDArray[Any], data: bytes) -> int:
         return 65535
     if data.startswith(PNG):
         bits = white.bit_length()
-        if bits > 12 and int((image & (2 ** (16 - bits) - 1)).max()) <= 1:
+        below = int((image & ((1 << (16 - bits)) - 1)).max())
+        if bits > 12 and below <= (bits < 15):      # by a factor of 65535 / white, 1 may be left there
             return 65535
     return white
 
