@@ -113,7 +113,7 @@ class Exported:
 
     def judge(self, values: NDArray[Any]) -> None:
         """Raises ValueError where the first output is not what deploy.yaml says of it: pictures would be wrong."""
-        said = self.export.content.get("output_op")
+        said = self.export.content.get("output_op") or None
         found, low, high = "", values.min(), values.max()
         if values.ndim not in (3, 4) or (said is not None and (values.ndim == 3) != (said == "argmax")):
             found = f"an array {list(values.shape)}"
