@@ -40,7 +40,7 @@ class Export:
     def meaning_of_output(self) -> str:
         """An export by PaddleSeg's own tool may not say it: then it is told by the shape of what comes out."""
         said = self.content.get("output_op")
-        if said and said not in MEANINGS:
+        if said and said not in list(MEANINGS):
             raise ValueError(f"{self.path} has the output_op {said!r}; there are {', '.join(MEANINGS)}")
         return MEANINGS[said] if said else LOGITS
 

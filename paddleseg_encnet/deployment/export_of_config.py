@@ -65,10 +65,11 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     if passed_over := inputs.passed_over(int8 or ""):
         logger.info(passed_over)
     limit = accuracy_to_keep(builder, int8, calibration, max_drop)
+    deploy = described(builder.config)
     network = builder.model
     checkpoint.fill_layer(network, model_path)
     shape = list(input_shape) if input_shape else None
-    exporting.export_network(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
+    exporting.export_network(network, save_dir, deploy, output_op, shape, onnx, calibration,
                              builder.in_channels, limit, half_weights)
     logger.info(f"The inference model is saved in {save_dir}: {', '.join(written_in(save_dir))}")
     if not verify:
