@@ -52,7 +52,8 @@ def picture(height: int = 40, width: int = 60) -> np.ndarray:
 
 def files_below(folder) -> dict:
     """{name below the folder: what is in it}, without hidden files."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("[!.]*")) if path.is_file()}
+    files = sorted(path for path in folder.rglob("[!.]*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def visible(folder) -> list:
