@@ -65,14 +65,16 @@ def files_below(folder: str) -> List[str]:
     return sorted(found)
 
 
-def without_own(images: List[str], save_dir: str) -> Tuple[List[str], str]:
-    """The images but for those below `save_dir` that a tool has written there, and a line on what was left out, "" if
-    nothing was.
+def without_own(images: List[str], path: str, save_dir: str) -> Tuple[List[str], str]:
+    """The images but for those that a tool has written into `save_dir`, where that is in the folder `path`; and a line
+    on what was left out, "" if nothing was. Who names them, or their own folder, means them.
 
     Raises:
         ValueError: no other is there.
     """
     root = os.path.realpath(save_dir) + os.sep
+    if not os.path.isdir(path) or not root.startswith(os.path.join(os.path.realpath(path), "")):
+        return images, ""
     own = {path for path in images if os.path.realpath(path).startswith(root) and is_own(path)}
     if not own:
         return images, ""

@@ -84,7 +84,7 @@ def main(args: argparse.Namespace) -> None:
 def pictures(args: argparse.Namespace) -> None:
     """Of classes, of an image, a folder or a list."""
     images, root, _ = inputs.find_images(args.image_path)
-    images, own = inputs.without_own(images, args.save_dir)
+    images, own = inputs.without_own(images, args.image_path, args.save_dir)
     names = inputs.output_names(images, root)
     written = {path: os.path.join(args.save_dir, f"{os.path.splitext(name)[0]}.png") for path, name in names.items()}
     check_outputs(written.values(), [args.image_path, args.config, *images])

@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError("of a video only the overlay is saved; leave --save out")
     kinds = args.save or outputs.DEFAULT
     images, root, labels = ([], None, {}) if video or camera else inputs.find_images(args.image_path)
-    images, own = inputs.without_own(images, args.save_dir)
+    images, own = inputs.without_own(images, args.image_path, args.save_dir)
     names = inputs.output_names(images, root)       # before the weights are read: do the names collide?
     if video:
         written = [video_below(args.save_dir, args.image_path)]

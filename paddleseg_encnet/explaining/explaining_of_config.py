@@ -49,7 +49,7 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
     """
     model_path, image_path, save_dir = os.fspath(model_path), os.fspath(image_path), os.fspath(save_dir)
     builder = building.read_config(config, opts, pretrained=False)
-    images, own = inputs.without_own(inputs.find_images(image_path)[0], save_dir)
+    images, own = inputs.without_own(inputs.find_images(image_path)[0], image_path, save_dir)
     single = os.path.isfile(image_path) and inputs.is_image(image_path)
     if label and not single:
         raise ValueError("--label is the label of one image; --image_path is a folder or a list")

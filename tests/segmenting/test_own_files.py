@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from segrun import own_files, writing
+from segrun import inputs, own_files, writing
 from segrun.errors import DataError
 from segrun.own_files import check_outputs, is_own, write_own
 
@@ -149,3 +149,19 @@ def test_a_longer_name_is_one_files_fault(tmp_path):
     with pytest.raises(DataError, match=f"^cannot write {path}: File name too long$"):
         writing.write(path, put("one"))
     assert os.listdir(tmp_path) == []
+
+
+# --- own outputs among the images ------------------------------------------------------------------------------------
+
+def test_own_outputs_are_left_out_of_a_folder_around_them_alone(tmp_path):
+    (tmp_path / "photo.png").touch()
+    own = str(tmp_path / "out" / "ids" / "photo.png")
+    write_own(own, put("one"))
+    found, out = [str(tmp_path / "photo.png"), own], str(tmp_path / "out")
+    kept, line = inputs.without_own(found, str(tmp_path), out)
+    assert kept == found[:1] and line == (f"1 of 2 images are left out, which these tools have written into {out} "
+                                          f"themselves; the first: {own}")
+    for path in (own, str(tmp_path / "out" / "ids"), str(tmp_path / "list.txt")):       # which name them
+        assert inputs.without_own([own], path, out) == ([own], "")
+    with pytest.raises(ValueError, match="^1 of 1 images are left out"):
+        inputs.without_own([own], out, out)
