@@ -92,7 +92,7 @@ def test_probabilities_are_no_logits(folder):
 # --- batches with a file that is broken, and long names --------------------------------------------------------------
 
 @pytest.mark.parametrize("more", [[], ["--batch_size", 4], ["--benchmark", "True"], ["--backend", "auto"],
-                                  ["--io_threads", 0]], ids=" ".join)
+                                  ["--io_threads", 0]], ids=str)
 def test_the_others_are_done_and_each_is_named(more, logits_export, image, error_of, capsys, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
