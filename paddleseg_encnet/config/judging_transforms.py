@@ -2,7 +2,7 @@
 has to fit the range that images have then.
 """
 
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Iterator, NamedTuple, Optional, Tuple
 
 from paddleseg_encnet.config.in_channels import channels_of_config
 from paddleseg_encnet.config.judging_values import is_number, shown_value
@@ -59,9 +59,6 @@ class Scale(NamedTuple):
     mean: Tuple[float, ...]
     std: Tuple[float, ...]
 
-    def for_channels(self, channels: int) -> "Scale":
-        return Scale(*(values * channels if len(values) == 1 else values for values in self))
-
     def __str__(self) -> str:
         return f"mean: {written(self.mean)}, std: {written(self.std)}"
 
@@ -100,22 +97,3 @@ def check_normalize(place: str, transform: dict, channels: Any) -> None:
 def written(values: Tuple[float, ...]) -> str:
     """As one writes it into a config."""
     return f"[{', '.join(f'{value:.4g}' for value in values)}]"
-
-
-def different_scales(config: dict) -> Optional[str]:
-    """What differs where training and validation do not scale their pixels alike; None where they do, or where it is
-    not Normalize alone that scales them."""
-    if not all((config.get(name) or {}).get("transforms") is not None for name in ("train_dataset", "val_dataset")):
-        return None
-    channels = channels_of_config(config)
-    told: Dict[str, List[str]] = {}
-    scales = []
-    for name in ("train_dataset", "val_dataset"):
-        found = [scale_of(each) for _, each in transforms_of(config, name) if each.get("type") == "Normalize"]
-        scales.append([scale and scale.for_channels(channels) for scale in found])
-        told[name] = [str(scale) for scale in found] or ["none"]
-    if scales[0] == scales[1]:
-        return None
-    train, val = (" and ".join(told[name]) for name in told)
-    return (f"Normalize in train_dataset.transforms is {train}, in val_dataset.transforms {val}: the network is "
-            "evaluated, and exported, on other values than it learns from")

@@ -10,7 +10,6 @@ from paddleseg.cvlibs import manager
 from test_judging_configs import CONFIG
 
 from paddleseg_encnet.config.judging_configs import check_config
-from paddleseg_encnet.config.judging_transforms import different_scales
 from paddleseg_encnet.deployment.export_of_config import export
 from paddleseg_encnet.evaluation.scores_of_config import score
 from paddleseg_encnet.explaining.explaining_of_config import explain
@@ -107,21 +106,3 @@ def test_what_is_to_be_written_does_what_was_meant():
 def test_bands_of_any_range_have_any_mean():
     model = {**CONFIG["model"], "backbone": {**CONFIG["model"]["backbone"], "in_channels": 2}}
     check_config(config_with([{"type": "Normalize", "mean": [12.0, 300.0], "std": [4.0, 90.0]}], model=model))
-
-
-@pytest.mark.parametrize("train, val, words", [
-    ([{"type": "Normalize"}], [], "train_dataset.transforms is mean: [0.5], std: [0.5], in "
-     "val_dataset.transforms none"),
-    ([], [{"type": "Normalize"}], "train_dataset.transforms is none"),
-    ([{"type": "Normalize", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}], [{"type": "Normalize"}],
-     "train_dataset.transforms is mean: [0.485, 0.456, 0.406]")])
-def test_a_difference_between_training_and_validation_is_told(train, val, words):
-    config = config_with(train, "train_dataset")
-    config["val_dataset"]["transforms"] = val
-    assert words in different_scales(config)
-
-
-def test_equal_scales_written_in_two_ways_are_none():
-    config = config_with([{"type": "RandomHorizontalFlip"}, {"type": "Normalize"}], "train_dataset")
-    config["val_dataset"]["transforms"] = [{"type": "Normalize", "mean": [0.5] * 3, "std": 0.5}]
-    assert different_scales(config) is None
