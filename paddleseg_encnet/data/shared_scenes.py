@@ -60,14 +60,13 @@ def note_near(train: Split, val: Split, copies: Set[str]) -> None:
 
 def sequences(train: Split, val: Split) -> Dict[str, List[Numbered]]:
     """{name with # for its number: images of it, by number} of names that both sets have, for each of the numbers in a
-    name. Folders belong to the name where both sets have them."""
-    folders = [{os.path.basename(os.path.dirname(image)) for image in split.looks} for split in (train, val)]
+    name. Its folder belongs to the name where both sets have several: else it tells the set, not the patient."""
+    several = all(len({os.path.dirname(image) for image in split.looks}) > 1 for split in (train, val))
     found: Dict[str, List[Numbered]] = {}
     for split in (train, val):
         for image in split.looks:
             folder, name = os.path.split(image)
-            folder = os.path.basename(folder)
-            name = f"{folder}/{name}" if folder in folders[0] & folders[1] else name
+            name = f"{os.path.basename(folder)}/{name}" if several else name
             for digits in re.finditer(r"\d+", name):
                 key = f"{name[:digits.start()]}#{name[digits.end():]}"
                 found.setdefault(key, []).append(Numbered(int(digits.group()), image, split is val))
