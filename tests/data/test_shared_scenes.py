@@ -74,10 +74,14 @@ def test_images_that_show_nothing_are_not_alike(tmp_path):
     assert val.findings == {}
 
 
-@pytest.mark.parametrize("pixels", [np.uint16, np.float32])
-def test_images_of_any_numbers_have_a_look(pixels):
-    bands = scene(3)[..., [0, 1, 2, 0, 1, 2]].astype(pixels) * 100
+@pytest.mark.parametrize("pixels", [np.uint16, np.int16, np.uint32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_images_of_any_numbers_have_a_look(pixels, channels):
+    bands = scene(3)[..., np.resize([0, 1, 2], channels)].astype(pixels) * 100
     assert len(thumbnail(bands)) == len(thumbnail(scene(3)))
+    bands = bands.astype(np.float32)
+    bands[0] = np.nan
+    assert thumbnail(bands) is None
 
 
 def drive(count, seed=0):
