@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Tuple
 
 import yaml
 
@@ -46,7 +46,8 @@ def read_once(path: str, text: str) -> Any:
     """What a YAML file holds; the files in its `_base_` are looked at too.
 
     Raises:
-        ValueError: a key is in a mapping of it, or of its base, twice: of these YAML takes the last without a word.
+        ValueError: a key is in a mapping of it, or of its base, twice with two values, of which YAML takes the last
+            without a word.
     """
     root = yaml.compose(text, yaml.SafeLoader)
     nodes, seen = [] if root is None else [root], set()
@@ -72,15 +73,16 @@ def read_once(path: str, text: str) -> Any:
 
 
 def check_keys_once(path: str, mapping: yaml.MappingNode) -> None:
-    seen: Dict[str, int] = {}
-    for key, _ in mapping.value:
+    """Equal values are let pass: nothing is lost of them, and some of PaddleSeg's own configs repeat a part."""
+    seen: Dict[str, Tuple[int, Any]] = {}
+    for key, value in mapping.value:
         if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
             continue
         line = key.start_mark.line + 1
-        if key.value in seen:
-            raise ValueError(f"{path} has the key {key.value} twice in one place, in lines {seen[key.value]} and "
+        if key.value in seen and yaml.serialize(seen[key.value][1]) != yaml.serialize(value):
+            raise ValueError(f"{path} has the key {key.value} twice in one place, in lines {seen[key.value][0]} and "
                              f"{line}: take one of them out")
-        seen[key.value] = line
+        seen[key.value] = line, value
 
 
 def is_clear(error: BaseException) -> bool:

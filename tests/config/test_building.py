@@ -104,6 +104,12 @@ def test_a_key_twice_in_a_base_is_told_of_that_file(small_config, config, tmp_pa
         building.read_config(config(f"_base_: {base}\n"))
 
 
+def test_a_part_that_is_repeated_loses_nothing(small_config, config):
+    """As the losses of PaddleSeg's configs of KNet and UPerNet."""
+    text = f"_base_: {small_config}\ntest_config: {{is_slide: false, is_slide: false}}\niters: 3\niters: 3\n"
+    assert building.read_config(config(text)).config.iters == 3
+
+
 def test_anchors_and_merges_are_no_keys_twice(small_config, config):
     text = f"""
 _base_: {small_config}
