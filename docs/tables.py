@@ -11,7 +11,7 @@ file's "zh" for a Chinese page. A file holds
     about, command, machine, processor, versions, date      all of them strings; the line below the table
     columns      names
     rows         lists of cells: a string or a number as it is to stand, null, or, for a number that another file has,
-                 {"from": [NAME, first cell of the row, column]}
+                 {"from": [NAME, first cell of the row, column]}; or a list of such parts of one cell
     zh           optional: {"English": "中文"} for columns, cells, machine
 
 So a number has one source. tests/test_measured.py fails where a page says something else.
@@ -20,11 +20,11 @@ So a number has one source. tests/test_measured.py fails where a page says somet
 import argparse
 import json
 import os
-import pathlib
 import re
 import sys
+from pathlib import Path
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "docs" / "measured"
 REQUIRED = ("about", "command", "machine", "processor", "versions", "date", "columns", "rows")
 BLOCK = re.compile(r"<!-- measured: (\S+)( zh)? -->\n.*?<!-- /measured -->", re.S)
@@ -53,10 +53,14 @@ def read(name: str) -> dict:
 
 def value(cell) -> str:
     """A cell as it stands in the page, a number of another file looked up there."""
+    if isinstance(cell, list):
+        return "".join(map(value, cell))
     if isinstance(cell, dict):
         name, row, column = cell["from"]
         data = read(name)
-        (found,) = [each for each in data["rows"] if each[0] == row]
+        found = next((each for each in data["rows"] if each[0] == row), None)
+        if found is None or column not in data["columns"]:
+            raise ValueError(f"{name}.json has no row {row!r} with a column {column!r}")
         return value(found[data["columns"].index(column)]).strip("*")       # bold is that table's own
     return "" if cell is None else str(cell)
 
@@ -71,12 +75,15 @@ def table(name: str, chinese: bool = False) -> str:
         return words.get(text, text)
 
     lines = [data["columns"], ["---"] * len(data["columns"]), *data["rows"]]
-    drawn = ["| " + " | ".join(map(say, line)) + " |" for line in lines]
+    try:
+        drawn = ["| " + " | ".join(map(say, line)) + " |" for line in lines]
+    except ValueError as error:
+        raise ValueError(f"docs/measured/{name}.json: {error}") from error
     where = f"{say(data['machine'])}; {data['versions']}; {data['date']}; [{name}.json]"
     return "\n".join([*drawn, "", f"*{where}*"]).replace("|  |", "| |").replace("|  |", "| |")
 
 
-def rewritten(page: pathlib.Path) -> str:
+def rewritten(page: Path) -> str:
     """The page with its tables as the files have them."""
     def block(match) -> str:
         name, chinese = match[1], bool(match[2])

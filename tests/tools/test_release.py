@@ -4,11 +4,12 @@ import ast
 import re
 import zipfile
 
-import paddleseg_encnet
 import pytest
-import segrun
 import yaml
 from conftest import ROOT
+
+import paddleseg_encnet
+import segrun
 
 VERSION = paddleseg_encnet.__version__
 
