@@ -160,8 +160,8 @@ def run(quick: bool):
     """Measures everything; writes files, plots and pages unless it is quick."""
     lacking = [] if quick else missing()
     if lacking:
-        sys.exit(f"error: a run that writes needs all columns: pip install {' '.join(lacking)}; or --quick, which prints "
-                 "what is installed and writes nothing")
+        sys.exit(f"error: a run that writes needs all columns: pip install {' '.join(lacking)}; or --quick, which "
+                 "prints what is installed and writes nothing")
     start, files = time.monotonic(), {}
     for name, (benchmark, _) in BENCHMARKS.items():
         print(f"{name} ...", file=sys.stderr)

@@ -88,11 +88,12 @@ def number(value: Optional[float]) -> str:
     return "" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-COLUMNS = ["piece", "unit", "ours", "stock", "PyTorch", "floor", "stock / ours", "PyTorch / ours", "ours / floor", "note"]
+COLUMNS = ["piece", "unit", "ours", "stock", "PyTorch", "floor", "stock / ours", "PyTorch / ours", "ours / floor",
+           "note"]
 
 
 def cells(rows: list) -> tuple:
-    """Names of the columns, and the rows as lists of strings, None where there is nothing; empty columns are left out."""
+    """Names of the columns, and the rows as lists of strings or None; columns without a cell are left out."""
     lines = []
     for row in rows:
         ratios = [None if other is None else other / row.ours for other in (row.stock, row.torch)]
