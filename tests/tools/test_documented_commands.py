@@ -15,14 +15,16 @@ PAGES = ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "SECURITY.md", "weig
 # Of PaddleSeg's checkouts, and configs that the pages let a reader write.
 FOREIGN = ("PaddleSeg/", "encnet_resnet101_os8_cityscapes_1024x512_80k")
 
+COMMAND = re.compile(r"(?:\bpython (?:-m paddle\.distributed\.launch .*?)?tools/(\w+)\.py|\bpaddleseg-encnet ([\w-]+))"
+                     r"(?!\S)(.*)")
+
 
 def commands(page: str) -> list:
     """[tool, arguments] of each command in the page's indented blocks, continued lines joined, comments left out."""
     text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
     found = []
     for line in text.splitlines():
-        match = re.search(r"(?:\bpython (?:-m paddle\.distributed\.launch .*?)?tools/(\w+)\.py|\bpaddleseg-encnet ([\w-]+))"
-                          r"(?!\S)(.*)", line) if line.startswith("    ") else None
+        match = COMMAND.search(line) if line.startswith("    ") else None
         if match and not any(word in line for word in FOREIGN):
             name = (match[1] or match[2]).replace("-", "_")
             words = shlex.split(re.sub(r"\s(\||>|&&).*", "", match[3]), comments=True)
@@ -61,7 +63,8 @@ def label_photographs(folder, count: int):
     """Noise, and labelme's files beside it, with a square in each."""
     folder.mkdir()
     for i in range(count):
-        Image.fromarray(np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(folder / f"{i}.jpg")
+        noise = np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.jpg")
         square = {"label": "window", "points": [[5, 5], [30, 5], [30, 30], [5, 30]], "shape_type": "polygon",
                   "group_id": None, "flags": {}}
         (folder / f"{i}.json").write_text(json.dumps({
