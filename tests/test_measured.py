@@ -12,7 +12,8 @@ spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.
 tables = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tables)
 
-FILES = sorted(path.stem for path in tables.MEASURED.glob("*.json"))
+# A file with a page of its own name beside it was written with that page, not for a table.
+FILES = sorted(path.stem for path in tables.MEASURED.glob("*.json") if not path.with_suffix(".md").exists())
 PAGES = [page for page in tables.pages() if tables.BLOCK.search(page.read_text(encoding="utf-8"))]
 # What README may say beside: versions of what it needs and was tested with, a year, the licence.
 VERSIONS = {"3.9", "3.12", "3.13", "2.8.0", "3.3.1", "2.6.2", "2018", "2.0"}
