@@ -4,7 +4,8 @@
 # make lint             names, import order, types, and that each room imports only from rooms below its own
 # make stress           what takes too long for make test: runs, ranks and machines that fail at random moments, full
 #                       disks; an hour
-# make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/benchmarks.md; half an hour
+# make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/measured/ and the pages' tables, all
+#                       or nothing; needs PyTorch and the runtimes; half an hour
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
 
 PYTHON ?= python3
@@ -49,7 +50,7 @@ stress: install
 	RULES=stress $(RUN) -m pytest tests -m rule
 	$(RUN) tests/stress_machines.py
 
-# With the columns of PyTorch and ONNX Runtime where they are installed in $(VENV).
+# Says what is to be installed in $(VENV) where something is missing.
 bench: install
 	$(RUN) benchmarks/all.py
 

@@ -88,15 +88,26 @@ def number(value: Optional[float]) -> str:
     return "" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def table(rows: list) -> str:
-    """Markdown that also reads well in a terminal."""
-    lines = [["piece", "unit", "ours", "stock", "PyTorch", "floor", "stock / ours", "PyTorch / ours", "ours / floor",
-              "note"]]
+COLUMNS = ["piece", "unit", "ours", "stock", "PyTorch", "floor", "stock / ours", "PyTorch / ours", "ours / floor",
+           "note"]
+
+
+def cells(rows: list) -> tuple:
+    """Names of the columns, and the rows as lists of strings or None; columns without a cell are left out."""
+    lines = []
     for row in rows:
         ratios = [None if other is None else other / row.ours for other in (row.stock, row.torch)]
         ratios.append(None if row.floor is None else row.ours / row.floor)
         values = map(number, (row.ours, row.stock, row.torch, row.floor, *ratios))
-        lines.append([row.piece, row.unit, *values, row.note])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        lines.append([each or None for each in (row.piece, row.unit, *values, row.note)])
+    kept = [i for i in range(len(COLUMNS)) if any(line[i] for line in lines)]
+    return [COLUMNS[i] for i in kept], [[line[i] for i in kept] for line in lines]
+
+
+def table(rows: list) -> str:
+    """Markdown that also reads well in a terminal."""
+    columns, lines = cells(rows)
+    lines = [columns, *([cell or "" for cell in line] for line in lines)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import socket
 from typing import Callable, Iterator, List, Optional
 
@@ -15,6 +16,8 @@ from segrun.service.protocol import Guarded
 from segrun.service.served_network import STEPS
 from segrun.service.worker import Worker
 from segrun.stopping import Stop
+
+REUSE = os.name == "posix"      # of an address; Windows would let two programs have one port
 
 
 def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
@@ -58,7 +61,8 @@ def bound(host: str, port: int) -> socket.socket:
                                                                 flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)      # also where a former one has just ended
+            if REUSE:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # also where a former one has just ended
             listener.bind(address)
         except BaseException:
             listener.close()
