@@ -38,7 +38,7 @@ except ImportError:     # Windows: nothing tells whether another run is at work,
 
 RAM = "ram"
 # Others may make other pixels of the same file; a JPEG's for instance.
-READER = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, format 1"
+READER = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, format 2"
 ARRAY, PARTIAL = ".array", ".partial"
 LENGTH = 4              # bytes of the line's length, at the very end
 HEADERS = 1000          # files whose headers tell how large all will be
