@@ -1,8 +1,8 @@
 """What checkpoints hold beside the weights: flags, logs, paths, times, devices, as records that do nothing.
 
-``CLASSES`` and ``MAPPINGS`` are the complete lists of their names. Nothing of the name is ever made or called: a ``Record``
-keeps the name alone, and what the file says of the object is read and forgotten. Of a ``Mapping`` the items stay, as there
-are state dicts among them.
+``CLASSES`` and ``MAPPINGS`` are the complete lists of their names. Nothing of the name is ever made or called: a
+``Record`` keeps the name alone, and what the file says of the object is read and forgotten. Of a ``Mapping`` the items
+stay, as there are state dicts among them.
 """
 
 from dataclasses import dataclass

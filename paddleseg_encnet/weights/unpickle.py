@@ -116,8 +116,8 @@ class _Machine:
                 shown = f"{_PUBLIC_NAMES[module]}.{name[:MAX_NAME]} (written {shown})"
             if module.startswith("__torch__") or name[:1].isupper() and self.holds_a_module():
                 raise CheckpointError(
-                    f"holds a whole model ({shown}), which only code of its author can read; nothing of the file was run. "
-                    "Ask for its state_dict: where the model is, torch.save(model.state_dict(), PATH) writes one")
+                    f"holds a whole model ({shown}), which only code of its author can read; nothing of the file was "
+                    "run. Ask for its state_dict: where the model is, torch.save(model.state_dict(), PATH) writes one")
             raise CheckpointError(
                 f"asks for {shown}, which weights do not need; it was "
                 "refused and nothing of the file was run. Do not open this file with paddle.load or "

@@ -93,7 +93,8 @@ def saved(value, protocol, kind, path):
 def test_records_beside_the_weights(protocol, kind, tmp_path, history, torch):
     """Those of the issue, and of what else standard libraries have."""
     flags = argparse.Namespace(lr=0.01, out=pathlib.PurePosixPath("a/b"), steps=[1, 2])
-    times = datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.timezone.utc), datetime.timedelta(1), datetime.date.today()
+    times = [datetime.datetime(2024, 5, 1, 12, tzinfo=datetime.timezone.utc), datetime.timedelta(1),
+             datetime.date(2024, 5, 1)]
     beside = {
         "hub": collections.OrderedDict(loss=history), "args": flags, "milestones": collections.Counter([3, 3, 7]),
         "slots": collections.defaultdict(dict, {1: {"step": 2}}), "seen": {1, 2}, "never": frozenset("ab"),
