@@ -24,7 +24,8 @@ def overview() -> str:
     known = subcommands()
     width = max(map(len, known))
     lines = [f"  {name:{width}}  {purpose(module)}" for name, module in known.items()]
-    return "\n".join([f"usage: {NAME} COMMAND [flags]", f"       {NAME} --version", "", "EncNet for PaddleSeg", "", "commands:", *lines, "",
+    return "\n".join([f"usage: {NAME} COMMAND [flags]", f"       {NAME} --version", "",
+                      "EncNet for PaddleSeg", "", "commands:", *lines, "",
                       "example:", f"  {NAME} make-scenes", f"  {NAME} train --config encnet_quick_start --do_eval",
                       f"  {NAME} train --help"])
 
