@@ -1,7 +1,9 @@
 """Connections that are broken, slow or too many, which uvicorn leaves to others: a head or an answer that gets stuck, a
-body that ends too early."""
+body that ends too early. Of too many, the newest is taken, and the one that is worth least ends: who comes to ask
+something asks at once, and goes on."""
 
 import asyncio
+import collections
 from typing import Optional, Sequence, Tuple
 
 import h11
@@ -9,11 +11,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from segrun.service.answers import JSON, error_bytes
 from segrun.service.counters import Metrics
-from segrun.service.limits import HEAD_TIME, LINGER, MOST_CONNECTIONS, SEND_TIME
+from segrun.service.limits import HEAD_TIME, LINGER, MIN_RATE, MOST_CONNECTIONS, SEND_TIME, address_of
 
 
 class Guarded(H11Protocol):
-    """A connection. `metrics` belongs to the class, which uvicorn makes connections of."""
+    """A connection. `metrics` belongs to the class, which uvicorn makes connections of. `worth` is the time of its
+    beginning, or of its last request's, and a second more for each MIN_RATE bytes that came since then."""
     metrics: Metrics
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -22,7 +25,8 @@ class Guarded(H11Protocol):
         self.head_timer: Optional[asyncio.TimerHandle] = None
         self.send_timer: Optional[asyncio.TimerHandle] = None
         self.refused = False
-        if len(self.connections) > MOST_CONNECTIONS:
+        self.address, self.worth = address_of(self.client), self.loop.time()
+        if len(self.connections) > MOST_CONNECTIONS and not self.makes_room():
             self.refuse(503, "there are too many connections; try again later", [(b"retry-after", b"1")])
         else:
             self.head_timer = self.loop.call_later(HEAD_TIME, self.slow_head)
@@ -30,6 +34,9 @@ class Guarded(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self.worth = max(self.worth, self.loop.time())
+        self.worth += len(data) / MIN_RATE
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self.head_timer = stopped(self.head_timer)
@@ -59,6 +66,30 @@ class Guarded(H11Protocol):
         super().resume_writing()
         if not self.refused:
             self.send_timer = stopped(self.send_timer)
+
+    def makes_room(self) -> bool:
+        """Ends another connection: of the address that has most of those that may end, the one that is worth least.
+        False where each waits for its answer."""
+        others = [each for each in self.connections if each is not self and each.may_end()]
+        if not others:
+            return False
+        address = collections.Counter(each.address for each in others).most_common(1)[0][0]
+        min((each for each in others if each.address == address), key=lambda each: each.worth).end()
+        return True
+
+    def may_end(self) -> bool:
+        """Not where a whole request is here and its answer is not yet away."""
+        answering = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        return not self.transport.is_closing() and (self.refused or not answering)
+
+    def end(self) -> None:
+        if self.refused:
+            self.transport.abort()
+            return
+        if self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]:
+            self.refuse(503, "there are too many connections, and least has come from this one",
+                        [(b"retry-after", b"1")])
+        self.transport.close()
 
     def slow_head(self) -> None:
         self.head_timer = None

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import socket
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional, Sequence
 
 import uvicorn
 
@@ -12,6 +12,7 @@ from segrun.segmenter import Segmenter
 from segrun.service import app
 from segrun.service.counters import Metrics
 from segrun.service.limits import Limits
+from segrun.service.origins import Origins
 from segrun.service.protocol import Guarded
 from segrun.service.served_network import STEPS
 from segrun.service.worker import Worker
@@ -21,7 +22,7 @@ REUSE = os.name == "posix"      # of an address; Windows would let two programs 
 
 
 def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
-          say: Callable[[str], None] = print) -> None:
+          say: Callable[[str], None] = print, allow_origin: Sequence[str] = ()) -> None:
     """Serves until SIGTERM or SIGINT. Requests that are there then are still answered; a second signal ends at once.
 
     Args:
@@ -29,16 +30,18 @@ def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
             predict.
         port: 0 for any that is free.
         say: takes a line for the user.
+        allow_origin: whose pages may ask, beside the service's own; origins.Origins.
 
     Raises:
-        ValueError, OSError: the address can't be had; or of `load`.
+        ValueError, OSError: the address can't be had, an origin is none; or of `load`.
     """
+    origins = Origins(allow_origin, host)
     with contextlib.closing(bound(host, port)) as listener:
         worker, metrics = Worker(limits), Metrics(STEPS)
         try:
             segmenter = worker.thread.submit(load).result()
             protocol = type("Connection", (Guarded,), {"metrics": metrics})
-            config = uvicorn.Config(app.make(segmenter, worker, limits, metrics), http=protocol, ws="none",
+            config = uvicorn.Config(app.make(segmenter, worker, limits, metrics, origins), http=protocol, ws="none",
                                     loop="asyncio", lifespan="off", log_level=logging.ERROR, access_log=False,
                                     server_header=False, proxy_headers=False, backlog=1024)
             # Not before: Paddle takes the signals when it is imported.
