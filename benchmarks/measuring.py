@@ -54,8 +54,14 @@ def status(key: str) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
 
 
+strict = False          # a child that fails ends everything: for a run that writes all or nothing
+
+
 def child(script: str, *arguments, defaults: bool = True) -> Optional[dict]:
     """Runs benchmarks/<script> with `--measure arguments` and reads the JSON of its last line; None if it could not.
+
+    Raises:
+        RuntimeError: it could not, and `strict` is set.
 
     Args:
         defaults: False takes the package's CPU settings out of the environment.
@@ -65,7 +71,10 @@ def child(script: str, *arguments, defaults: bool = True) -> Optional[dict]:
     done = subprocess.run([sys.executable, os.path.join(HERE, script), "--measure", *map(str, arguments)], env=env,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        print(f"{script} {' '.join(map(str, arguments))}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        said = f"{script} {' '.join(map(str, arguments))}: {(done.stderr.strip().splitlines() or ['killed'])[-1]}"
+        if strict:
+            raise RuntimeError(said)
+        print(said, file=sys.stderr)
         return None
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -119,8 +119,9 @@ def benchmarks(monkeypatch):
     monkeypatch.setattr(module, "BENCHMARKS", {"one": (Benchmark(), "One"), "two": (Benchmark(), "Two")})
     monkeypatch.setattr(module, "sweep", dict)
     monkeypatch.setattr(module, "plot", lambda results, path: None)
-    monkeypatch.setattr(module.subprocess, "run", lambda *arguments, **options: None)
+    monkeypatch.setattr(module, "rewrite_pages", lambda: None)
     monkeypatch.setattr(module, "missing", list)
+    monkeypatch.setattr(measuring, "strict", False)
     return module
 
 
@@ -129,6 +130,14 @@ def test_bench_says_what_it_needs_before_it_begins(benchmarks, monkeypatch):
     monkeypatch.setattr(benchmarks, "BENCHMARKS", {"one": (None, "never reached")})
     with pytest.raises(SystemExit, match=r"^error: .*pip install torch openvino; or --quick"):
         benchmarks.run(quick=False)
+
+
+def test_a_child_that_fails_ends_a_run_that_writes(benchmarks, monkeypatch, capsys):
+    import measuring
+    assert measuring.child("evaluation.py", "no number") is None and "no number" in capsys.readouterr().err
+    monkeypatch.setattr(measuring, "strict", True)
+    with pytest.raises(RuntimeError, match="^evaluation.py no number: ValueError"):
+        measuring.child("evaluation.py", "no number")
 
 
 def test_bench_writes_all_or_nothing(benchmarks, monkeypatch, tmp_path, capsys):
