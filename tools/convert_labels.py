@@ -34,8 +34,7 @@ def source(sources: Any, name: str, what: str, annotations: str, example: str) -
     flags.add_argument("--base", metavar="CONFIG", help="config to train with; else EncNet on EfficientNet-Lite0")
     flags.add_argument("--split", type=float, metavar="SHARE", help="share of the images to train on, drawn at random: "
                        "0.8, unless the source has a split of its own")
-    flags.add_argument("--group", metavar="PATTERN", help="regular expression: images in whose names it finds the "
-                       "same, as of one drive or patient, stay in one split")
+    flags.add_argument("--group", metavar="PATTERN", help="regular expression: what it finds in names stays together")
     flags.add_argument("--seed", type=int, default=0, metavar="N", help="of that draw")
     flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags

@@ -4,12 +4,14 @@ takes and values of their type; what is not is told by its place in the config, 
 PaddleSeg builds what is there, so that a typing error ends in the middle of some function.
 """
 
+import difflib
 import inspect
 import math
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 import paddle
 from paddleseg.cvlibs import manager
+from paddleseg.utils import logger
 
 from paddleseg_encnet.config.judging_transforms import check_transforms
 from paddleseg_encnet.config.judging_values import (
@@ -29,7 +31,7 @@ from paddleseg_encnet.config.judging_values import (
 
 # What PaddleSeg adds to a part: from the class of the data set, or from another part.
 GIVEN = ("num_classes", "in_channels", "ignore_index")
-# All that PaddleSeg or this package reads of a config. Names that begin with _ are a user's, as for YAML's anchors.
+# All that PaddleSeg or this package reads of a config.
 KEYS = ("batch_size", "iters", "train_dataset", "val_dataset", "optimizer", "lr_scheduler", "loss", "distill_loss",
         "model", "test_config", "to_static_training", "ignore_index", "base_batch_size")
 OF_TRAINING = ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss")
@@ -60,10 +62,7 @@ def check_config(config: dict, training: bool = True) -> None:
     if not isinstance(config, dict):
         raise ValueError(f"the config is {shown_value(config)}, must be keys and values")
     check_keys("the config", config)
-    for key in config:
-        if key not in KEYS and not key.startswith("_"):
-            raise ValueError(f"{key} in the config: {shown_value(config[key])}, is no key that is read; there are "
-                             f"{some_of(KEYS, key)}. Keys of your own begin with _")
+    check_known(config)
     needed = {"model": "every tool"} if training or "val_dataset" in config else \
         {"model": "every tool", "train_dataset": "every tool where there is no val_dataset"}
     needed.update({key: "training" for key in OF_TRAINING if training})
@@ -93,6 +92,19 @@ def check_keys(place: str, value: dict) -> None:
     for key in value:
         if not isinstance(key, str):
             raise ValueError(f"{place} has the key {key!r}, which is no name")
+
+
+def check_known(config: dict) -> None:
+    """Raises ValueError for a key that looks like one that is read; warns of others, unless a user's own begin with _.
+    PaddleSeg's configs have some to hold a list that stands in several places."""
+    for key in config:
+        if key in KEYS or key.startswith("_"):
+            continue
+        near = difflib.get_close_matches(key, KEYS, n=1)
+        told = f"{key} in the config is no key that is read"
+        if near:
+            raise ValueError(f"{told}; did you mean {near[0]}?")
+        logger.warning(f"{told}: nothing follows from it")
 
 
 # --- parts: what is built by its type ---------------------------------------------------------------------------------

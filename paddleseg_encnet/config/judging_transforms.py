@@ -48,7 +48,7 @@ def is_random(transform: dict) -> bool:
         return transform.get("interp") == "RANDOM"
     if kind == "ResizeByShort":
         sizes = transform.get("short_size")
-        return isinstance(sizes, (list, tuple)) and len(set(sizes)) > 1
+        return isinstance(sizes, (list, tuple)) and any(size != sizes[0] for size in sizes)
     return isinstance(kind, str) and kind.startswith("Random")
 
 

@@ -19,10 +19,14 @@ AT_ONCE = 1 << 24   # pairs whose measures are in memory together
 
 def thumbnail(image: np.ndarray) -> Optional[bytes]:
     """Of an image [H, W, C] of any type of number; None where it shows nothing."""
-    if image.shape[2] > 4:      # which OpenCV does not average
+    if image.dtype != np.uint8:
+        image = image.astype(np.float32)        # OpenCV resizes not all others
+    if image.shape[2] > 4:                      # nor more channels
         image = image.mean(2, dtype=np.float32)[..., None]
     small = cv2.resize(np.ascontiguousarray(image), (COLUMNS, ROWS), interpolation=cv2.INTER_AREA).astype(np.float32)
     grey = small.reshape(ROWS, COLUMNS, -1).mean(2)
+    if not np.isfinite(grey).all():
+        return None
     if image.dtype != np.uint8:
         low, high = float(grey.min()), float(grey.max())
         grey = (grey - low) * (255 / (high - low)) if high > low else np.zeros_like(grey)

@@ -72,7 +72,7 @@ def test_the_number_of_classes_may_be_the_data_sets(small_config):
     ("_base_: gone.yml\n", "needs .*gone.yml, which is not there; see _base_"),
     ("_base_: {base}\niters: 3\nbatch_size: 1\niters: 4\n", "has the key iters twice in one place, in lines 2 and 4"),
     ("_base_: {base}\nmodel: {{num_codes: 3, num_codes: 4}}\n", "has the key num_codes twice in one place"),
-    ("_base_: {base}\niter: 9\n", "iter in the config: 9, is no key that is read; there are iters"),
+    ("_base_: {base}\niter: 9\n", "iter in the config is no key that is read; did you mean iters"),
     ("_base_: {base}\niters: 0\n", "iters in the config is 0, must be a whole number above 0"),
     ("_base_: {base}\nmodel: {{num_code: 3}}\n", "ENCNet has no argument num_code; there are num_codes"),
     ("_base_: {base}\nignore_index: 300\n", "ignore_index in the config is 300"),

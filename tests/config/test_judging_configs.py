@@ -52,8 +52,8 @@ GONE = object()
     (("loss", "coef", 1), "0.2", "loss.coef[1] in the config is '0.2', must be a number"),
     (("loss", "types"), GONE, "loss.types in the config is None, must be a list"),
     (("test_config", "stride"), [2], "test_config.stride in the config is [2], must be two whole numbers"),
-    (("iter",), 9, "iter in the config: 9, is no key that is read; there are iters"),
-    (("batchsize",), 7, "batchsize in the config: 7, is no key that is read; there are batch_size"),
+    (("iter",), 9, "iter in the config is no key that is read; did you mean iters?"),
+    (("batchsize",), 7, "batchsize in the config is no key that is read; did you mean batch_size?"),
     (("optimizer",), GONE, "the config has no optimizer, which training needs"),
     (("model",), GONE, "the config has no model, which every tool needs"),
     (("model", "backbone", "output_stride"), 7, "model.backbone.output_stride in the config is 7, must be 8, 16 or 32"),
@@ -85,8 +85,19 @@ def test_what_is_wrong_is_told_by_its_place(path, value, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_what_a_user_keeps_for_anchors_is_no_unknown_key():
-    check_config({**CONFIG, "_sizes": [4, 4]})
+@pytest.mark.parametrize("key, near", [("optimiser", "optimizer"), ("losses", "loss"), ("train_data", "train_dataset"),
+                                       ("test_cfg", "test_config"), ("Iters", "iters"), ("ignore_idx", "ignore_index")])
+def test_a_key_that_looks_like_one_is_refused(key, near):
+    with pytest.raises(ValueError, match=f"{key} in the config is no key that is read; did you mean {near}?"):
+        check_config({**CONFIG, key: 1})
+
+
+def test_any_other_key_is_told_and_a_users_own_is_not(logged):
+    """As `mean: &mean [...]` in PaddleSeg's config of PIDNet, and `learning_rate` beside lr_scheduler in that of GloRe.
+    """
+    check_config({**CONFIG, "mean": [0.5], "learning_rate": {"value": 0.01}, "_sizes": [4, 4]})
+    assert logged == [("warning", f"{key} in the config is no key that is read: nothing follows from it")
+                      for key in ("mean", "learning_rate")]
 
 
 def test_what_is_not_trained_needs_less():

@@ -5,11 +5,13 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from conftest import CAMVID
 from test_data_checks import Set
 
 from paddleseg_encnet.data.checks import check_data, quick_check
+from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.likeness import thumbnail
-from paddleseg_encnet.data.shared_scenes import NEAR, SEQUENCE
+from paddleseg_encnet.data.shared_scenes import NEAR, SEQUENCE, check_scenes
 
 
 def scene(seed, size=(120, 160)):
@@ -74,10 +76,14 @@ def test_images_that_show_nothing_are_not_alike(tmp_path):
     assert val.findings == {}
 
 
-@pytest.mark.parametrize("pixels", [np.uint16, np.float32])
-def test_images_of_any_numbers_have_a_look(pixels):
-    bands = scene(3)[..., [0, 1, 2, 0, 1, 2]].astype(pixels) * 100
+@pytest.mark.parametrize("pixels", [np.uint16, np.int16, np.uint32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_images_of_any_numbers_have_a_look(pixels, channels):
+    bands = scene(3)[..., np.resize([0, 1, 2], channels)].astype(pixels) * 100
     assert len(thumbnail(bands)) == len(thumbnail(scene(3)))
+    bands = bands.astype(np.float32)
+    bands[0] = np.nan
+    assert thumbnail(bands) is None
 
 
 def drive(count, seed=0):
@@ -113,6 +119,20 @@ def test_equal_names_in_folders_of_patients_are_apart(tmp_path):
         return {f"patient{chr(97 + k)}/slice_{i:03}": frame for k in numbers
                 for i, frame in enumerate(drive(8, 30 + k))}
     assert Scenes(tmp_path, patients([0, 1, 2]), patients([3, 4])).found().findings == {}
+
+
+@pytest.mark.skipif(not (CAMVID / "val").is_dir(), reason=f"no CamVid in {CAMVID}; set CAMVID_ROOT")
+def test_all_of_camvids_validation_is_of_one_drive_of_its_training():
+    splits = []
+    for name in ("train", "val"):
+        splits.append(Split(name))
+        for path in sorted((CAMVID / name).glob("*.png")):
+            splits[-1].looks[str(path)] = thumbnail(cv2.imread(str(path)))
+    check_scenes(*splits)
+    assert list(splits[1].findings) == [SEQUENCE]
+    assert splits[1].findings[SEQUENCE].examples == [
+        "0016E5_#.png: in train 204, 0016E5_00390.png to 0016E5_08640.png; in val 101, 0016E5_07959.png to "
+        "0016E5_08159.png"]
 
 
 def test_a_training_is_not_kept_from_it(tmp_path, others):
