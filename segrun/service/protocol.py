@@ -13,6 +13,7 @@ from segrun.service.answers import JSON, error_bytes
 from segrun.service.counters import Metrics
 from segrun.service.limits import HEAD_TIME, LINGER, MIN_RATE, OTHER_FILES, SEND_TIME, address_of
 
+HEAD = 1024     # bytes with which a request begins that are worth nothing
 FEW = 20        # where there are too many connections, this part of all ends with those
 PAUSE = 0.05    # seconds until then; how many more there may be meanwhile:
 SPARE = OTHER_FILES // 2
@@ -45,7 +46,9 @@ class Guarded(H11Protocol):
             return
         if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
             self.worth = max(self.worth, self.loop.time())
-        self.worth += len(data) / MIN_RATE
+            self.worth += max(0, len(data) - HEAD) / MIN_RATE
+        else:
+            self.worth += len(data) / MIN_RATE
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self.head_timer = stopped(self.head_timer)

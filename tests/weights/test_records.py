@@ -59,8 +59,9 @@ values = {
         "hub": collections.OrderedDict(loss=HistoryBuffer()), "args": flags,
         "milestones": collections.Counter([3, 3, 7]), "slots": collections.defaultdict(dict, {1: {"step": 2}}),
         "seen": {1, 2}, "never": frozenset("ab"), "path": pathlib.PurePosixPath("runs/1"),
-        "here": pathlib.PurePath("x"), "times": times, "device": torch.device(), "dtype": torch.float32, "numpy": np.dtype("float32"),
-        "last": collections.deque([1]), "space": types.SimpleNamespace(a=1), "number": 1j, "range": range(3)},
+        "here": pathlib.PurePath("x"), "times": times, "device": torch.device(), "dtype": torch.float32,
+        "numpy": np.dtype("float32"), "last": collections.deque([1]), "space": types.SimpleNamespace(a=1),
+        "number": 1j, "range": range(3)},
     "model": Net(), "wrapped": {"epoch": 3, "model": Net()}}
 for name, value in values.items():
     for protocol in (2, 3, 4):
