@@ -1,5 +1,5 @@
 """Clients that send next to nothing take nothing from others: their bodies come outside the network's queue, their
-connections make room, and no address has it all. benchmarks/serving.py --crowd is the same at full size."""
+connections make room, and no address has it all. benchmarks/slow_clients.py is the same at full size."""
 
 import asyncio
 import contextlib
