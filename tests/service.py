@@ -27,7 +27,7 @@ from segrun.network import IDS, Output, Prepared
 from segrun.segmenter import Segmenter
 from segrun.service import limits, protocol, server
 
-protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = {head_time}, 1.0, {connections}
+protocol.HEAD_TIME, protocol.SEND_TIME, server.MOST_CONNECTIONS = {head_time}, 1.0, {connections}
 
 class Slow:
     channels, classes, meaning, requests = 3, Classes(["one"]), IDS, 1

@@ -10,7 +10,7 @@ import collections
 import contextlib
 import math
 import time
-from typing import Counter, Dict, Iterator, Optional
+from typing import Any, Counter, Dict, Iterator, List, Optional
 
 from fastapi import Request
 
@@ -93,8 +93,9 @@ async def body_of(request: Request, limits: Limits, intake: Intake, address: str
                 intake.add(body, part)
 
         receiving, slow = asyncio.ensure_future(receive()), asyncio.ensure_future(too_slow(body, limits))
+        ends: List["asyncio.Future[Any]"] = [receiving, slow, body.dropped]
         try:
-            await asyncio.wait([receiving, slow, body.dropped], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if body.dropped.done():
                 raise Refused(503, "more bodies come than are held at a time, and from this address most; try again "
                               "later", 1)

@@ -10,7 +10,7 @@ from fastapi import Request
 from PIL import Image
 
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS        # beyond, Pillow warns of headers, or refuses them
-MOST_CONNECTIONS = 900                      # systems commonly grant 1024 open files
+MOST_CONNECTIONS, OTHER_FILES = 2000, 200   # open at a time, where the system grants so many
 HEAD_TIME, SEND_TIME, LINGER = 10.0, 10.0, 2.0      # seconds for a request's head, for its answer, for a refused body
 MIN_RATE = 1024.0                           # bytes a second, of a body
 LONGEST_MESSAGE = 300

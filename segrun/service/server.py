@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from typing import Callable, Iterator, List, Optional, Sequence
 
 import uvicorn
@@ -11,7 +12,7 @@ import uvicorn
 from segrun.segmenter import Segmenter
 from segrun.service import app
 from segrun.service.counters import Metrics
-from segrun.service.limits import Limits
+from segrun.service.limits import MOST_CONNECTIONS, OTHER_FILES, Limits
 from segrun.service.origins import Origins
 from segrun.service.protocol import Guarded
 from segrun.service.served_network import STEPS
@@ -40,8 +41,9 @@ def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
         worker, metrics = Worker(limits), Metrics(STEPS)
         try:
             segmenter = worker.thread.submit(load).result()
-            protocol = type("Connection", (Guarded,), {"metrics": metrics})
-            config = uvicorn.Config(app.make(segmenter, worker, limits, metrics, origins), http=protocol, ws="none",
+            connection = type("Connection", (Guarded,), {"metrics": metrics,
+                                                       "most": min(MOST_CONNECTIONS, granted_files() - OTHER_FILES)})
+            config = uvicorn.Config(app.make(segmenter, worker, limits, metrics, origins), http=connection, ws="none",
                                     loop="asyncio", lifespan="off", log_level=logging.ERROR, access_log=False,
                                     server_header=False, proxy_headers=False, backlog=1024)
             # Not before: Paddle takes the signals when it is imported.
@@ -49,6 +51,19 @@ def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
                 Server(config, stop, lambda: say(f"serving at {url_of(listener)}")).run([listener])
         finally:
             worker.thread.shutdown()
+
+
+def granted_files() -> int:
+    """How many the system lets the process open: commonly 1024, of which it grants more where it is asked, or 256."""
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS + OTHER_FILES
+    import resource
+    granted, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    if granted != resource.RLIM_INFINITY and granted < wanted:
+        granted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, most))
+    return wanted if granted == resource.RLIM_INFINITY else granted
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -1,5 +1,5 @@
 """Clients that send next to nothing take nothing from others: their bodies come outside the network's queue, their
-connections make room, and no address has it all. benchmarks/serving.py --crowd is the same at full size."""
+connections make room, and no address has it all. benchmarks/slow_clients.py is the same at full size."""
 
 import asyncio
 import contextlib
@@ -35,27 +35,43 @@ def test_a_body_that_comes_too_slowly_is_refused():
             assert b'{"error": "the body comes with less than 10000 bytes a second"}\n' in answer
 
 
+def told_to_end(client) -> bool:
+    answer = received(client)
+    return answer.status == 503 and answer.headers["retry-after"] == "1" and \
+        answer.error == "there are too many connections, and least has come from this one" and client.recv(1) == b""
+
+
 def test_idle_connections_make_room():
-    """The newest is always taken, and the oldest ends."""
+    """The newest is always taken, and the oldest end."""
     with slow(head_time=600, connections=30) as service, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(service.connect()) for _ in range(100)]
+        clients = [stack.enter_context(service.connect()) for _ in range(70)]
+        assert all(told_to_end(client) for client in clients[:40])
+        clients += [stack.enter_context(service.connect()) for _ in range(30)]
         for path in ("/healthz", "/metrics"):
             assert service.ask("GET", path).status == 200
         assert service.predict(SMALL).status == 200
-        assert [client.recv(1) for client in clients[:70]] == 70 * [b""]
+        assert all(told_to_end(client) for client in clients[40:70])
         clients[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert received(clients[-1]).status == 200
 
 
-def test_heads_that_stop_are_told_why_they_end():
+def test_heads_that_stop_make_room():
     with slow(head_time=600, connections=5) as service, contextlib.ExitStack() as stack:
         clients = []
         for _ in range(6):
             clients.append(stack.enter_context(service.connect()))
             clients[-1].sendall(b"POST /pre")
-            service.ask("GET", "/healthz")      # the bytes before are there
-        answer = received(clients[0])
-        assert answer.status == 503 and "too many connections, and least has come from this one" in answer.error
+        assert told_to_end(clients[0])
+
+
+def test_a_connection_between_two_requests_ends_without_a_word():
+    """What is said there would be taken for the answer to the next request."""
+    with slow(head_time=600, connections=5) as service, service.connect() as client, contextlib.ExitStack() as stack:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert received(client).status == 200
+        for _ in range(6):
+            stack.enter_context(service.connect())
+        assert client.recv(1) == b""
 
 
 def test_slow_ones_and_idle_ones_together():
@@ -76,9 +92,7 @@ def test_a_connection_that_waits_for_its_answer_does_not_end():
         assert service.predicting() == "5 5"
         for _ in range(3):
             with service.connect() as late:
-                answer = received(late)
-                assert (answer.status, answer.error) == (503, "there are too many connections; try again later")
-                assert answer.headers["retry-after"] == "1"
+                assert told_to_end(late)
         service.go_on()
         assert received(client).status == 200
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,6 @@ from paddleseg.cvlibs.config import parse_from_yaml
 from paddleseg_encnet import flags as tool_flags
 from paddleseg_encnet.config import building
 from paddleseg_encnet.config.shipped_configs import find_config
-from paddleseg_encnet.version import __version__
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py") if path.stem not in ("__init__", "command"))
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yml"))
@@ -183,7 +183,7 @@ def test_the_version_is_that_of_the_installed_package(word, installed):
     metadata, = installed.folder.glob("paddleseg_encnet-*.dist-info/METADATA")
     before = metadata.read_text()
     try:
-        metadata.write_text(before.replace(f"\nVersion: {__version__}\n", "\nVersion: 7.8.9\n", 1))
+        metadata.write_text(re.sub(r"\nVersion: .*\n", "\nVersion: 7.8.9\n", before, count=1))
         assert installed(word).stdout == "paddleseg-encnet 7.8.9\n"
         assert installed.python("-m", "paddleseg_encnet", word).stdout == "paddleseg-encnet 7.8.9\n"
     finally:
