@@ -111,6 +111,7 @@ class Cache(Reader):
         if self.descriptor is not None:
             os.close(self.descriptor)
 
+    # filelock (4.3.1) was weighed: its lock of readers and a writer is a database; these two functions are 12 lines.
     def alone(self) -> bool:
         """Whether no other process uses the folder. This one then has it for itself until it shares it."""
         if self.descriptor is None:

@@ -159,7 +159,10 @@ class Interrupted(Stopped):
 
 
 def locked(file: IO, run: CellRun, stop: Stop) -> bool:
-    """Locks the run's file, after waiting for a process that holds it; False if a signal came first."""
+    """Locks the run's file, after waiting for a process that holds it; False if a signal came first.
+
+    filelock (4.3.1) was weighed: its descriptor is its own, and here the trainings inherit it and so hold the lock.
+    """
     if fcntl is None:
         return True
     told = False

@@ -83,7 +83,7 @@ def cause(code: int, log_file: str, start: int) -> str:
     if code < 0:
         name = signal.Signals(-code).name
         return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    with open(log_file, errors="replace") as file:
+    with open(log_file, encoding="utf-8", errors="replace") as file:
         file.seek(start)
         said = [line.strip() for line in file if line.strip()]
     return said[-1] if said else f"it ended with code {code} and said nothing"
