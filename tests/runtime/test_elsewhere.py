@@ -48,7 +48,7 @@ def test_a_download_without_locks(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with contextlib.ExitStack() as stack:
         for _ in range(2):      # two at once: none waits
-            stack.enter_context(download._alone(str(tmp_path / "weights")))
+            stack.enter_context(download.one_process_in(str(tmp_path / "weights")))
     assert (tmp_path / "weights").is_dir()
 
 
