@@ -43,6 +43,12 @@ def test_the_name_of_a_file_alone_says_which_it_is():
     assert sorted(name for name in set(names) if names.count(name) > 1) == []
 
 
+def test_no_two_test_files_have_one_name():
+    """pytest takes a file's name for the module's."""
+    names = [path.name for path in TESTS]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
 def test_tests_stand_in_folders_of_the_rooms_names():
     """segrun's in segmenting: a folder tests/segrun would be taken for the package by what runs from tests/."""
     folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("test_*.py"))}
