@@ -5,6 +5,8 @@
 # make stress           what takes too long for make test: runs, ranks and machines that fail at random moments, full
 #                       disks; an hour
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/benchmarks.md; half an hour
+# make gpu-check        what holds on this machine's GPU, as a page in docs/measured; ten minutes. On a CPU, where it says
+#                       what it could not check, three. With the Paddle of PY=python, or else of $(VENV)
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
 
 PYTHON ?= python3
@@ -17,7 +19,7 @@ DEMO_ITERS ?= 300
 CONFIG = configs/encnet_quick_start.yml
 SHIPPED = configs/encnet_lite0_camvid_480x360.yml
 
-.PHONY: demo test lint stress bench install clean
+.PHONY: demo test lint stress bench gpu-check install clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -50,6 +52,10 @@ stress: install
 # With the columns of PyTorch and ONNX Runtime where they are installed in $(VENV).
 bench: install
 	$(RUN) benchmarks/all.py
+
+# install brings Paddle for CPUs: PY=python is the one of an environment with pip install -e ".[gpu]".
+gpu-check: $(if $(PY),,install)
+	$(or $(PY),$(RUN)) tools/gpu_check.py --save_dir docs/measured
 
 demo: install
 	$(RUN) tools/make_scenes.py --save_dir data/scenes

@@ -266,9 +266,10 @@ class ENCNet(nn.Layer):
         return self.fusion(paddle.concat([feature, *laterals], axis=1))
 
     def resize_like(self, x: paddle.Tensor, other: paddle.Tensor) -> paddle.Tensor:
-        """x [B, C, h, w] at the size of the other, which it may have already. In a graph sizes may be free, -1."""
-        sizes = [list(each.shape[2:]) for each in (x, other)]
-        return x if sizes[0] == sizes[1] and -1 not in sizes[0] else self.resize(x, paddle.shape(other)[2:])
+        """x [B, C, h, w] at the size of the other, which it may have already; a graph can't know."""
+        if paddle.in_dynamic_mode() and x.shape[2:] == other.shape[2:]:
+            return x
+        return self.resize(x, paddle.shape(other)[2:])
 
     def resize(self, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         return bilinear(x, size, self.align_corners)

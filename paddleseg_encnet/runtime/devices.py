@@ -90,7 +90,7 @@ class Ranks:
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
         if self.count > 1:
             self.meet()
-            # Without the hooks of amp.decorate(), which make float32 copies: what is written into those reaches nothing.
+            # Without the hooks of amp.decorate(), which make float32 copies: what is written into them is lost.
             for tensor in model.state_dict(use_hook=False).values():
                 paddle.distributed.broadcast(tensor, src=0)
 

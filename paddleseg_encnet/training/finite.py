@@ -13,7 +13,7 @@ class NotFinite(ValueError):
         files: images of the batch on this rank.
         ranks: those whose loss is not finite.
         advice: where to go on.
-        half: whether it was computed in mixed precision. A loss, unlike a gradient, needs no scaling to be finite there.
+        half: whether it was computed in mixed precision.
     """
 
     def __init__(self, step: int, terms: dict, files: List[str], ranks: List[int], advice: str,
