@@ -1,13 +1,14 @@
-"""EncNet-50 in PyTorch under torch.autocast at 2048 x 1024: its codes in half precision, in float32, and all in float32.
+"""EncNet-50 in PyTorch under torch.autocast at 2048 x 1024: codes in half precision, in float32, and all in float32.
 
 python benchmarks/half_precision.py --save_json half_precision.json
 
-For a GPU without Paddle: it shows on real hardware why the Encoding layer, its BatchNorm, ReLU and mean are float32 here
-whatever casts the network around them (docs/scaling.md). The network is the one of the parity tests; its layer builds
-residuals in full, so that 2048 x 1024 takes some 30 GB. Codewords lie at zero, one takes every position, and channels have
-the mean of --mean: a code is then that times the number of positions. Needs PyTorch alone.
+For a GPU without Paddle: it shows on real hardware why the Encoding layer, its BatchNorm, ReLU and mean are float32
+here whatever casts the network around them (docs/scaling.md). The network is the one of the parity tests; its layer
+builds residuals in full, so that at 2048 x 1024 each of its tensors takes 2 GiB for an image. Codewords lie at zero,
+one takes every position, and channels have the mean of --mean: a code is then that times the number of positions.
+Needs PyTorch alone.
 
-On a CPU: --device cpu --size 256 128 --mean 200
+On a CPU, where half precision is slow: --device cpu --size 64 32 --mean 3000 --steps 1
 """
 
 import argparse
@@ -83,9 +84,10 @@ def train(args, half) -> dict:
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
-        losses.append(float(loss))
-    found = {"losses": losses, "attention finite": attention, "largest code": network.decode_head.enc_module.encoding.seen[
-        "largest code"], "seconds a step": (time.perf_counter() - start) / args.steps}
+        losses.append(float(loss.detach()))
+    found = {"losses": losses, "attention finite": attention,
+             "largest code": network.decode_head.enc_module.encoding.seen["largest code"],
+             "seconds a step": (time.perf_counter() - start) / args.steps}
     if args.device == "cuda":
         found["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
         torch.cuda.reset_peak_memory_stats()
