@@ -2,6 +2,8 @@
 two GPUs they run on the CPU, over gloo."""
 
 import glob
+import os
+import tempfile
 import time
 from typing import List
 
@@ -45,10 +47,10 @@ def launch(place: Place, config: str, iters: int, victim: int = -1, ranks: int =
     """Exit code of a launch, and what its ranks have printed."""
     flags: List[str] = ["--gpus", ",".join(map(str, range(ranks)))] if place.gpus > 1 else \
         ["--nproc_per_node", str(ranks), "--backend", "gloo"]
-    done = child(RANK, place.folder, config, place.device, iters, victim,
-                 launcher=[*flags, "--log_dir", place.path("ranks_log")])
+    folder = tempfile.mkdtemp(prefix="log_", dir=place.folder)      # of this launch alone
+    done = child(RANK, place.folder, config, place.device, iters, victim, launcher=[*flags, "--log_dir", folder])
     logs = []
-    for path in sorted(glob.glob(place.path("ranks_log", "workerlog.*"))):
+    for path in sorted(glob.glob(os.path.join(folder, "workerlog.*"))):
         with open(path, encoding="utf-8", errors="replace") as file:
             logs.append(file.read())
     return done.returncode, "\n".join(logs)

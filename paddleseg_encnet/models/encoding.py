@@ -144,10 +144,11 @@ def encode_backward(grad: paddle.Tensor, features: paddle.Tensor, kept: paddle.T
     rows = paddle.concat([grad, (-twice * codewords).expand_as(grad)], axis=1)          # [B, 2 K, C]
     unit = paddle.eye(scale.shape[0])               # its product transposes faster than Paddle's transpose
     columns = paddle.concat([transposed_product(unit, each) for each in (assignment, logits)], axis=1)
+    views = to_features[0].data_ptr() == to_features.data_ptr()     # an index is a copy with FLAGS_use_stride_kernel=0
     for i in range(features.shape[0]):
         own = to_features[i]
         own.addmm_(rows[i].t(), columns[i])                                             # [C, 2 K] x [2 K, N]
-        if not shares_memory(own, to_features):
+        if not views:
             to_features[i] = own
 
     # To the codebook, from sums over the positions.
@@ -157,12 +158,6 @@ def encode_backward(grad: paddle.Tensor, features: paddle.Tensor, kept: paddle.T
     to_codewords = twice * (pull - cross) - mass.expand_as(grad) * grad                 # [B, K, C]
     to_scale = squares.squeeze(2) + ((pull - 2 * cross) * codewords).sum(2)             # [B, K]
     return to_features, to_codewords.sum(0), to_scale.sum(0)
-
-
-def shares_memory(part: paddle.Tensor, whole: paddle.Tensor) -> bool:
-    """Whether part = whole[i] is a view. It is a copy with FLAGS_use_stride_kernel=0."""
-    start, itemsize = whole.data_ptr(), whole.element_size()
-    return start <= part.data_ptr() < start + itemsize * whole.size
 
 
 # What is slow in Paddle's CPU kernels is avoided: a sum over an axis that is not the last (a product with ones is 50 x
