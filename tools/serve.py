@@ -38,9 +38,14 @@ def flags() -> argparse.ArgumentParser:
                        "up, and for --backend auto (default: a grey one)")
     flags.add_argument("--max_bytes", type=positive, default=16 << 20, metavar="N", help="of a body")
     flags.add_argument("--max_pixels", type=positive, default=4 << 20, metavar="N", help="of an image")
-    flags.add_argument("--queue", type=positive, default=32, metavar="N", help="requests at a time; more get 503")
+    flags.add_argument("--queue", type=positive, default=32, metavar="N", help="requests whose body is here; more get "
+                       "503")
     flags.add_argument("--queue_time", type=seconds, default=10.0, metavar="S", help="seconds to wait, then 503")
     flags.add_argument("--body_time", type=seconds, default=10.0, metavar="S", help="seconds for a body, then 408")
+    flags.add_argument("--min_rate", type=positive, default=1024, metavar="N", help="bytes a second with which a body "
+                       "must come, else 408")
+    flags.add_argument("--allow_origin", nargs="+", default=[], metavar="ORIGIN", help="others whose pages may "
+                       "ask, and by whose names the service is known: https://example.org")
     return flags
 
 
@@ -65,8 +70,9 @@ def main(args: argparse.Namespace) -> None:
         load = functools.partial(served_network.load_export, args.config, args.sample,
                                  backend=args.backend, device=args.device,
                                  precision=args.precision, threads=args.cpu_threads)
-    asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time)
-    server.serve(load, args.host, args.port, asked, functools.partial(print, flush=True))
+    asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time,
+                           args.min_rate)
+    server.serve(load, args.host, args.port, asked, functools.partial(print, flush=True), args.allow_origin)
 
 
 if __name__ == "__main__":

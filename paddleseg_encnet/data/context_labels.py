@@ -76,7 +76,7 @@ def write_bytes(path: str, content: bytes) -> None:
 
 def read_split(path: str) -> List[str]:
     need_file(path, "dataset_root is VOC2010 of the published VOCtrainval_03-May-2010.tar")
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         names = file.read().split()
     if not names:
         raise DataError(f"{path} is empty; unpack it again")

@@ -57,7 +57,7 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
              for ending in ("png", "html", *([] if single else ["csv"]))}
     for path in paths.values():
         writing.check_place(path)
-    pages.fonts()       # is what draws there, before the network runs?
+    pages.font_folder()       # is what draws there, before the network runs?
 
     utils.show_env_info()
     utils.show_cfg_info(builder.config)

@@ -51,7 +51,7 @@ class CellRun(NamedTuple):
         """What tools/val.py has said, None before that."""
         if not os.path.exists(self.scores_file):
             return None
-        with open(self.scores_file) as file:
+        with open(self.scores_file, encoding="utf-8") as file:
             return json.load(file)
 
     @property
@@ -121,4 +121,4 @@ def prepare_run(run: CellRun) -> None:
     if os.path.exists(run.config_file):
         return
     text = yaml.safe_dump(run.cell.config, sort_keys=False)
-    write(run.config_file, lambda path: pathlib.Path(path).write_text(text))
+    write(run.config_file, lambda path: pathlib.Path(path).write_text(text, encoding="utf-8"))

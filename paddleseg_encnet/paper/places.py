@@ -64,7 +64,7 @@ def differences_from(folder: str, config: dict) -> List[str]:
     """Where the config in a folder trains something else; [] if there is none."""
     if not os.path.exists(config_file(folder)):
         return []
-    with open(config_file(folder)) as file:
+    with open(config_file(folder), encoding="utf-8") as file:
         return differences(spelled_out(yaml.safe_load(file)), spelled_out(config))
 
 

@@ -14,6 +14,9 @@ from paddleseg_encnet.runtime import watch
 # Seconds to wait for the other ranks, unless Paddle's own variable FLAGS_stop_check_timeout says; its default is 900.
 PATIENCE = 300
 
+# Of any Paddle, whatever this one was built for.
+KINDS = ("cpu", "gpu", "xpu", "npu", "mlu", "gcu", "ipu")
+
 # Layers that PaddleSeg runs in half precision too, and the one that it never does.
 AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"},
                  custom_black_list={"bilinear_interp_v2"})
@@ -22,9 +25,16 @@ AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch
 def select_device(name: Optional[str] = None) -> str:
     """Makes "gpu", "gpu:1", "cpu", "xpu", ... Paddle's device and returns what it became: the CPU where there is no
     such device, which is said. None is the GPU or, without a word, the CPU. Which device of a kind a rank takes is the
-    launcher's choice, not the name's."""
+    launcher's choice, not the name's.
+
+    Raises:
+        ValueError: no Paddle has devices of that name.
+    """
     asked, name = name is not None, name or "gpu"
-    kind = name.split(":")[0]
+    kind, colon, number = name.partition(":")
+    known = [*KINDS, *paddle.device.get_all_custom_device_type()]
+    if kind not in known or colon and not number.isdecimal():
+        raise ValueError(f"the device is {name!r}: it must be {', '.join(known)}, or one with a number, as gpu:1")
     if paddle.distributed.ParallelEnv().nranks > 1:
         name = kind
     available = {

@@ -114,6 +114,9 @@ def read_checkpoint(folder: str) -> Found:
     for name in (WEIGHTS, OPTIMIZER):
         if not os.path.isfile(os.path.join(folder, name)):
             raise CheckpointError(f"cannot resume from {folder}: there is no {name} in it")
+        if state and name not in read_content(folder)["files"]:
+            raise CheckpointError(f"cannot resume from {folder}: its {STATE} does not list {name}, so that it is of "
+                                  "another checkpoint")
     step = state.step if state else step_in_name(folder)
     return Found(folder, state, step, checkpoint.read_weights(os.path.join(folder, WEIGHTS), keep_names=True),
                  checkpoint.read_weights(os.path.join(folder, OPTIMIZER), keep_names=True))

@@ -219,7 +219,10 @@ def _file_name(url: str) -> Tuple[str, str]:
 
 @contextlib.contextmanager
 def _alone(folder: str) -> Iterator[None]:
-    """Makes `folder`; within, no other process is in this function for it (where the system has flock)."""
+    """Makes `folder`; within, no other process is in this function for it (where the system has flock).
+
+    filelock (4.3.1) was weighed: one line in place of this function, but a package that every install would need.
+    """
     os.makedirs(folder, exist_ok=True)
     try:
         import fcntl

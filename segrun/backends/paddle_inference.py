@@ -66,8 +66,8 @@ class PaddleInference:
             config.set_cpu_math_library_num_threads(threads)
             if onednn:
                 config.enable_mkldnn()
-                # Kernels of the last ten image sizes, with some 90 bytes for each pixel of them.
-                config.set_mkldnn_cache_capacity(10)
+                # Kernels, and their memory of 90 bytes a pixel, of the last image size: of ten it was gigabytes.
+                config.set_mkldnn_cache_capacity(1)
             else:
                 config.disable_mkldnn()
         if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
