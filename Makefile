@@ -6,6 +6,8 @@
 #                       disks; an hour
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/measured/ and the pages' tables, all
 #                       or nothing; needs PyTorch and the runtimes; half an hour
+# make gpu-check        what holds on this machine's GPU, as a page in docs/measured; ten minutes. On a CPU, where it says
+#                       what it could not check, three. With the Paddle of PY=python, or else of $(VENV)
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
 
 PYTHON ?= python3
@@ -20,7 +22,7 @@ DEMO_ITERS ?= 300
 CONFIG = configs/encnet_quick_start.yml
 SHIPPED = configs/encnet_lite0_camvid_480x360.yml
 
-.PHONY: demo test lint stress bench install clean
+.PHONY: demo test lint stress bench gpu-check install clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -53,6 +55,10 @@ stress: install
 # Says what is to be installed in $(VENV) where something is missing.
 bench: install
 	$(RUN) benchmarks/all.py
+
+# install brings Paddle for CPUs: PY=python is the one of an environment with pip install -e ".[gpu]".
+gpu-check: $(if $(PY),,install)
+	$(or $(PY),$(RUN)) tools/gpu_check.py --save_dir docs/measured
 
 demo: install
 	$(RUN) tools/make_scenes.py --save_dir data/scenes

@@ -30,7 +30,7 @@ def flags() -> argparse.ArgumentParser:
     flags.add_argument("--model_path", help="weights of a config's network, served live")
     flags.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: reachable from outside")
     flags.add_argument("--port", type=int, default=8000, help="0: any that is free, which is printed")
-    flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
+    flags.add_argument("--device", default="cpu", help="cpu, gpu, gpu:1, ...")
     flags.add_argument("--backend", choices=[*BACKENDS, AUTO], help="as of infer; auto: the fastest here")
     flags.add_argument("--precision", default="fp32", choices=PRECISIONS, help="as of infer")
     flags.add_argument("--cpu_threads", type=positive, default=cpu.cpu_count(), help="default: all cores")

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import Any, ContextManager, List, Optional, Tuple
+from typing import Any, ContextManager, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import paddle
@@ -61,11 +61,16 @@ class Ranks:
         env = paddle.distributed.ParallelEnv()
         if env.nranks > 1 and not paddle.distributed.is_initialized():
             patience = int(os.environ.setdefault("FLAGS_stop_check_timeout", str(PATIENCE)))   # Paddle reads it below
+            if paddle.get_device() == "cpu":
+                # Else a Paddle for GPUs takes NCCL, and puts the device that was chosen back to its GPU.
+                os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
             watch.start(env.rank, env.trainer_endpoints, patience)
             with watch.limit(patience, f"all ranks are there but did not connect within {patience} s; NCCL_DEBUG=INFO "
                              "in the environment shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network "
                              "interface between the machines"):
                 paddle.distributed.init_parallel_env()
+                # NCCL connects the ranks only now, at the first collective, and has done so when its result is read.
+                cls(env.rank, env.nranks).sum(np.ones(1, np.float32))
         return cls(env.rank, env.nranks)
 
     @property
@@ -95,7 +100,8 @@ class Ranks:
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
         if self.count > 1:
             self.meet()
-            for tensor in model.state_dict().values():
+            # Without the hooks of amp.decorate(), which make float32 copies: what is written into them is lost.
+            for tensor in model.state_dict(use_hook=False).values():
                 paddle.distributed.broadcast(tensor, src=0)
 
     def meet(self) -> None:
@@ -133,15 +139,17 @@ class Precision:
         self.scaler: Optional[paddle.amp.GradScaler] = None
 
     def prepare(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer,
-                scaler_state: Optional[dict] = None) -> Tuple[paddle.nn.Layer, paddle.optimizer.Optimizer]:
-        """Model and optimiser ready for this precision; a resumed run's loss scaling goes on from `scaler_state`."""
+                scaler_state: Optional[dict] = None, float32_layers: Sequence[Type[paddle.nn.Layer]] = ()
+                ) -> Tuple[paddle.nn.Layer, paddle.optimizer.Optimizer]:
+        """Model and optimiser ready for this precision; a resumed run's loss scaling goes on from `scaler_state`. The
+        parameters of layers of some types are left in float32."""
         if self.half:
             self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024)
             if scaler_state:
                 self.scaler.load_state_dict(scaler_state)
             if self.level == "O2":
                 model, optimizer = paddle.amp.decorate(models=model, optimizers=optimizer, level="O2",
-                                                       save_dtype="float32")
+                                                       save_dtype="float32", excluded_layers=list(float32_layers))
         return model, optimizer
 
     def state(self) -> dict:

@@ -156,7 +156,8 @@ def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:
     weights' file tells which parameter was called so when it was saved.
     """
     saved_names = found.weights.get(PADDLE_NAMES, {})
-    parameters = {str(saved_names.get(name, tensor.name)): tensor for name, tensor in model.state_dict().items()}
+    parameters = {str(saved_names.get(name, tensor.name)): tensor for name, tensor
+                  in model.state_dict(use_hook=False).items()}
     values = {}
     for key, value in found.optimizer.items():
         if key == "LR_Scheduler":

@@ -19,6 +19,7 @@ from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet.data.order import Batches, seed_step
 from paddleseg_encnet.evaluation.evaluation_loop import evaluate
+from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.training import accumulation, resuming, saving, settling
@@ -110,11 +111,12 @@ def train_network(parts: Parts, schedule: Schedule, save_dir: str, *, precision:
         state = begin(found, parts, ranks, schedule)
         batches = Batches(parts.train_dataset, schedule.step_samples, num_workers, state.seed, state.epoch,
                           state.samples)
-        model, optimizer = precision.prepare(parts.model, parts.optimizer, state.scaler)
+        average = moving_average(parts.model, found) if use_ema else None   # before the model is cast: in float32
+        model, optimizer = precision.prepare(parts.model, parts.optimizer, state.scaler, [Encoding])
         parts = parts._replace(model=model, optimizer=optimizer)
         tracked = {"model": model}
-        if use_ema:
-            tracked["ema_model"] = moving_average(model, found)
+        if average is not None:
+            tracked["ema_model"] = average
         network = ranks.distribute(model)
         saver = saving.Saver(save_dir, schedule.keep_checkpoint_max, found and found.folder, writes=ranks.first)
         board = Dashboard(save_dir if use_vdl and ranks.first else None, schedule, state, found and found.folder,
@@ -241,7 +243,8 @@ class Run:
             size = len(files) // len(seen)
             own = [file for k, value in enumerate(sums) if not math.isfinite(value)
                    for file in files[k * size:(k + 1) * size]]
-            raise NotFinite(self.state.step, self.named(terms), own or files, broken, self.saver.advice())
+            raise NotFinite(self.state.step, self.named(terms), own or files, broken, self.saver.advice(),
+                            self.precision.half)
         return bool(stopping)
 
     def tell(self, pace: Pace, lr: float) -> None:

@@ -150,7 +150,7 @@ def fill_layer(layer: "paddle.nn.Layer", source: Union[str, os.PathLike, dict], 
     else:
         where, state = str(source), read_weights(source)
     state = {name: _as_array(value) for name, value in state.items()}
-    target = layer.state_dict()
+    target = layer.state_dict(use_hook=False)       # after amp.decorate() the hooks would make copies of it
     prefixes = (ignore_extra,) if isinstance(ignore_extra, str) else tuple(ignore_extra)
 
     extra = [name for name in state if name not in target]
