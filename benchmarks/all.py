@@ -1,17 +1,22 @@
-"""All benchmarks: prints one table, and writes it with plots to docs/benchmarks.md. About half an hour on two cores.
+"""All benchmarks: writes docs/measured/bench_*.json, the plots, and the pages' tables. About half an hour on two cores.
 
-python benchmarks/all.py [--quick]
+python benchmarks/all.py [--quick | --only_plots]
 
-Every number is measured in this run. A row's figures come from one run of its benchmark, so that their ratios hold on
-any machine; the figures themselves belong to the machine named in the page.
+All or nothing: it needs PyTorch and the runtimes, and says which are missing before it begins; files are written when
+the last benchmark has ended well. So the rows of all tables come from one run on one machine, which each file names.
+--quick prints the tables of what is installed and writes nothing.
 """
 
 import argparse
+import datetime
+import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from importlib import metadata
+from importlib.util import find_spec
 
 import data_loading
 import depthwise
@@ -24,10 +29,23 @@ import resizing
 import shipped
 
 DOCS = os.path.join(os.path.dirname(measuring.HERE), "docs")
+MEASURED = os.path.join(DOCS, "measured")
 PLOTS = os.path.join(DOCS, "images", "benchmark_encoding.png")
-BENCHMARKS = {"encoding.py": encoding, "network.py": network, "depthwise.py": depthwise, "resizing.py": resizing,
-              "evaluation.py": evaluation, "data_loading.py": data_loading, "inference.py": inference,
-              "shipped.py": shipped}
+BENCHMARKS = {
+    "encoding": (encoding, "The Encoding layer, [1, 512, 64, 128], K = 32"),
+    "network": (network, "A training step of EncNet-50, batch 1, and what of an inference is the Encoding layer"),
+    "depthwise": (depthwise, "Depthwise convolutions"),
+    "resizing": (resizing, "Bilinear resizing"),
+    "evaluation": (evaluation, "Counting the pixels of one image"),
+    "data_loading": (data_loading, "A training sample, 2048 x 1024 to a crop of 1024 x 512"),
+    "inference": (inference, "Inference of EncNet-50, an image of 512 x 1024"),
+    "shipped": (shipped, "The shipped network, EncNet on EfficientNet-Lite0, an image of 480 x 360"),
+}
+# What a whole run imports beside what the package needs, and the name that pip knows it by.
+NEEDS = {"torch": "torch", "onnx": "onnx", "onnxruntime": "onnxruntime", "ml_dtypes": "ml_dtypes",
+         "paddle2onnx": "paddle2onnx", "openvino": "openvino", "matplotlib": "matplotlib"}
+VERSIONS = {"Paddle": "paddlepaddle", "PaddleSeg": "paddleseg", "PyTorch": "torch", "ONNX Runtime": "onnxruntime",
+            "OpenVINO": "openvino", "NumPy": "numpy"}
 
 # What the plots vary, one at a time, around encoding.BASE: (title, axis label, shapes).
 channels, codes, height, width = encoding.BASE
@@ -93,32 +111,33 @@ def inputs(shape) -> float:
     return 4 * shape[0] * shape[2] * shape[3] / 2 ** 20
 
 
-def page(table: str, minutes: float) -> str:
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("paddlepaddle", "paddleseg", "torch", "numpy")
-                         if installed(name))
-    return f"""# Benchmarks
+def missing() -> list:
+    """What pip is to install before a whole run."""
+    return [package for module, package in NEEDS.items() if find_spec(module) is None]
 
-    make bench
 
-prints this table and writes this page; it took {minutes:.0f} minutes. Measured on {os.cpu_count()} cores of
-{processor()} ({platform.machine()}), Python {platform.python_version()}, {versions}.
-Other work on the machine moves single figures by some ten percent; compare within a row, whose figures were measured in
-turns.
+def content(name: str, rows: list) -> dict:
+    """A file of docs/measured/, as docs/tables.py takes it."""
+    columns, cells = measuring.cells(rows)
+    versions = [f"{name} {metadata.version(package)}" for name, package in VERSIONS.items() if installed(package)]
+    return {"about": BENCHMARKS[name][1], "command": f"python benchmarks/{name}.py",
+            "machine": f"{os.cpu_count()} cores of {processor()}", "processor": f"{processor()} ({platform.machine()})",
+            "versions": ", ".join([f"Python {platform.python_version()}", *versions]),
+            "date": datetime.date.today().isoformat(), "columns": columns, "rows": cells}
 
-{table}
 
-*Stock* is PaddleSeg's own class or function with our CPU defaults; in the row "out of the box" and for inference, as
-pip installs it. *PyTorch* is the same written in plain eager PyTorch from the formulas, with the residuals in full as
-in the public implementations. *Floor* is what `paddle.matmul` needs in the same run for the products that
-cannot be avoided.
-
-## The Encoding layer over N, K and C
-
-Around [1, 512, 64, 128] with K = 32, which is a crop of 1024 x 512 at stride 8. The stock layer and PyTorch's stop
-where the next point would need ten gigabytes.
-
-![Time and memory over N, K and C](images/benchmark_encoding.png)
-"""
+def write(files: dict, folder: str = MEASURED):
+    """{name: content} to bench_NAME.json, each whole."""
+    for name, data in files.items():
+        path = os.path.join(folder, f"bench_{name}.json")
+        lines = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in data.items()
+                 if key != "rows"]
+        rows = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in data["rows"])
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write("{\n" + ",\n".join([*lines, f' "rows": [\n  {rows}\n ]']) + "\n}\n")
+    for name in files:
+        path = os.path.join(folder, f"bench_{name}.json")
+        os.replace(f"{path}.new", path)
 
 
 def installed(name: str) -> bool:
@@ -137,23 +156,38 @@ def processor() -> str:
         return platform.processor()
 
 
+def rewrite_pages():
+    subprocess.run([sys.executable, os.path.join(DOCS, "tables.py")], check=True)
+
+
+def run(quick: bool):
+    """Measures everything; writes files, plots and pages unless it is quick."""
+    lacking = [] if quick else missing()
+    if lacking:
+        sys.exit(f"error: a run that writes needs all columns: pip install {' '.join(lacking)}; or --quick, which "
+                 "prints what is installed and writes nothing")
+    start, files, measuring.strict = time.monotonic(), {}, not quick
+    for name, (benchmark, _) in BENCHMARKS.items():
+        print(f"{name} ...", file=sys.stderr)
+        rows = list(benchmark.rows())       # what fails here ends the run: nothing has been written
+        print(f"{measuring.table(rows)}\n")
+        files[name] = content(name, rows)
+    if quick:
+        return
+    print("sweep of the layer ...", file=sys.stderr)
+    measuring.strict = False        # where memory ends, a line of the plot does
+    plot(sweep(), PLOTS)
+    write(files)
+    rewrite_pages()
+    print(f"{(time.monotonic() - start) / 60:.0f} minutes; written to docs/measured/ and the pages that name it")
+
+
 if __name__ == "__main__":
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--quick", action="store_true", help="without the plots' sweep; the page is not written")
-    flags.add_argument("--only_plots", action="store_true", help="the sweep alone; the rest of the page stays")
+    flags.add_argument("--quick", action="store_true", help="print what is installed; write nothing")
+    flags.add_argument("--only_plots", action="store_true", help="the sweep alone; the tables stay")
     args = flags.parse_args()
     if args.only_plots:
         plot(sweep(), PLOTS)
-        sys.exit()
-    start, rows = time.monotonic(), []
-    for name, benchmark in BENCHMARKS.items():
-        print(f"{name} ...", file=sys.stderr)
-        rows += benchmark.rows()
-    table = measuring.table(rows)
-    print(table)
-    if not args.quick:
-        print("sweep of the layer ...", file=sys.stderr)
-        plot(sweep(), PLOTS)
-        with open(os.path.join(DOCS, "benchmarks.md"), "w", encoding="utf-8") as file:
-            file.write(page(table, (time.monotonic() - start) / 60))
-        print(f"written to {os.path.relpath(DOCS)}/benchmarks.md")
+    else:
+        run(args.quick)

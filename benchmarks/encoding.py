@@ -79,12 +79,12 @@ def codebook(kind, values, codes):
     import paddle
 
     import paddleseg_encnet
-    from paddleseg_encnet.models.codebook import place, sample
+    from paddleseg_encnet.models.codebook import place_codebook, sample
     paddle.seed(0)
     layer = paddleseg_encnet.Encoding(values.shape[1], codes)
     features = paddle.to_tensor(values)
     if kind != "collapsed":
-        place(layer, sample(layer.flatten(features)))
+        place_codebook(layer, sample(layer.flatten(features)))
     if kind == "trained":       # codewords follow the positions that they take; factors grow, as in the shipped network
         layer.scale.set_value(layer.scale * 8)
         for _ in range(5):

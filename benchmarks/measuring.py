@@ -54,8 +54,14 @@ def status(key: str) -> int:
         return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
 
 
+strict = False          # a child that fails ends everything: for a run that writes all or nothing
+
+
 def child(script: str, *arguments, defaults: bool = True) -> Optional[dict]:
     """Runs benchmarks/<script> with `--measure arguments` and reads the JSON of its last line; None if it could not.
+
+    Raises:
+        RuntimeError: it could not, and `strict` is set.
 
     Args:
         defaults: False takes the package's CPU settings out of the environment.
@@ -65,7 +71,10 @@ def child(script: str, *arguments, defaults: bool = True) -> Optional[dict]:
     done = subprocess.run([sys.executable, os.path.join(HERE, script), "--measure", *map(str, arguments)], env=env,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        print(f"{script} {' '.join(map(str, arguments))}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        said = f"{script} {' '.join(map(str, arguments))}: {(done.stderr.strip().splitlines() or ['killed'])[-1]}"
+        if strict:
+            raise RuntimeError(said)
+        print(said, file=sys.stderr)
         return None
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -88,15 +97,26 @@ def number(value: Optional[float]) -> str:
     return "" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def table(rows: list) -> str:
-    """Markdown that also reads well in a terminal."""
-    lines = [["piece", "unit", "ours", "stock", "PyTorch", "floor", "stock / ours", "PyTorch / ours", "ours / floor",
-              "note"]]
+COLUMNS = ["piece", "unit", "ours", "stock", "PyTorch", "floor", "stock / ours", "PyTorch / ours", "ours / floor",
+           "note"]
+
+
+def cells(rows: list) -> tuple:
+    """Names of the columns, and the rows as lists of strings or None; columns without a cell are left out."""
+    lines = []
     for row in rows:
         ratios = [None if other is None else other / row.ours for other in (row.stock, row.torch)]
         ratios.append(None if row.floor is None else row.ours / row.floor)
         values = map(number, (row.ours, row.stock, row.torch, row.floor, *ratios))
-        lines.append([row.piece, row.unit, *values, row.note])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        lines.append([each or None for each in (row.piece, row.unit, *values, row.note)])
+    kept = [i for i in range(len(COLUMNS)) if any(line[i] for line in lines)]
+    return [COLUMNS[i] for i in kept], [[line[i] for i in kept] for line in lines]
+
+
+def table(rows: list) -> str:
+    """Markdown that also reads well in a terminal."""
+    columns, lines = cells(rows)
+    lines = [columns, *([cell or "" for cell in line] for line in lines)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)

@@ -84,7 +84,8 @@ class Service:
         start = time.perf_counter()
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
             try:
-                client.sendall("\r\n".join(["POST /predict HTTP/1.1", "Host: x", *head, "", ""]).encode() + body)
+                head_lines = ["POST /predict HTTP/1.1", "Host: localhost", *head, "", ""]
+                client.sendall("\r\n".join(head_lines).encode() + body)
                 client.shutdown(socket.SHUT_WR)
                 response = http.client.HTTPResponse(client)
                 response.begin()

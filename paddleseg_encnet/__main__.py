@@ -8,12 +8,17 @@ import os
 import runpy
 import sys
 
+from segrun.commands import version
+
 USAGE = "usage: python -m paddleseg_encnet SCRIPT ARGS...   for instance tools/train.py of a PaddleSeg checkout"
 
 
 def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         sys.exit(USAGE)
+    if sys.argv[1] in ("-V", "--version"):
+        print(version())
+        return
     script = os.path.abspath(sys.argv[1])
     if not os.path.isfile(script):
         sys.exit(f"error: there is no script {sys.argv[1]}; {USAGE}")

@@ -1,12 +1,13 @@
 """How a user calls a tool, and the help that a tool gives."""
 
 import argparse
+import importlib.metadata
 import os
 import shlex
 import sys
 from typing import Any, Dict, Iterable, Optional
 
-COMMAND = "paddleseg-encnet"
+COMMAND, DISTRIBUTION = "paddleseg-encnet", "paddleseg_encnet"
 # Of a checkout; where pip installed a wheel there is none.
 TOOLS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "tools")
 HELP_COLUMN = 29
@@ -28,6 +29,15 @@ def typed(tool: str) -> str:
     path = os.path.join(TOOLS, f"{tool}.py")
     inside = os.path.relpath(path)
     return f"python {shlex.quote(path if inside.startswith(os.pardir) else inside)}"
+
+
+def version() -> str:
+    """The command and its version, as pip has installed it; a line and the end where it has not."""
+    try:
+        return f"{COMMAND} {importlib.metadata.version(DISTRIBUTION)}"
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit(f"error: {DISTRIBUTION} is not installed here, so that there is no version; pip install -e . in its "
+                 "checkout")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

@@ -1,4 +1,7 @@
-"""Pictures of class ids. All pictures are RGB, uint8 [H, W, 3]; NumPy and OpenCV only."""
+"""Pictures of class ids. All pictures are RGB, uint8 [H, W, 3].
+
+Words are written in OpenCV's letters, which are ASCII's; others in a font that is found (fonts.py).
+"""
 
 import unicodedata
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
@@ -6,6 +9,9 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from segrun import fonts
 
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 RIGHT, WRONG, UNLABELLED = (222, 228, 222), (200, 30, 30), (70, 70, 70)
@@ -64,9 +70,12 @@ def draw_legend(names: Sequence[str], colors: NDArray[Any], ids_shown: Iterable[
 
 
 def writable(name: str, number: int) -> str:
-    """The name in the letters that OpenCV has, which are ASCII's: without accents, else the number instead."""
+    """The name in the letters that OpenCV has, which are ASCII's: without accents. Of other scripts as it is, if a font
+    is found that has it; else the number, which is said once."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return plain if sum(map(str.isalnum, plain)) == sum(map(str.isalnum, name)) else str(number)
+    if sum(map(str.isalnum, plain)) == sum(map(str.isalnum, name)):
+        return plain
+    return name if fonts.font_for(f"{name} <0123456789%") else str(number)       # its share stands behind it
 
 
 def percent(share: float) -> str:
@@ -104,13 +113,32 @@ def paper(height: int, width: int) -> NDArray[Any]:
 
 
 def text_width(text: str, scale: float) -> int:
+    font = font_beyond_ascii(text)
+    if font is not None:
+        return round(font.sized(letters(scale)).getlength(text))
     return int(cv2.getTextSize(text, FONT, 0.45 * scale, stroke(scale))[0][0])
 
 
 def draw_text(picture: NDArray[Any], text: str, where: Tuple[int, int], scale: float) -> None:
     """Writes into the picture; `where` is the left end of the line's middle."""
     x, y = where
+    font = font_beyond_ascii(text)
+    if font is not None:
+        canvas = Image.fromarray(picture)
+        ImageDraw.Draw(canvas).text((x, y), text, fill=INK, font=font.sized(letters(scale)), anchor="lm")
+        picture[:] = np.asarray(canvas)
+        return
     cv2.putText(picture, text, (x, y + round(4.5 * scale)), FONT, 0.45 * scale, INK, stroke(scale), cv2.LINE_AA)
+
+
+def font_beyond_ascii(text: str) -> Optional[fonts.Font]:
+    """The font for a text that OpenCV has not the letters of; None for others."""
+    return None if text.isascii() else fonts.font_for(text)
+
+
+def letters(scale: float) -> int:
+    """Their size in a font, about as high as OpenCV's."""
+    return round(14 * scale)
 
 
 def stroke(scale: float) -> int:

@@ -42,15 +42,15 @@ def load_network(source: Union[str, "os.PathLike[str]"], weights: Union[str, "os
                              f"leave {', '.join(given)} out, or give the config's file")
         return exported(Export(export), backend, precision, device, threads, sample, **how), asked_for(inference)
     if backend or precision != "fp32":
-        raise ValueError(f"backend and precision are of exports, and {source} is none: tools/export.py makes one")
+        raise ValueError(f"backend and precision are for exports, and {source} is not one: tools/export.py makes one")
     if shipped:
         source = shipped.weights
     elif weights is None and not source.endswith(".safetensors"):
-        raise ValueError(f"a config needs weights: Segmenter({source!r}, WEIGHTS); alone stands the folder of an "
+        raise ValueError(f"a config needs weights: Segmenter({source!r}, WEIGHTS); what needs none is the folder of an "
                          "export, a .safetensors file with its config, or the name of a shipped network")
     live = live_loader()
     if live is None:
-        raise ValueError(f"{source} is run by Paddle and PaddleSeg, and no installed package says that it does so: pip "
+        raise ValueError(f"{source} needs Paddle and PaddleSeg, and no installed package runs networks with them: pip "
                          "install \"paddleseg_encnet[cpu]\" or \"[gpu]\", or import paddleseg_encnet before")
     return live(source, None if weights is None else os.fspath(weights), inference, opts, device)
 

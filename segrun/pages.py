@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from segrun import fonts
 from segrun.drawing import encoded
 
 WIDTH, MARGIN, GAP = 1200, 30, 14           # of the PNG, in pixels
@@ -97,19 +98,19 @@ def as_picture(page: Page) -> NDArray[Any]:
         ImportError: matplotlib, whose fonts are used, is missing.
     """
     canvas = PageCanvas()
-    canvas.write(page.title, canvas.font(26, bold=True), INK)
+    canvas.write(page.title, 26, bold=True)
     for paragraph in page.text:
-        canvas.write(paragraph, canvas.font(16), INK)
+        canvas.write(paragraph, 16)
     for section in page.sections:
         canvas.rule()
-        canvas.write(section.title, canvas.font(20, bold=True), INK)
+        canvas.write(section.title, 20, bold=True)
         for paragraph in section.text:
-            canvas.write(paragraph, canvas.font(16), INK)
+            canvas.write(paragraph, 16)
         canvas.place(section.pictures)
     return canvas.cut()
 
 
-def fonts() -> str:
+def font_folder() -> str:
     """The folder of the fonts that pages are written in; ImportError without matplotlib, which brings them."""
     try:
         import matplotlib  # comes with PaddleSeg, through VisualDL; its import takes a second
@@ -122,12 +123,15 @@ class PageCanvas:
     """Paper that grows while it is written on from the top."""
 
     def __init__(self) -> None:
-        self.fonts = fonts()
+        self.fonts = font_folder()
         self.paper = Image.new("RGB", (WIDTH, 1000), PAPER)
         self.bottom = MARGIN
 
-    def font(self, size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-        return ImageFont.truetype(os.path.join(self.fonts, f"DejaVuSans{'-Bold' if bold else ''}.ttf"), size)
+    def font(self, text: str, size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+        """DejaVu Sans, or another that has the letters of the text, if one is found."""
+        usual = fonts.Font(os.path.join(self.fonts, f"DejaVuSans{'-Bold' if bold else ''}.ttf"))
+        other = None if text.isascii() or fonts.covers(usual, "".join(text.split())) else fonts.font_for(text)
+        return (other or usual).sized(size)
 
     def room_for(self, height: int) -> None:
         needed = self.bottom + height + MARGIN
@@ -142,9 +146,10 @@ class PageCanvas:
         ImageDraw.Draw(self.paper).line([(MARGIN, y), (WIDTH - MARGIN, y)], (200, 200, 200))
         self.bottom += 24
 
-    def write(self, text: str, font: ImageFont.FreeTypeFont, color: Color) -> None:
+    def write(self, text: str, size: int, bold: bool = False) -> None:
+        font = self.font(text, size, bold)
         lines = wrapped(text, font, WIDTH - 2 * MARGIN)
-        self.bottom += self.draw_lines(lines, font, color, MARGIN, self.bottom) + 8
+        self.bottom += self.draw_lines(lines, font, INK, MARGIN, self.bottom) + 8
 
     def draw_lines(self, lines: List[str], font: ImageFont.FreeTypeFont, color: Color, x: int, y: int) -> int:
         """Writes lines below each other and returns the height that they take."""
@@ -168,8 +173,9 @@ class PageCanvas:
             self.place_row(row)
 
     def place_row(self, row: List[Picture]) -> None:
-        font, x, heights = self.font(12), MARGIN, [0]
+        x, heights = MARGIN, [0]
         for picture in row:
+            font = self.font(picture.caption, 12)
             pixels = fitted(picture.pixels, picture.width)
             self.room_for(len(pixels))
             self.paper.paste(Image.fromarray(pixels), (x, self.bottom))

@@ -18,6 +18,7 @@ import numpy as np
 import paddle
 import pytest
 from hypothesis import HealthCheck, settings
+from skips import pytest_configure  # noqa: F401
 
 from segrun import cpu
 

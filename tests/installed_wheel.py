@@ -48,7 +48,7 @@ def build(folder: pathlib.Path) -> pathlib.Path:
     older one has left."""
     source = folder / "source"
     source.mkdir()
-    for name in ("setup.py", "pyproject.toml", "README.md"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
     for name in ("paddleseg_encnet", "segrun", "configs", "tools", "weights", "docs/images"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))

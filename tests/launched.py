@@ -5,6 +5,7 @@
     launched.py share CONFIG FOLDER N N ...     for N images: scores_<N>_rank<R>.npz, the pictures, written_<N>_rank<R>
     launched.py lose CONFIG FOLDER R            rank R is killed while the others wait for it
     launched.py stall CONFIG FOLDER R           rank R starts and is stopped before it connects with the others
+    launched.py hang CONFIG FOLDER R            the collectives of rank R never return
 
 Several of them, separated by --, run one after the other.
 """
@@ -16,6 +17,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import paddleseg_encnet  # noqa: F401
 
@@ -120,10 +122,17 @@ def stall_a_rank(config, folder, victim):
     Ranks.join()
 
 
+def hang_a_rank(config, folder, victim):
+    if os.environ["PADDLE_TRAINER_ID"] == victim:
+        paddle.distributed.all_reduce = lambda tensor: time.sleep(60)
+    Ranks.join()
+    print("joined")
+
+
 if __name__ == "__main__":
     paddle.set_device("cpu")
     for separator, words in itertools.groupby(sys.argv[1:], lambda word: word == "--"):
         if not separator:
             work, config, folder, *rest = words
-            {"train": train_steps, "share": share_images, "lose": lose_a_rank, "stall": stall_a_rank}[work](
-                config, pathlib.Path(folder), *rest)
+            {"train": train_steps, "share": share_images, "lose": lose_a_rank, "stall": stall_a_rank,
+             "hang": hang_a_rank}[work](config, pathlib.Path(folder), *rest)

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 from conftest import ROOT
 from events import wait_for
@@ -27,7 +27,7 @@ from segrun.network import IDS, Output, Prepared
 from segrun.segmenter import Segmenter
 from segrun.service import limits, protocol, server
 
-protocol.HEAD_TIME, protocol.SEND_TIME, protocol.MOST_CONNECTIONS = {head_time}, 1.0, 520
+protocol.HEAD_TIME, protocol.SEND_TIME, server.MOST_CONNECTIONS = {head_time}, 1.0, {connections}
 
 class Slow:
     channels, classes, meaning, requests = 3, Classes(["one"]), IDS, 1
@@ -50,7 +50,7 @@ class Slow:
         return values
 
 server.serve(lambda: Segmenter.of(Slow(), confidence=False), "127.0.0.1", 0, limits.Limits({limits}),
-             lambda line: print(line, flush=True))
+             lambda line: print(line, flush=True), {allow_origin})
 """
 
 
@@ -112,8 +112,9 @@ class Service:
     def predict(self, body, query: str = "", kind: str = "image/png", **headers) -> Answer:
         return self.ask("POST", f"/predict{query}", body, Content_Type=kind, **headers)
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+    def connect(self, address: str = "127.0.0.1") -> socket.socket:
+        """From this address, of which a machine has all that begin with 127."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=(address, 0))
 
     def send(self, sent: bytes, end: bool = False) -> Answer:
         """The answer to these bytes. `end`: nothing more will come, as the client's system says."""
@@ -161,11 +162,11 @@ def answer_of(response: http.client.HTTPResponse) -> Answer:
 
 
 def head(*lines: str, path: str = "/predict", kind: str = "image/png") -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}", *lines, "", ""]).encode()
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *lines, "", ""]).encode()
 
 
-def slow(head_time: float = 1, **limits) -> Service:
-    return Service("-c", SLOW.format(head_time=head_time,
+def slow(head_time: float = 1, connections: int = 520, allow_origin: Sequence[str] = (), **limits) -> Service:
+    return Service("-c", SLOW.format(head_time=head_time, connections=connections, allow_origin=list(allow_origin),
                                      limits=", ".join(f"{name}={value}" for name, value in limits.items())))
 
 

@@ -32,15 +32,20 @@ def test_each_room_says_what_it_is_for():
         assert ast.get_docstring(ast.parse((room / "__init__.py").read_text())), f"{room.name}/__init__.py says nothing"
 
 
-def test_readme_and_the_page_of_the_architecture_name_each_room():
-    for page in (ROOT / "README.md", ROOT / "docs" / "architecture.md"):
-        text = page.read_text()
-        assert [room.name for room in [*PACKAGES, *ROOMS] if f"{room.name}/" not in text] == [], page.name
+def test_the_page_of_the_architecture_names_each_room():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [room.name for room in [*PACKAGES, *ROOMS] if f"{room.name}/" not in text] == []
 
 
 def test_the_name_of_a_file_alone_says_which_it_is():
     """A tool keeps its name, which is the command; no module of the packages has it too."""
     names = [path.name for path in MODULES if not path.name.startswith("__")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest takes a file's name for the module's."""
+    names = [path.name for path in TESTS]
     assert sorted(name for name in set(names) if names.count(name) > 1) == []
 
 

@@ -24,7 +24,8 @@ def overview() -> str:
     known = subcommands()
     width = max(map(len, known))
     lines = [f"  {name:{width}}  {purpose(module)}" for name, module in known.items()]
-    return "\n".join([f"usage: {NAME} COMMAND [flags]", "", "EncNet for PaddleSeg", "", "commands:", *lines, "",
+    return "\n".join([f"usage: {NAME} COMMAND [flags]", f"       {NAME} --version", "",
+                      "EncNet for PaddleSeg", "", "commands:", *lines, "",
                       "example:", f"  {NAME} make-scenes", f"  {NAME} train --config encnet_quick_start --do_eval",
                       f"  {NAME} train --help"])
 
@@ -39,6 +40,10 @@ def main(arguments: Optional[List[str]] = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
+        return
+    if arguments[0] in ("-V", "--version"):
+        from segrun.commands import version
+        print(version())
         return
     given, known = arguments[0], subcommands()
     name = given.replace("_", "-")

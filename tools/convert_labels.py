@@ -34,6 +34,7 @@ def source(sources: Any, name: str, what: str, annotations: str, example: str) -
     flags.add_argument("--base", metavar="CONFIG", help="config to train with; else EncNet on EfficientNet-Lite0")
     flags.add_argument("--split", type=float, metavar="SHARE", help="share of the images to train on, drawn at random: "
                        "0.8, unless the source has a split of its own")
+    flags.add_argument("--group", metavar="PATTERN", help="regular expression: what it finds in names stays together")
     flags.add_argument("--seed", type=int, default=0, metavar="N", help="of that draw")
     flags.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     return flags
@@ -45,7 +46,8 @@ def names(flags: argparse.ArgumentParser, images: str, labels: str, required: bo
     flags.add_argument("--ignore", nargs="+", default=[], metavar="LABEL", help="labels that are no class but 255")
 
 
-def rules(flags: argparse.ArgumentParser, unknown: str, shapes: bool) -> argparse._ArgumentGroup:
+def rules(flags: argparse.ArgumentParser, unknown: str, shapes: bool,
+          named: bool = False) -> argparse._ArgumentGroup:
     """The flags that decide; the first choice of each is its default."""
     group = flags.add_argument_group("in doubt, counted and named in the end (the first choice, unless you say)")
 
@@ -59,6 +61,8 @@ def rules(flags: argparse.ArgumentParser, unknown: str, shapes: bool) -> argpars
     rule("missing", ["stop", "leave_out"], "annotation without its image: stop, leave_out")
     rule("exif", ["displayed", "stored"], "image that EXIF turns, where sizes do not tell what was annotated: "
          "displayed, stored")
+    if shapes or named:
+        rule("similar", ["keep", "join", "stop"], "labels that differ in capitals or spaces: keep, join, stop")
     if shapes:
         rule("rest", ["background", "ignore"], "pixel that no shape covers: background (a class), ignore (255)")
         rule("overlap", ["last", "smallest", "ignore"], "pixel in shapes of two classes: last in the file, smallest "
@@ -78,7 +82,9 @@ def flags() -> argparse.ArgumentParser:
                  "photos --save_dir data/own --split 0.8")
     names(one, "folder of the images, where imagePath leads nowhere", "names in the order of their ids; else "
           "background and the labels found, sorted")
-    rules(one, "label that --labels lacks", shapes=True)
+    rules(one, "label that --labels lacks", shapes=True).add_argument(
+        "--foreign", default="stop", choices=["stop", "leave_out"], metavar="RULE", help="JSON that is none of "
+        "labelme's: stop, leave_out")
 
     one = source(sources, "coco", "COCO's JSON: polygons, run lengths, crowds", "FILE: .json",
                  "instances.json --images photos --save_dir data/own")
@@ -94,7 +100,7 @@ def flags() -> argparse.ArgumentParser:
     one.add_argument("--table", required=True, metavar="FILE", help="CVAT's labelmap.txt, or lines R G B name; or voc; "
                      "or a PNG with a palette, whose colours --labels names")
     one.add_argument("--mask_suffix", default="", metavar="TEXT", help="what masks have behind the image's name")
-    rules(one, "colour of no class", shapes=False).add_argument(
+    rules(one, "colour of no class", shapes=False, named=True).add_argument(
         "--tolerance", type=int, default=0, metavar="N", help="colour off by at most N in R, G and B, as JPEG leaves "
         "it: the nearest class; 0: none but its own")
 
@@ -138,16 +144,17 @@ def main(args: argparse.Namespace) -> None:
         progress.advance()
 
     project = read_project(args, decided, tally)
-    own = args.split is None and all(item.split for item in project.items)
+    own = args.split is None and args.group is None and all(item.split for item in project.items)
     bases = [find_config(args.base)] if args.base else [os.path.join(configs_folder(), "_base_", name)
                                                             for name in BASES]
     try:
         converted = project_conversion.convert_project(project, args.save_dir, bases, decided, tally, args.split,
-                                                       args.seed, advance)
+                                                       args.seed, args.group, advance)
     finally:
         if progress is not None:
             progress.close()
-    print("\n".join(project_conversion.project_summary(converted, args.save_dir, tally, args.split, args.seed, own)))
+    print("\n".join(project_conversion.project_summary(converted, args.save_dir, tally, args.split, args.seed, own,
+                                                         args.group)))
 
 
 if __name__ == "__main__":

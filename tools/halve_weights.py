@@ -53,7 +53,7 @@ def described(args: argparse.Namespace, state: Dict[str, np.ndarray]) -> Dict[st
 
 def main(args: argparse.Namespace) -> None:
     if args.card and not args.config:
-        raise ValueError("--card stands beside --config")
+        raise ValueError("--card needs --config")
     check_outputs([args.output], filter(None, [args.weights, args.config, args.card]))
     state = checkpoint.read_weights(args.weights)
     not_arrays = [name for name, value in state.items() if not isinstance(value, np.ndarray)]

@@ -46,7 +46,7 @@ def flags() -> argparse.ArgumentParser:
                        "ids. Of a video, for one with overlays")
     flags.add_argument("--batch_size", type=int, default=1, help="images at a time; only images that are equal in size "
                        "when they come to the network share a batch")
-    flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
+    flags.add_argument("--device", default="cpu", help="cpu, gpu, gpu:1, ...")
     flags.add_argument("--backend", choices=[*BACKENDS, AUTO],
                        help="Paddle Inference, ONNX Runtime or OpenVINO (default: the first of them that is installed "
                        "and that the export has a file for); auto: the fastest of those installed on the first image, "

@@ -30,7 +30,7 @@ def flags() -> argparse.ArgumentParser:
     flags.add_argument("--model_path", help="weights of a config's network, served live")
     flags.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: reachable from outside")
     flags.add_argument("--port", type=int, default=8000, help="0: any that is free, which is printed")
-    flags.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
+    flags.add_argument("--device", default="cpu", help="cpu, gpu, gpu:1, ...")
     flags.add_argument("--backend", choices=[*BACKENDS, AUTO], help="as of infer; auto: the fastest here")
     flags.add_argument("--precision", default="fp32", choices=PRECISIONS, help="as of infer")
     flags.add_argument("--cpu_threads", type=positive, default=cpu.cpu_count(), help="default: all cores")
@@ -38,9 +38,14 @@ def flags() -> argparse.ArgumentParser:
                        "up, and for --backend auto (default: a grey one)")
     flags.add_argument("--max_bytes", type=positive, default=16 << 20, metavar="N", help="of a body")
     flags.add_argument("--max_pixels", type=positive, default=4 << 20, metavar="N", help="of an image")
-    flags.add_argument("--queue", type=positive, default=32, metavar="N", help="requests at a time; more get 503")
+    flags.add_argument("--queue", type=positive, default=32, metavar="N", help="requests whose body is here; more get "
+                       "503")
     flags.add_argument("--queue_time", type=seconds, default=10.0, metavar="S", help="seconds to wait, then 503")
     flags.add_argument("--body_time", type=seconds, default=10.0, metavar="S", help="seconds for a body, then 408")
+    flags.add_argument("--min_rate", type=positive, default=1024, metavar="N", help="bytes a second with which a body "
+                       "must come, else 408")
+    flags.add_argument("--allow_origin", nargs="+", default=[], metavar="ORIGIN", help="others whose pages may "
+                       "ask, and by whose names the service is known: https://example.org")
     return flags
 
 
@@ -65,8 +70,9 @@ def main(args: argparse.Namespace) -> None:
         load = functools.partial(served_network.load_export, args.config, args.sample,
                                  backend=args.backend, device=args.device,
                                  precision=args.precision, threads=args.cpu_threads)
-    asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time)
-    server.serve(load, args.host, args.port, asked, functools.partial(print, flush=True))
+    asked = limits.Limits(args.max_bytes, args.max_pixels, args.queue, args.queue_time, args.body_time,
+                           args.min_rate)
+    server.serve(load, args.host, args.port, asked, functools.partial(print, flush=True), args.allow_origin)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ import random
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet.config import batch_recipe, building
+from paddleseg_encnet.data.cifar import HOME
 from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.flags import add_training_flags, parser, run_main
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import dashboard
 from paddleseg_encnet.training.training_loop import Parts, Schedule, train_network
 from paddleseg_encnet.weights import checkpoint
+from segrun.errors import DataError
 from segrun.writing import check_place
 
 TEST_BATCH = 250
@@ -42,6 +44,12 @@ def main(args: argparse.Namespace) -> None:
     if args.data_file is not None:
         for part in ("train_dataset", "val_dataset"):
             config.dic[part]["dataset_root"] = args.data_file
+    for part in ("train_dataset", "val_dataset"):
+        root = config.dic[part].get("dataset_root")
+        if not os.path.isfile(str(root)):
+            where = "--data_file" if args.data_file is not None else f"{part}.dataset_root in the config"
+            raise DataError(f"{where} is {root}, and there is no such file: give --data_file the path of "
+                            f"cifar-10-python.tar.gz, which is to be had at {HOME}")
     utils.show_env_info()
     utils.show_cfg_info(config)
     seed = random.SystemRandom().getrandbits(31) if args.seed is None else args.seed

@@ -15,6 +15,7 @@ def flags() -> argparse.ArgumentParser:
                        "--config encnet_quick_start --model_path output/best_model/model.pdparams")
     flags.add_argument("--model_path", required=True, help="weights to evaluate")
     flags.add_argument("--data_format", default="NCHW", choices=["NCHW", "NHWC"], help="NHWC: DeepLabV3P only")
+    flags.add_argument("--precision", default="fp32", choices=["fp32", "fp16"], help="fp16 is mixed precision, O1")
     add_cache_flag(flags)
     flags.add_argument("--save_json", metavar="FILE", help="write all scores and the confusion matrix")
     flags.add_argument("--save_csv", metavar="FILE", help="write the scores of each class")

@@ -1,6 +1,8 @@
 """read_config(): a config with what overrides it, judged and completed, as the builder of all that it names."""
 
 import contextlib
+import copy
+import math
 import os
 import re
 import traceback
@@ -87,7 +89,7 @@ def read_config(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[
         iters, batch_size, learning_rate: in place of the config's; what `opts` says of them comes before.
         data_format: "NHWC" for channels last, which PaddleSeg has for one model.
         pretrained: False where other weights are going to replace those that the config begins with, which need then
-            neither be there nor be downloaded.
+            neither be there nor be downloaded. Nothing is trained then, and what training needs may be missing.
 
     Raises:
         FileNotFoundError, ValueError: the config is missing, no YAML, a key of `opts` is not in it, `iters` or
@@ -97,8 +99,10 @@ def read_config(config: Union[str, "os.PathLike[str]"], opts: Optional[Sequence[
     for name, value in (("iters", iters), ("batch_size", batch_size)):
         if value is not None and value < 1:         # PaddleSeg takes 0 for not given
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if learning_rate is not None and not 0 < learning_rate < math.inf:      # likewise
+        raise ValueError(f"learning_rate must be a number above 0, got {learning_rate:g}")
     with reading(os.fspath(config)) as path:
-        parsed = Config(path, opts=None if opts is None else list(opts), checker=shape_first(), iters=iters,
+        parsed = Config(path, opts=None if opts is None else list(opts), checker=shape_first(pretrained), iters=iters,
                         batch_size=batch_size, learning_rate=learning_rate)
         judging_configs.check_clipping(parsed.dic)
         ignore_index.give_ignore_index(parsed.dic)
@@ -118,15 +122,24 @@ def num_classes(config: Config) -> int:
     return said or manager.DATASETS[dataset["type"]].NUM_CLASSES
 
 
-def shape_first() -> config_checker.ConfigChecker:
-    """PaddleSeg's rules for a config, after ours, which know what they may take for granted."""
+def shape_first(training: bool = True) -> config_checker.ConfigChecker:
+    """PaddleSeg's rules for a config, after ours, which know what they may take for granted.
+
+    Args:
+        training: False for a config that nothing is trained with. PaddleSeg takes the number of classes from the set to
+            train on all the same, for which that of validation stands in then.
+    """
 
     class Shape(config_checker.Rule):
         def check_and_correct(self, config: Config) -> None:
-            judging_configs.check_config(config.dic)
+            judging_configs.check_config(config.dic, training)
+            if not training and "val_dataset" in config.dic:
+                config.dic.setdefault("train_dataset", copy.deepcopy(config.dic["val_dataset"]))
 
     checker = Config._build_default_checker()
-    return config_checker.ConfigChecker([Shape(), *checker.rule_list], allow_update=True)
+    rules = [rule for rule in checker.rule_list if not isinstance(rule, config_checker.DefaultPrimaryRule)]
+    checker.rule_list = [Shape(), *rules]
+    return checker
 
 
 def set_data_format(config: dict, data_format: str) -> None:

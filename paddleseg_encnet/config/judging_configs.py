@@ -4,17 +4,23 @@ takes and values of their type; what is not is told by its place in the config, 
 PaddleSeg builds what is there, so that a typing error ends in the middle of some function.
 """
 
+import difflib
 import inspect
 import math
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 import paddle
 from paddleseg.cvlibs import manager
+from paddleseg.utils import logger
 
+from paddleseg_encnet.config.judging_transforms import check_transforms
 from paddleseg_encnet.config.judging_values import (
     check_like,
     check_number,
+    check_number_text,
     check_optional,
+    check_positive,
+    check_weights,
     check_whole,
     is_number,
     is_whole,
@@ -25,8 +31,16 @@ from paddleseg_encnet.config.judging_values import (
 
 # What PaddleSeg adds to a part: from the class of the data set, or from another part.
 GIVEN = ("num_classes", "in_channels", "ignore_index")
+# All that PaddleSeg or this package reads of a config.
+KEYS = ("batch_size", "iters", "train_dataset", "val_dataset", "optimizer", "lr_scheduler", "loss", "distill_loss",
+        "model", "test_config", "to_static_training", "ignore_index", "base_batch_size")
+OF_TRAINING = ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "loss")
+STRIDES = (8, 16, 32)           # of backbones; of any other PaddleSeg's make 32 without a word
+WEIGHTS = ("weight", "pos_weight")
 WARMUP = ("warmup_iters", "warmup_start_lr")
 TEXTS_OF_DATASETS = ("dataset_root", "mode", "train_path", "val_path", "test_path", "separator")
+TEXTS = (*TEXTS_OF_DATASETS, "pretrained")
+NUMBERS_OF_OPTIMIZERS = ("weight_decay", "momentum", "beta1", "beta2", "epsilon")
 NUMBERS_OF_SCHEDULES = ("learning_rate", "end_lr", "power", "gamma", "warmup_iters", "warmup_start_lr", "decay_steps")
 INFERENCE = ("is_slide", "crop_size", "stride", "aug_eval", "scales", "flip_horizontal", "flip_vertical",
              "custom_color")
@@ -36,17 +50,25 @@ CLIPS_BY_NORM = ("ClipGradByGlobalNorm", "ClipGradByNorm")
 Part = Tuple[str, Any, Dict[str, type]]         # place in the config, what stands there, what it may name
 
 
-def check_config(config: dict) -> None:
+def check_config(config: dict, training: bool = True) -> None:
     """
     Args:
         config: as PaddleSeg parses it.
+        training: False where nothing is trained, so that what training needs may be missing.
 
     Raises:
-        ValueError: a part is none, or has a value that it can't have.
+        ValueError: a part is none, is missing, or has a value that it can't have; a key is none that is read.
     """
     if not isinstance(config, dict):
         raise ValueError(f"the config is {shown_value(config)}, must be keys and values")
     check_keys("the config", config)
+    check_known(config)
+    needed = {"model": "every tool"} if training or "val_dataset" in config else \
+        {"model": "every tool", "train_dataset": "every tool where there is no val_dataset"}
+    needed.update({key: "training" for key in OF_TRAINING if training})
+    for key, by in needed.items():
+        if key not in config:
+            raise ValueError(f"the config has no {key}, which {by} needs")
     for key in ("batch_size", "iters"):
         if key in config:
             check_whole(key, config[key], least=1)
@@ -57,8 +79,9 @@ def check_config(config: dict) -> None:
         check_loss_part(config["loss"])
     for place, part, known in named_parts(config):
         check_part(place, part, known)
+    check_transforms(config)
     if "optimizer" in config:
-        check_groups(config["optimizer"])
+        check_optimizer(config["optimizer"])
     if "lr_scheduler" in config:
         check_schedule(config["lr_scheduler"])
     check_inference(config.get("test_config") or {})
@@ -69,6 +92,19 @@ def check_keys(place: str, value: dict) -> None:
     for key in value:
         if not isinstance(key, str):
             raise ValueError(f"{place} has the key {key!r}, which is no name")
+
+
+def check_known(config: dict) -> None:
+    """Raises ValueError for a key that looks like one that is read; warns of others, unless a user's own begin with _.
+    PaddleSeg's configs have some to hold a list that stands in several places."""
+    for key in config:
+        if key in KEYS or key.startswith("_"):
+            continue
+        near = difflib.get_close_matches(key, KEYS, n=1)
+        told = f"{key} in the config is no key that is read"
+        if near:
+            raise ValueError(f"{told}; did you mean {near[0]}?")
+        logger.warning(f"{told}: nothing follows from it")
 
 
 # --- parts: what is built by its type ---------------------------------------------------------------------------------
@@ -124,6 +160,9 @@ def check_arguments(place: str, kind: str, given: dict, component: Callable) -> 
         parameters = inspect.signature(component).parameters
     except ValueError:      # written in C
         return
+    for key in GIVEN:
+        if given.get(key) is not None:
+            check_whole(f"{place}.{key}", given[key], least=None if key == "ignore_index" else 1)
     named = {name: p for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if not any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
         for key in given:
@@ -136,6 +175,20 @@ def check_arguments(place: str, kind: str, given: dict, component: Callable) -> 
                 raise ValueError(f"{place} in the config has no {name}, which {kind} needs")
         elif parameter.default is not parameter.empty:
             check_like(f"{place}.{name}", given[name], parameter.default)
+            if name not in TEXTS and not isinstance(parameter.default, str):
+                check_number_text(f"{place}.{name}", given[name])
+    check_meaning(place, given)
+
+
+def check_meaning(place: str, given: dict) -> None:
+    """Raises ValueError for values of the right type that PaddleSeg takes and makes something else of, or nothing."""
+    stride = given.get("output_stride")
+    if stride is not None and place.endswith("backbone") and stride not in STRIDES:
+        raise wrong(f"{place}.output_stride", stride, "8, 16 or 32")
+    if place.startswith("loss."):
+        for key in WEIGHTS:
+            if isinstance(given.get(key), (list, tuple)):
+                check_weights(f"{place}.{key}", given[key])
 
 
 def unknown_type(place: str, part: dict, known: Dict[str, type]) -> ValueError:
@@ -152,10 +205,14 @@ def check_loss_part(loss: dict) -> None:
             raise wrong(f"loss.{key}", loss.get(key), "a list")
     for i, factor in enumerate(loss["coef"]):
         check_number(f"loss.coef[{i}]", factor)
+    check_weights("loss.coef", loss["coef"])
 
 
-def check_groups(optimizer: dict) -> None:
-    """The groups of parameters that have a learning rate or weight decay of their own."""
+def check_optimizer(optimizer: dict) -> None:
+    """Its numbers, and the groups of parameters that have a learning rate or weight decay of their own."""
+    for key in NUMBERS_OF_OPTIMIZERS:
+        if optimizer.get(key) is not None:
+            check_number(f"optimizer.{key}", optimizer[key])
     groups = optimizer.get("custom_cfg") or []
     check_optional("optimizer.custom_cfg", groups, list, "a list")
     for i, group in enumerate(groups):
@@ -190,6 +247,8 @@ def check_schedule(schedule: dict) -> None:
     for key in NUMBERS_OF_SCHEDULES:
         if key in schedule:
             check_number(f"lr_scheduler.{key}", schedule[key])
+    if "learning_rate" in schedule:
+        check_positive("lr_scheduler.learning_rate", schedule["learning_rate"])
     if any(key in schedule for key in WARMUP):
         check_warmup(schedule)
     given = {key: value for key, value in schedule.items() if key not in ("type", *WARMUP)}

@@ -2,8 +2,9 @@
 
 import difflib
 import math
-from typing import Any, Callable, Collection, Dict
+from typing import Any, Callable, Collection, Dict, Optional, Sequence
 
+TEXT_WHOLE = "; in quotes it is a text"
 TEXT_NUMBER = "; YAML takes it for a text, a number with an exponent has a dot: 5.0e-4"
 
 
@@ -40,10 +41,28 @@ def check_number(place: str, value: Any) -> None:
         raise wrong(place, value, f"a number{hint(value)}")
 
 
-def check_whole(place: str, value: Any, least: int) -> None:
-    """Raises ValueError for what is no whole number from `least`, 0 or 1, on."""
-    if not is_whole(value) or value < least:
-        raise wrong(place, value, "a whole number" + " above 0" * (least == 1))
+def check_number_text(place: str, value: Any) -> None:
+    """Raises ValueError for a text that is a number, where PaddleSeg names no type."""
+    if hint(value):
+        raise wrong(place, value, f"a number{hint(value)}")
+
+
+def check_positive(place: str, value: Any) -> None:
+    if not is_number(value) or value <= 0:
+        raise wrong(place, value, "a number above 0")
+
+
+def check_weights(place: str, values: Sequence[Any]) -> None:
+    """Raises ValueError for factors of a loss by which something is climbed, or nothing is learnt."""
+    if not all(map(is_number, values)) or min(values, default=0) < 0 or max(values, default=0) == 0:
+        raise wrong(place, values, "numbers from 0 on, of which one is above 0")
+
+
+def check_whole(place: str, value: Any, least: Optional[int]) -> None:
+    """Raises ValueError for what is no whole number from `least`, 0 or 1, on; None: from anywhere."""
+    if not is_whole(value) or least is not None and value < least:
+        hinted = hint(value) and TEXT_WHOLE
+        raise wrong(place, value, "a whole number" + " above 0" * (least == 1) + hinted)
 
 
 def check_optional(place: str, value: Any, kind: type, wanted: str) -> None:

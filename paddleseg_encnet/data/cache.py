@@ -38,7 +38,7 @@ except ImportError:     # Windows: nothing tells whether another run is at work,
 
 RAM = "ram"
 # Others may make other pixels of the same file; a JPEG's for instance.
-READER = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, format 1"
+READER = f"OpenCV {cv2.__version__}, Pillow {PIL.__version__}, format 2"
 ARRAY, PARTIAL = ".array", ".partial"
 LENGTH = 4              # bytes of the line's length, at the very end
 HEADERS = 1000          # files whose headers tell how large all will be
@@ -111,6 +111,7 @@ class Cache(Reader):
         if self.descriptor is not None:
             os.close(self.descriptor)
 
+    # filelock (4.3.1) was weighed: its lock of readers and a writer is a database; these two functions are 12 lines.
     def alone(self) -> bool:
         """Whether no other process uses the folder. This one then has it for itself until it shares it."""
         if self.descriptor is None:

@@ -15,7 +15,16 @@ from paddleseg.utils import logger
 
 from paddleseg_encnet.data.datasets import Stem, match
 from paddleseg_encnet.data.findings import Split
-from paddleseg_encnet.data.judging import IN_BOTH, check_both, check_list, check_values, note, note_passed_over
+from paddleseg_encnet.data.judging import (
+    IN_BOTH,
+    MAY_BE_MEANT,
+    check_both,
+    check_list,
+    check_scales,
+    check_values,
+    note,
+    note_passed_over,
+)
 from paddleseg_encnet.data.looking import as_read, check_headers, look_at_all, look_at_sample
 from segrun.commands import command
 from segrun.errors import DataError, innermost, joined
@@ -38,6 +47,7 @@ def check_data(builder: SegBuilder, num_workers: int = 0) -> List[Split]:
             check_values(split)
     if len(splits) == 2:
         check_both(*splits)
+        check_scales(*splits)
     return splits
 
 
@@ -65,6 +75,13 @@ def quick_check(builder: SegBuilder, with_val: bool, seconds: float = 1.0) -> di
         both = {pair[0] for pair in splits[0].dataset.file_list} & {pair[0] for pair in splits[1].dataset.file_list}
         if both:
             logger.warning(f"{len(both)} {IN_BOTH}, for instance {min(both)}")
+        check_scales(*splits)
+    for split in splits:
+        for kind in MAY_BE_MEANT:
+            if kind in split.findings:
+                finding = split.findings.pop(kind)
+                logger.warning(f"{split.name}: {finding.count} {kind}, for instance {finding.examples[0]} (hint: "
+                               f"{finding.hint})")
     found = [f"{split.name}: {finding.examples[0]}"
              + (f", and {finding.count - 1} more {kind}" if finding.count > 1 else "")
              + (f" (hint: {finding.hint})" if finding.hint else "")

@@ -1,11 +1,15 @@
 """How often each class occurs in a data set: a picture of it, and the weights that even it out."""
 
-from typing import List
+from typing import TYPE_CHECKING, List
 
 import numpy as np
 
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.data.findings import Split
+from segrun import fonts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def class_pixels(split: Split) -> np.ndarray:
@@ -28,8 +32,14 @@ def class_weights(split: Split) -> List[float]:
 
 def draw_histogram(splits: List[Split], path: str) -> None:
     """Writes a PNG with the share of each class in each split."""
+    names = fonts.shown(class_names(splits[0].dataset))
+    with fonts.in_charts(names):
+        histogram(splits, names).savefig(path, dpi=100)
+
+
+def histogram(splits: List[Split], names: List[str]) -> "Figure":
+    """The picture before it is drawn."""
     from matplotlib.figure import Figure  # comes with PaddleSeg, through VisualDL; its import takes a second
-    names = class_names(splits[0].dataset)
     figure = Figure(figsize=(9, 1.4 + 0.3 * len(names)), layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="share of labelled pixels in percent, logarithmic",
                               ylim=(len(names) - 0.5, -0.5))
@@ -47,4 +57,4 @@ def draw_histogram(splits: List[Split], path: str) -> None:
     axes.set_xlim(right=200)                    # room for the numbers
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
-    figure.savefig(path, dpi=100)
+    return figure

@@ -1,7 +1,7 @@
 """What was found in a data set, and the report of it."""
 
 from collections import Counter
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple
 
 
 class Finding:
@@ -20,6 +20,13 @@ class Finding:
             self.examples.append(example)
 
 
+class SharedScene(NamedTuple):
+    """An image of validation, one of training that shows the same, and what tells so."""
+    image: str
+    other: str
+    why: str
+
+
 class Split:
     """One data set of the config, what was found in it, and how many pixels each value has."""
 
@@ -33,6 +40,8 @@ class Split:
         self.largest: Dict[str, int] = {}                   # number in each image of 16 bits
         self.looked_at = "not looked at"
         self.digests: Dict[bytes, str] = {}                 # of the images' pixels
+        self.looks: Dict[str, bytes] = {}                   # of each image its thumbnail (likeness.py)
+        self.shared: List[SharedScene] = []                 # with the set to train on
         self.passed_over: List[str] = []                    # pictures where images are looked for, with other endings
 
     def add(self, kind: str, example: str, hint: str = "") -> None:

@@ -1,9 +1,14 @@
 """What is wrong with what was seen: of a list of files, of one sample, of all labels together, of two sets."""
 
 import os
+from typing import Any, List, Optional
 
+import numpy as np
+from paddleseg.transforms import Compose, Normalize
 from PIL import Image
 
+from paddleseg_encnet.data import shared_scenes
+from paddleseg_encnet.data.file_doubts import DAMAGED, JPEG_LABELS, TURNED
 from paddleseg_encnet.data.findings import Split
 from paddleseg_encnet.data.known_sets import known
 from paddleseg_encnet.data.label_values import JPEG, ONLY_ZERO_AND_255, allowed, likely_cause, only_zero_and_255
@@ -11,6 +16,9 @@ from paddleseg_encnet.data.looking import SampleReport, no_class
 
 IN_BOTH = "images that are in train and in val"
 DARK = 2 ** 14      # of numbers of 16 bits: a quarter of white, as images of 14 bits have it
+OTHER_SCALES = "data sets that Normalize scales in another way than those to train on"
+# What may be as it is meant, or can't be known to be wrong: a training is told of it, and begins.
+MAY_BE_MEANT = (IN_BOTH, TURNED, DAMAGED)
 NO_CLASS = "labels with values that are no class"
 
 
@@ -20,7 +28,7 @@ def check_list(split: Split) -> None:
     image_of = {base_stem(image): image for image, _ in pairs}
     for image, label in pairs:
         if label.lower().endswith((".jpg", ".jpeg")):
-            split.add("labels that are JPEG", f"{label} is a JPEG", JPEG)
+            split.add(JPEG_LABELS, f"{label} is a JPEG", JPEG)
         if base_stem(label) != base_stem(image) and base_stem(label) in image_of:
             split.add("labels of another image", f"{image} is paired with {label}",
                       "images and labels are paired by their position in two lists, and a file is missing")
@@ -52,6 +60,10 @@ def note(split: Split, index: int, seen: SampleReport) -> None:
     split.digests.setdefault(seen.digest, image)
     if seen.largest is not None:
         split.largest[image] = seen.largest
+    if seen.look is not None:
+        split.looks[image] = seen.look
+    for doubt in seen.doubts:
+        split.add(*doubt)
     classes, ignored = split.dataset.num_classes, split.dataset.ignore_index
     labelled = sum(pixels for value, pixels in seen.values.items() if value != ignored)
     for value, pixels in seen.values.items():
@@ -94,8 +106,29 @@ def check_range(split: Split) -> None:
 
 
 def check_both(train: Split, val: Split) -> None:
-    """An image that is in both makes the score of the second too good."""
+    """An image or a scene that is in both makes the score of the second too good."""
     for digest, image in val.digests.items():
         if digest in train.digests:
             val.add(IN_BOTH, f"{image} is {train.digests[digest]}",
                     "the same pixels, whatever the files are called: take them out of one")
+    shared_scenes.check_scenes(train, val)
+
+
+def check_scales(train: Split, val: Split) -> None:
+    """A network that is evaluated, and exported, on other values than it learns from."""
+    if train.dataset is None or val.dataset is None:
+        return
+    channels = getattr(train.dataset.transforms, "img_channels", 3)
+    scales = [scales_of(split.dataset.transforms, channels) for split in (train, val)]
+    if None not in scales and scales[0] != scales[1]:
+        told = [" and ".join(scale or ()) or "none" for scale in scales]
+        val.add(OTHER_SCALES, f"Normalize of train: {told[0]}; of val: {told[1]}", "give both the same Normalize")
+
+
+def scales_of(transforms: Any, channels: int) -> Optional[List[str]]:
+    """Each Normalize among the transforms of a data set, in words; None where they are not PaddleSeg's to look into."""
+    if not isinstance(transforms, Compose):
+        return None
+    return [" ".join(f"{name} {np.broadcast_to(value, channels).tolist()}" for name, value in
+                     (("mean", each.mean), ("std", each.std))) for each in transforms.transforms
+            if type(each) is Normalize]

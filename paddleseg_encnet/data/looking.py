@@ -10,20 +10,22 @@ import hashlib
 import multiprocessing
 import os
 import sys
-from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from paddle.io import Dataset
 from paddleseg.transforms import Compose
 from PIL import Image
 
-from paddleseg_encnet.data.reading import check_mask, read_image
+from paddleseg_encnet.data.file_doubts import ORIENTATION, Doubt, doubts_of, listening, orientation_of
+from paddleseg_encnet.data.likeness import thumbnail
+from paddleseg_encnet.data.reading import check_mask, read_image, read_label
 from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.runtime.forking import forked_pool
 from segrun.errors import DataError
 from segrun.image import largest_of_16_bits
-from segrun.raw_files import missing
+from segrun.raw_files import missing, read_bytes
 
 
 class SampleReport(NamedTuple):
@@ -32,6 +34,8 @@ class SampleReport(NamedTuple):
     digest: bytes = b""                     # of the image's pixels
     values: Dict[int, int] = {}             # pixels of each value in the label
     first: Dict[int, Tuple[int, int]] = {}  # row and column where each value that is no class comes first
+    look: Optional[bytes] = None            # the image's thumbnail (likeness.py)
+    doubts: Sequence[Doubt] = ()            # of files that can be read
     largest: Optional[int] = None           # number in an image of 16 bits
 
 
@@ -60,16 +64,24 @@ def as_read(dataset: Dataset) -> Checked:
 
 def look_at_sample(dataset: Checked, index: int) -> SampleReport:
     """Reads the sample as training would, without its random transforms."""
+    image, label_file = dataset.dataset.file_list[index][:2]
+    label_file = label_file if isinstance(label_file, str) else None
+    doubts: Sequence[Doubt] = ()
     try:
-        sample = dataset.read_mask(index)
+        if isinstance(image, str) and os.path.isfile(image):
+            with listening(image) as complaint:
+                sample = dataset.read_mask(index)
+            doubts = doubts_of(image, label_file, complaint.text)
+        else:
+            sample = dataset.read_mask(index)
     except DataError as error:
         return SampleReport((error.kind, str(error)))
     pixels = np.ascontiguousarray(sample["img"].transpose(1, 2, 0))
     path = dataset.dataset.file_list[index][0]
     largest = largest_of_16_bits(path) if isinstance(path, str) and len(sample["img"]) in (1, 3) else None
-    digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
-    if "label" not in sample or not isinstance(dataset.dataset.file_list[index][1], str):
-        return SampleReport(None, digest, largest=largest)
+    digest, look = hashlib.blake2b(pixels.data, digest_size=16).digest(), thumbnail(pixels)
+    if "label" not in sample or label_file is None:
+        return SampleReport(None, digest, look=look, doubts=doubts, largest=largest)
     label = np.asarray(sample["label"])
     label = label[0] if label.ndim == 3 else label
     values = pixels_of_values(label)
@@ -78,7 +90,7 @@ def look_at_sample(dataset: Checked, index: int) -> SampleReport:
         if no_class(value, dataset.dataset):
             row, column = np.unravel_index((label == value).argmax(), label.shape)
             first[value] = int(row), int(column)
-    return SampleReport(None, digest, values, first, largest)
+    return SampleReport(None, digest, values, first, look, doubts, largest)
 
 
 def pixels_of_values(label: np.ndarray) -> Dict[int, int]:
@@ -138,9 +150,11 @@ def header_of(path: str, what: str, image_channels: int = 3) -> Tuple[Tuple[int,
     """(height, width) as OpenCV would read it, and the number of channels."""
     try:
         with Image.open(path) as picture:
-            if what == "image" and picture.getexif().get(274, 1) >= 5:
-                # Turned by a quarter; which of the types the reader turns, and Pillow's size has turned, is its affair.
+            # Turned by a quarter; which of the types the reader turns, and Pillow's size has turned, is its affair.
+            if what == "image" and picture.getexif().get(ORIENTATION, 1) >= 5:
                 return size_of(read_image(path, image_channels)), image_channels
+            if what == "label" and orientation_of(read_bytes(path)) >= 5:
+                return size_of(read_label(path)), len(picture.getbands())
             return picture.size[::-1], len(picture.getbands())
     except DataError:
         raise

@@ -9,8 +9,9 @@ from typing import Any, Tuple
 
 import numpy as np
 from paddleseg.transforms import Compose
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from paddleseg_encnet.data.file_doubts import ORIENTATION
 from segrun.errors import DataError
 from segrun.image import read_file
 from segrun.raw_files import missing
@@ -30,24 +31,33 @@ def read_image(path: str, channels: int = 3) -> np.ndarray:
 
 def read_label(path: str) -> np.ndarray:
     """The label as PaddleSeg reads it: [H, W], for a palette image its indices, for a colour picture [H, W, C]. Whole
-    numbers that 8 bits hold become uint8, however many bits they have in the file.
+    numbers that 8 bits hold become uint8, however many bits they have in the file. Its EXIF orientation is followed, as
+    an image's is.
 
     Raises:
         DataError: there is no such file, or it is damaged or cut short, or holds fractions.
     """
     try:
-        with Image.open(path) as image:
-            label = np.array(image)
+        label = np.array(upright(path))
     except FileNotFoundError:
         raise missing(path) from None
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
-        raise DataError(f"cannot read the label {path}: {error}", "labels that cannot be read") from error
+        why = "it is damaged or no image" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"cannot read the label {path}: {why}", "labels that cannot be read") from error
     if label.dtype.kind == "f":
         raise DataError(f"the label {path} has pixels of type {label.dtype}: class ids are whole numbers; save it with "
                         "8 bits", "labels of fractions")
     if label.dtype != np.uint8 and label.min() >= 0 and label.max() <= 255:
         label = label.astype(np.uint8)
     return label
+
+
+def upright(path: str) -> Image.Image:
+    """The picture in a file, decoded, as its EXIF orientation has it; whatever Pillow raises where it is none."""
+    # Given the path, Pillow 13 maps a TIFF into memory and turns it before it knows how long its rows are.
+    with open(path, "rb") as file, Image.open(file) as image:
+        image.load()        # which turns a TIFF
+        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image.copy()
 
 
 class Reader:

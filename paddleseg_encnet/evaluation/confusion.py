@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, List, NamedTuple
 
 import numpy as np
 
+from segrun import fonts
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ENDINGS = (".png", ".pdf", ".svg")
 NUMBERED = 30       # with more classes the squares are too small for numbers
@@ -49,6 +52,13 @@ def draw_confusion(path: str, confusion: np.ndarray, names: List[str]) -> None:
         confusion: int64 [C, C], rows are labels.
         names: of the classes.
     """
+    names = fonts.shown(names)
+    with fonts.in_charts(names):
+        confusion_figure(confusion, names).savefig(path, dpi=100)
+
+
+def confusion_figure(confusion: np.ndarray, names: List[str]) -> "Figure":
+    """The picture before it is drawn; the arguments are those of draw_confusion()."""
     from matplotlib.figure import Figure  # comes with PaddleSeg, through VisualDL; its import takes a second
     numbered = len(names) <= NUMBERED
     square, font = (0.4, 9) if numbered else (0.16, 7)          # inches, points
@@ -60,7 +70,7 @@ def draw_confusion(path: str, confusion: np.ndarray, names: List[str]) -> None:
     squares, text = figure.subplots(1, 2, width_ratios=[side + labels, words])
     draw_squares(squares, confusion, names, font, numbered)
     list_pairs(text, confused_pairs(confusion, min(int(side * 5), LISTED)), names)
-    figure.savefig(path, dpi=100)
+    return figure
 
 
 def draw_squares(axes: "Axes", confusion: np.ndarray, names: List[str], font: float, numbered: bool) -> None:

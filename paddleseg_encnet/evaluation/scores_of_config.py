@@ -10,7 +10,7 @@ from paddleseg_encnet.data.cache import cached
 from paddleseg_encnet.data.class_names import class_names
 from paddleseg_encnet.evaluation import confusion, score_report
 from paddleseg_encnet.evaluation.evaluation_loop import evaluate
-from paddleseg_encnet.runtime.devices import Ranks, select_device
+from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
 from segrun.errors import unwrapped
 from segrun.own_files import check_outputs, write_own
@@ -21,7 +21,7 @@ from segrun.scoring import Scores
 def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], *, device: Optional[str] = None,
           num_workers: int = 0, opts: Optional[Sequence[str]] = None, data_format: str = "NCHW",
           save_json: Optional[str] = None, save_csv: Optional[str] = None, save_confusion: Optional[str] = None,
-          cache: Union[str, os.PathLike, None] = None, **inference: Any) -> Scores:
+          cache: Union[str, os.PathLike, None] = None, precision: str = "fp32", **inference: Any) -> Scores:
     """Evaluates weights on the config's validation set. The arguments are the flags of tools/val.py, by their names,
     and what is logged and written is what that logs and writes.
 
@@ -33,6 +33,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
         opts: keys of the config to set, ["KEY=VALUE", ...].
         cache: folder to keep decoded images and labels in, or "ram" (data/cache.py).
         save_json, save_csv, save_confusion: files to write all scores, those of each class, a picture into.
+        precision: "fp32", or "fp16", which is mixed precision of level O1, on a GPU.
         inference: is_slide, crop_size, stride, aug_eval, scales, flip_horizontal, flip_vertical.
 
     Raises:
@@ -40,7 +41,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
             can't be written, which is found out before anything is evaluated.
         TypeError: there is no such argument.
     """
-    config = os.fspath(config)
+    config, arithmetic = os.fspath(config), Precision(precision)
     builder = building.read_config(config, opts, data_format=data_format, pretrained=False)
     options = builder.tiling(inference).options()
     utils.show_env_info()
@@ -57,7 +58,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     checkpoint.fill_layer(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
     with cached(os.fspath(cache) if cache else None, [dataset], num_workers, ranks) as (dataset,):
-        scores = evaluate(model, dataset, num_workers=num_workers, **options)
+        scores = evaluate(model, dataset, arithmetic, num_workers=num_workers, **options)
     if ranks.first:
         save_scores(paths, scores, class_names(dataset), {"config": config, "model_path": os.fspath(model_path),
                                                           "inference": options, "images": len(dataset)})

@@ -58,7 +58,7 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
              for ending in ("png", "html", *([] if single else ["csv"]))}
     read = [image_path, model_path, *images, *(os.fspath(path) for path in (config, label) if path)]
     check_outputs(paths.values(), read)
-    pages.fonts()       # is what draws there, before the network runs?
+    pages.font_folder()       # is what draws there, before the network runs?
 
     utils.show_env_info()
     utils.show_cfg_info(builder.config)

@@ -20,7 +20,7 @@ from paddleseg_encnet.explaining.charts import (
     viridis,
 )
 from paddleseg_encnet.explaining.explanations import Explanation, SetExplanation, common_pattern, use_of_codewords
-from segrun import bands, drawing
+from segrun import bands, drawing, fonts
 from segrun.pages import Page, Picture, Section
 
 LARGE, SMALL = 274, 130         # widths of pictures: 4 and 8 in a row of the PNG
@@ -133,8 +133,10 @@ def presence(explanation: Explanation, names: List[str], label: Optional[np.ndar
     said = "; ".join(f"{names[c]} {believed[c]:.2f}, {percentage(shares[c])} of the pixels"
                      + ("" if labelled is None else ", in the label" if labelled[c] else ", not in the label")
                      for c in kept)
-    chart = presence_chart(believed[kept], shares[kept], [names[c] for c in kept],
-                           None if labelled is None else labelled[kept])
+    written = fonts.shown(names)
+    with fonts.in_charts(written):
+        chart = presence_chart(believed[kept], shares[kept], [written[c] for c in kept],
+                               None if labelled is None else labelled[kept])
     return Section(title, text, [Picture(chart, chart.shape[1] // SHARP, "", f"Probability of presence: {said}")])
 
 
@@ -203,8 +205,10 @@ def classes_of_codewords(over_set: SetExplanation, names: List[str]) -> Section:
     if len(rows) < len(shares) or len(columns) < len(names):
         text.append(f"{len(rows)} of {len(shares)} codewords and {len(columns)} of {len(names)} classes are drawn: the "
                     "strongest, and the most frequent that were predicted; the CSV file has all.")
-    chart = lift_chart(lift[np.ix_(rows, columns)], [f"{k}   {percentage(shares[k])}" for k in rows],
-                       [f"{names[c]}   {percentage(of_all[c])}" for c in columns])
+    written = fonts.shown(names)
+    with fonts.in_charts(written):
+        chart = lift_chart(lift[np.ix_(rows, columns)], [f"{k}   {percentage(shares[k])}" for k in rows],
+                           [f"{written[c]}   {percentage(of_all[c])}" for c in columns])
     most = "; ".join(f"codeword {k} most of {names[int(np.nanargmax(lift[k]))]} ({number(np.nanmax(lift[k]))} times)"
                      for k in rows[:STRONGEST] if shares[k] > 0)
     width = min(1140, chart.shape[1] // SHARP)

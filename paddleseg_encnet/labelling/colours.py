@@ -8,8 +8,9 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 from PIL import Image
 
+from paddleseg_encnet.data.reading import upright
 from paddleseg_encnet.labelling import images
-from paddleseg_encnet.labelling.label_classes import IGNORE_LABEL, enough, read_names
+from paddleseg_encnet.labelling.label_classes import IGNORE_LABEL, enough, read_names, settle_spelling
 from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Project, Rules, Tally
 from segrun.errors import DataError
 from segrun.palettes import PASCAL_VOC, bit_reversed
@@ -44,9 +45,13 @@ def read_coloured(folder: str, image_folder: str, table: str, names: Optional[st
     never = [name for name in ignore if name not in known.colors]
     if never:
         raise DataError(f"--ignore {never[0]}: {table} has {', '.join(known.colors)}")
-    kept = {name: color for name, color in known.colors.items() if name not in (*ignore, IGNORE_LABEL)}
+    written = settle_spelling(list(known.colors), {}, [], rules, tally)
+    kept: Dict[str, Color] = {}
+    for name, color in known.colors.items():
+        if name not in (*ignore, IGNORE_LABEL):
+            kept.setdefault(written[name], color)       # of names that are joined the first one's colour
     classes = LabelClasses(enough(list(kept), table), frozenset([*ignore, IGNORE_LABEL]), kept)
-    lookup = Lookup(classes, known)
+    lookup = Lookup(classes, known, written)
     found = []
     for stem, image, mask in pairs(folder, image_folder, suffix, rules, tally):
         found.append(Item(stem, image, functools.partial(lookup.ids, mask, rules, tally)))
@@ -144,9 +149,7 @@ def opened(path: str) -> Image.Image:
     if not os.path.exists(path):
         raise missing(path)
     try:
-        image = Image.open(path)
-        image.load()
-        return image
+        return upright(path)
     except Exception as error:      # Pillow raises whatever its decoders do
         raise DataError(f"cannot read the mask {path}: {error}") from error
 
@@ -154,8 +157,9 @@ def opened(path: str) -> Image.Image:
 class Lookup:
     """From colours to class ids."""
 
-    def __init__(self, classes: LabelClasses, table: Table):
-        self.numbers = [classes.id(name) for name in table.colors] + [IGNORED] * (table.border is not None)
+    def __init__(self, classes: LabelClasses, table: Table, written: Dict[str, str]):
+        self.numbers = [classes.id(name if name in classes.ignored else written[name]) for name in table.colors]
+        self.numbers += [IGNORED] * (table.border is not None)
         self.colors = np.array([*table.colors.values(), *filter(None, [table.border])], np.int64)
         self.names = [*table.colors, "the border"]
         self.table = np.full(1 << 24, -1, np.int16)     # by R * 65536 + G * 256 + B

@@ -1,8 +1,9 @@
 """Which labels are classes, in which order, and what becomes of the others."""
 
 import os
+import unicodedata
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional
+from typing import Dict, Iterable, List, Optional, Sequence
 
 from paddleseg_encnet.labelling.project import IGNORED, LabelClasses, Rules, Tally
 from segrun.errors import DataError
@@ -44,6 +45,50 @@ def read_names(path: str) -> List[str]:
     if twice:
         raise DataError(f"{path} has {twice[0]} twice; each line is a class of its own")
     return names
+
+
+def settle_spelling(labels: Sequence[str], uses: Dict[str, LabelUse], fixed: Sequence[str], rules: Rules,
+                    tally: Tally) -> Dict[str, str]:
+    """{label: how it is written from here on}, of labels that look like one: they differ in capitals, in the width of
+    their letters or in spaces alone.
+
+    Args:
+        labels: the source's, in their order.
+        uses: those that are used.
+        fixed: names that are classes as they are written: of a list, or background.
+
+    Raises:
+        DataError: the rule is to stop at them, or to keep apart what no list of names can.
+    """
+    alike: Dict[str, List[str]] = {}
+    for label in dict.fromkeys([*fixed, *labels, *uses]):
+        alike.setdefault(plainly(label), []).append(label)
+    written: Dict[str, str] = {}
+    for group in alike.values():
+        text = ", ".join(f"{label!r} ({uses[label].count} x, first in {uses[label].first})" if label in uses
+                         else repr(label) for label in group)
+        written.update({label: label.strip() for label in group})
+        if len(group) == 1:
+            if group[0] != group[0].strip():
+                tally.add("labels with spaces at their ends: taken without", text)
+            continue
+        if rules.similar == "stop":
+            raise DataError(f"labels that differ in capitals, width or spaces alone: {text} (--similar stop)")
+        if rules.similar == "join":
+            most = max(group, key=lambda label: uses[label].count if label in uses else 0)
+            name = next((label for label in group if label in fixed), most).strip()
+            written.update({label: name for label in group if label not in fixed})
+        elif len({written[label] for label in group}) < len(group):
+            raise DataError(f"labels that differ in the spaces at their ends alone: {text}; no list of names keeps "
+                            "them apart: correct them, or add --similar join")
+        what = "one class" if rules.similar == "join" else "each a class of its own"
+        tally.add(f"labels that differ in capitals, width or spaces alone: {what} (--similar {rules.similar})", text)
+    return written
+
+
+def plainly(label: str) -> str:
+    """A label without what is easily written otherwise."""
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def settle_classes(found: List[str], labels: Optional[str], ignore: List[str], rules: Rules) -> LabelClasses:
@@ -91,9 +136,11 @@ def unknown(found: Dict[str, LabelUse], classes: LabelClasses, rules: Rules, sou
     for label, use in strangers.items():
         text = f"{label!r}, {use.count} x, first in {use.first}"
         if rules.unknown == "stop":
+            near = [name for name in classes.names if plainly(name) == plainly(label)]
+            joined = f"; --similar join takes it for {near[0]}" if near else ""
             more = f" (and {len(strangers) - 1} more labels)" if len(strangers) > 1 else ""
             raise DataError(f"the label {text}, is not in {os.path.normpath(source)}{more}: correct one of them, or "
-                            "add --unknown ignore or --unknown leave_out")
+                            f"add --unknown ignore or --unknown leave_out{joined}")
         tally.add("labels that are not in the list: " + {"ignore": "their pixels are ignored (255)",
                                                         "leave_out": "their shapes are left out"}[rules.unknown], text)
     if rules.unknown == "ignore":

@@ -46,7 +46,13 @@ def read_labelme(folder: str, image_folder: Optional[str], names: Optional[str],
     used: Dict[str, str] = {}
     for name, file in by_stem.items():
         path = os.path.join(folder, file)
-        content = json_files.read_json(path)
+        try:
+            content = read_own(path)
+        except DataError as error:
+            if rules.foreign == "stop":
+                raise DataError(f"{error}; --foreign leave_out passes over it") from error
+            tally.add("JSON files that are none of labelme's: left out (--foreign leave_out)", str(error))
+            continue
         image = find_image(content, path, image_folder, tally)
         if image is None:
             images.absent(f"{path}: there is no image {content.get('imagePath')}", rules, tally,
@@ -60,6 +66,18 @@ def read_labelme(folder: str, image_folder: Optional[str], names: Optional[str],
     annotated += without_json([folder, image_folder], used, set(by_stem))
     found = sorted({shape.label for one in annotated for shape in one.shapes} - {IGNORE_LABEL})
     return Project(*items(annotated, found, names, ignore, rules, tally))
+
+
+def read_own(path: str) -> dict:
+    """What a file of labelme's holds.
+
+    Raises:
+        DataError: it is none.
+    """
+    content = json_files.read_json(path)
+    if not isinstance(content.get("shapes"), list) or not isinstance(content.get("imagePath"), str):
+        raise DataError(f"{path} is no file of labelme's: it has no list `shapes` and text `imagePath`")
+    return content
 
 
 def without_json(folders: List[Optional[str]], used: Dict[str, str], taken: set) -> List[Annotated]:
@@ -79,8 +97,6 @@ def without_json(folders: List[Optional[str]], used: Dict[str, str], taken: set)
 def find_image(content: dict, path: str, image_folder: Optional[str], tally: Tally) -> Optional[str]:
     """The image's path: as `imagePath` has it from the JSON file's folder or from `image_folder`, else by its name
     alone in one of them; None if it is in none of these places."""
-    if not isinstance(content.get("shapes"), list) or not isinstance(content.get("imagePath"), str):
-        raise DataError(f"{path} is no file of labelme's: it has no list `shapes` and text `imagePath`")
     said = content["imagePath"].replace("\\", "/")      # written on Windows
     folders = [folder for folder in (os.path.dirname(path), image_folder) if folder is not None]
     for place in (os.path.normpath(os.path.join(folder, said)) for folder in folders):

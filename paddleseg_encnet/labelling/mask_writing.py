@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import shutil
 import tempfile
 from typing import Dict, Iterator, List, NamedTuple, Optional
@@ -59,17 +60,51 @@ def first_missing(folder: str) -> Optional[str]:
     return missing
 
 
-def assign_splits(items: List[Item], share: float, seed: int) -> Dict[str, str]:
+def assign_splits(items: List[Item], share: float, seed: int, group: Optional[str] = None) -> Dict[str, str]:
     """{name: "train" or "val"}: `share` of the images, drawn at random, to train on; at least one in each.
 
     The draw depends on the names and the seed alone, not on the order of the items or the machine.
+
+    Args:
+        group: a regular expression: images in whose names it finds the same (in its group, if it has one) come into
+            one split, as those of a drive, a patient or a site must. Each image alone if None.
+
+    Raises:
+        DataError: there are too few images or groups, or the expression is none or finds nothing in a name.
     """
     names = sorted(item.name for item in items)
     if len(names) < 2:
         raise DataError(f"{len(names)} images with annotation can't be split into train and val; annotate some more")
-    random.Random(seed).shuffle(names)
+    members: Dict[str, List[str]] = {}
+    for name, key in zip(names, names if group is None else group_keys(names, group)):
+        members.setdefault(key, []).append(name)
+    if len(members) < 2:
+        raise DataError(f"--group {group} finds {next(iter(members))} in all {len(names)} names: of one group nothing "
+                        "is left to evaluate on")
+    keys = list(members)
+    random.Random(seed).shuffle(keys)
     count = min(max(round(share * len(names)), 1), len(names) - 1)
-    return {name: "train" if i < count else "val" for i, name in enumerate(names)}
+    trained: List[str] = []
+    for key in keys[:-1]:       # where that comes nearer to the share
+        if not trained or abs(len(trained) + len(members[key]) - count) < abs(len(trained) - count):
+            trained += members[key]
+    chosen = set(trained)
+    return {name: "train" if name in chosen else "val" for name in names}
+
+
+def group_keys(names: List[str], group: str) -> List[str]:
+    """What the expression finds in each name."""
+    try:
+        expression = re.compile(group)
+    except re.error as error:
+        raise DataError(f"--group {group} is no regular expression: {error}") from error
+    keys = []
+    for name in names:
+        found = expression.search(name)
+        if found is None:
+            raise DataError(f"--group {group} finds nothing in the name {name}")
+        keys.append(" ".join(part or "" for part in found.groups()) if found.groups() else found.group())
+    return keys
 
 
 def mask_path(name: str) -> str:

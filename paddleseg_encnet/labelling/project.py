@@ -18,6 +18,8 @@ class Rules(NamedTuple):
     missing: str = "stop"           # annotation whose image is not there: "stop", "leave_out"
     exif: str = "displayed"         # what annotation of a turned image was drawn on if sizes don't tell; or "stored"
     crowd: str = "class"            # COCO's crowds: pixels of their "class", "ignore"
+    similar: str = "keep"           # labels that differ in case, width or spaces alone: "keep" apart, "join", "stop"
+    foreign: str = "stop"           # JSON files that are none of labelme's: "stop", "leave_out"
     tolerance: int = 0              # how far, in each of R, G and B, a colour may be from that of its class
 
 

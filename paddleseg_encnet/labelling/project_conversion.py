@@ -30,7 +30,7 @@ class Converted(NamedTuple):
 
 
 def convert_project(project: Project, save_dir: str, bases: List[str], rules: Rules, tally: Tally,
-                    split: Optional[float] = None, seed: int = 0,
+                    split: Optional[float] = None, seed: int = 0, group: Optional[str] = None,
                     advance: Optional[Callable[[int], None]] = None) -> Converted:
     """Writes masks/, train.txt, val.txt, labels.txt and config.yml into `save_dir`, or nothing.
 
@@ -39,15 +39,16 @@ def convert_project(project: Project, save_dir: str, bases: List[str], rules: Ru
         bases: configs that config.yml builds on.
         split: share of the images to train on; None keeps a split of the source's own, else is 0.8.
         seed: of that split.
+        group: what keeps images together in it, as assign_splits() has it; a split of the source's own is left then.
         advance: called after each image with the number of all.
 
     Raises:
         DataError: something is there already, an image or its annotation is wrong, or the rules say to stop at it.
     """
     check_items(project.items, tally)
-    own = all(item.split for item in project.items) and split is None
+    own = all(item.split for item in project.items) and split is None and group is None
     splits = {item.name: item.split or "" for item in project.items} if own else \
-        mask_writing.assign_splits(project.items, 0.8 if split is None else split, seed)
+        mask_writing.assign_splits(project.items, 0.8 if split is None else split, seed, group)
     for name in ("train", "val"):
         if name not in splits.values():
             raise DataError(f"no image is left for {name}; see --split")
@@ -86,14 +87,15 @@ def check_items(items: List[Item], tally: Tally) -> None:
 
 
 def project_summary(converted: Converted, save_dir: str, tally: Tally, split: Optional[float], seed: int,
-                    own: bool) -> List[str]:
+                    own: bool, group: Optional[str] = None) -> List[str]:
     """What to print in the end; the last line trains.
 
     Args:
         own: whether the split is the source's.
     """
     counts = {name: sum(pair.split == name for pair in converted.pairs) for name in ("train", "val")}
-    how = "the source's own split" if own else f"--split {0.8 if split is None else split} --seed {seed}"
+    how = "the source's own split" if own else f"--split {0.8 if split is None else split} --seed {seed}" + \
+        f" --group {group}" * (group is not None)
     masks = os.path.join(save_dir, mask_writing.MASKS)
     lines = [f"{len(converted.pairs)} masks in {masks}: {counts['train']} images to train on, {counts['val']} to "
              f"evaluate ({how})", *converted.table()]

@@ -57,6 +57,13 @@ def items(annotated: List[Annotated], found: List[str], names: Optional[str], ig
         names: file of a list of labels.
         ignore: labels that become 255.
     """
+    seen = label_classes.count((shape.label, shape.where) for one in annotated for shape in one.shapes)
+    fixed = label_classes.read_names(names) if names else [label_classes.BACKGROUND] * (rules.rest == "background")
+    written = label_classes.settle_spelling(found, seen, fixed, rules, tally)
+    annotated = [one._replace(shapes=[shape._replace(label=written[shape.label]) for shape in one.shapes])
+                 for one in annotated]
+    found = list(dict.fromkeys(written.get(label, label) for label in found))
+    ignore = [written.get(label, label) for label in ignore]
     classes = label_classes.settle_classes(found, names, ignore, rules)
     uses = label_classes.count((shape.label, shape.where) for one in annotated for shape in one.shapes)
     classes = label_classes.unknown(uses, classes, rules, names or "the categories", tally)

@@ -40,6 +40,17 @@ class EncodingAttention(nn.Sequential):
             Encoding(narrow, num_codes), nn.BatchNorm1D(num_codes), nn.ReLU(),     # [B, K, C / 4]
             nn.Flatten(), nn.Linear(num_codes * narrow, channels), nn.Sigmoid())
 
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        layers = list(self.children())
+        for layer in layers[:3]:
+            x = layer(x)
+        with paddle.amp.auto_cast(enable=False):        # the codes are sums over positions, see ContextEncoder
+            for layer in layers[3:6]:
+                x = layer(x)
+        for layer in layers[6:]:
+            x = layer(x)
+        return x
+
 
 class CifarBlock(nn.Layer):
     """Basic residual block: [B, in_channels, h, w] -> [B, channels, h / stride, w / stride]."""

@@ -63,8 +63,10 @@ class CodebookStatistics:
 
 def assign_to_mean(layer: Encoding, features: paddle.Tensor) -> paddle.Tensor:
     """The layer's assignment [B, N, K] of [B, C, h, w] if all its codewords were one vector, their mean."""
-    offsets = layer.flatten(features) - layer.codewords.mean(axis=0).unsqueeze([0, 2])
-    return encoding.assign(offsets, encoding.powers(offsets), paddle.zeros_like(layer.codewords), layer.scale)
+    with paddle.amp.auto_cast(enable=False):
+        codewords, scale = encoding.as_float32(layer.codewords), encoding.as_float32(layer.scale)
+        offsets = layer.flatten(features) - codewords.mean(axis=0).unsqueeze([0, 2])
+        return encoding.assign(offsets, encoding.powers(offsets), paddle.zeros_like(codewords), scale)
 
 
 def entropy(shares: np.ndarray) -> np.ndarray:
@@ -86,7 +88,8 @@ def place_at_first_step(layer: Encoding) -> None:
             return
         hook.remove()
         ranks = Ranks.join()
-        untouched = np.array_equal(layer.codewords.astype("float32").numpy(), start)
+        as_now = paddle.to_tensor(start).astype(layer.codewords.dtype)     # to be cast is no change
+        untouched = np.array_equal(*(each.astype("float32").numpy() for each in (layer.codewords, as_now)))
         if 0 in ranks.where(untouched)[0]:      # the first rank's weights are those of all
             if ranks.first:
                 place_codebook(layer, sample(layer.flatten(inputs[0])))

@@ -18,7 +18,7 @@ from paddleseg.models import layers
 from paddleseg.utils import logger, utils
 
 from paddleseg_encnet.models.codebook import FACTOR_RATE, place_at_first_step
-from paddleseg_encnet.models.encoding import NOTHING, Encoding
+from paddleseg_encnet.models.encoding import NOTHING, Encoding, as_float32
 from paddleseg_encnet.models.jpu import JPU
 from paddleseg_encnet.models.losses import check_losses, losses_by_position, misfits_named
 from paddleseg_encnet.models.resizing import bilinear
@@ -68,11 +68,19 @@ class ContextEncoder(nn.Layer):
 
     def encode(self, x: paddle.Tensor) -> paddle.Tensor:
         """Features [B, in_channels, h, w] -> context [B, C]."""
-        features = self.encoding_project(x)
-        if self.num_codes == 0:
-            return features.mean(axis=[2, 3])
-        codes = self.encoding(features)                                         # [B, K, C]
-        return codes.sum(axis=1) if self.reduction == "sum" else codes.mean(axis=1)
+        return self.context_of(self.encoding_project(x))
+
+    def context_of(self, features: paddle.Tensor) -> paddle.Tensor:
+        """Projected features [B, C, h, w] of any float type -> context [B, C], float32.
+
+        In float32 whatever surrounds it: codes are sums over the positions, which float16 may not hold. It costs
+        nothing, they are K vectors an image.
+        """
+        with paddle.amp.auto_cast(enable=False):
+            if self.num_codes == 0:
+                return as_float32(features).mean(axis=[2, 3])
+            codes = self.encoding(features)                                     # [B, K, C]
+            return codes.sum(axis=1) if self.reduction == "sum" else codes.mean(axis=1)
 
 
 class Attention(nn.Layer):
@@ -253,9 +261,15 @@ class ENCNet(nn.Layer):
             return feature
         if self.fuse_at == "first":
             feature = self.resize(feature, paddle.shape(maps[self.backbone_indices[0]])[2:])
-        size = paddle.shape(feature)[2:]
-        laterals = [self.resize(conv(maps[i]), size) for conv, i in zip(self.lateral_convs, self.backbone_indices)]
+        laterals = [self.resize_like(conv(maps[i]), feature)
+                    for conv, i in zip(self.lateral_convs, self.backbone_indices)]
         return self.fusion(paddle.concat([feature, *laterals], axis=1))
+
+    def resize_like(self, x: paddle.Tensor, other: paddle.Tensor) -> paddle.Tensor:
+        """x [B, C, h, w] at the size of the other, which it may have already; a graph can't know."""
+        if paddle.in_dynamic_mode() and x.shape[2:] == other.shape[2:]:
+            return x
+        return self.resize(x, paddle.shape(other)[2:])
 
     def resize(self, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         return bilinear(x, size, self.align_corners)

@@ -44,8 +44,9 @@ class Encoding(nn.Layer):
         scale_rate: of the learning rate, what the factors s_k learn with; 0 holds them.
 
     Parameters `codewords` [K, C] start in U(-1/sqrt(K C), 1/sqrt(K C)), `scale` [K] in U(-1, 0): the factor is stored
-    negative, as in all public implementations. The arithmetic is float32 whatever the input's type, because |x|^2
-    leaves float16's range (65504) at a width of 512; the output has the input's type.
+    negative, as in all public implementations. Arithmetic and output are float32 whatever the input's type and whatever
+    casts the network around it: |x|^2 leaves float16's range (65504) at a width of 512, and so do the sums over
+    positions, where one codeword takes most of an image of 2048 x 1024.
 
     While training, the backward pass is hand-written; in evaluation mode and in static graphs all is plain operations.
     Neither has second derivatives, as the stock layer has none. paddle.grad() towards some of the inputs only (the
@@ -76,8 +77,7 @@ class Encoding(nn.Layer):
             by_hand = self.training and paddle.in_dynamic_mode() and paddle.is_grad_enabled()
             drawn = self.random_scale and self.training
             scale = paddle.uniform([self.num_codes], min=-1.0, max=0.0) if drawn else as_float32(self.scale)
-            encoded = (Encode.apply if by_hand else encode)(features, codewords, scale)
-        return encoded if encoded.dtype == x.dtype else encoded.astype(x.dtype)             # [B, K, C]
+            return (Encode.apply if by_hand else encode)(features, codewords, scale)        # [B, K, C]
 
     def assign(self, x: paddle.Tensor) -> paddle.Tensor:
         """Soft assignment of each feature to the codewords: the input of forward() -> [B, N, K], sums to 1 over K."""
@@ -144,8 +144,12 @@ def encode_backward(grad: paddle.Tensor, features: paddle.Tensor, kept: paddle.T
     rows = paddle.concat([grad, (-twice * codewords).expand_as(grad)], axis=1)          # [B, 2 K, C]
     unit = paddle.eye(scale.shape[0])               # its product transposes faster than Paddle's transpose
     columns = paddle.concat([transposed_product(unit, each) for each in (assignment, logits)], axis=1)
+    views = to_features[0].data_ptr() == to_features.data_ptr()     # an index is a copy with FLAGS_use_stride_kernel=0
     for i in range(features.shape[0]):
-        to_features[i].addmm_(rows[i].t(), columns[i])                                  # [C, 2 K] x [2 K, N]
+        own = to_features[i]
+        own.addmm_(rows[i].t(), columns[i])                                             # [C, 2 K] x [2 K, N]
+        if not views:
+            to_features[i] = own
 
     # To the codebook, from sums over the positions.
     squares, ones = paddle.matmul(kept, logits).unsqueeze(3).unbind(1)                  # [B, K, 1] each

@@ -71,7 +71,7 @@ class Ablation:
             self._run([run for run in to_do if run.cell.weights_of is not None and self._has_weights(run)], stop)
         if self.telling.failures:
             raise RunsFailed(f"{len(self.telling.failures)} of {len(self.runs)} runs failed: "
-                             f"{'; '.join(self.telling.failures.values())}")
+                             f"{self.telling.summary()}")
 
     def _has_weights(self, run: CellRun) -> bool:
         """False where the run that was to train them has failed, which is one failure and not two."""
@@ -137,7 +137,7 @@ class Ablation:
         if run.scores() is not None:
             self.telling.finished(run)
         elif not stop.signum:
-            self.telling.failed(run, f"{cause(code, run.log_file, said_before)} ({run.log_file})")
+            self.telling.failed(run, cause(code, run.log_file, said_before), run.log_file)
 
     def _commands(self, run: CellRun, device: str) -> Iterator[List[str]]:
         """A training that goes on where it was, and the evaluation of its last weights: the best of several evaluations
@@ -159,7 +159,10 @@ class Interrupted(Stopped):
 
 
 def locked(file: IO, run: CellRun, stop: Stop) -> bool:
-    """Locks the run's file, after waiting for a process that holds it; False if a signal came first."""
+    """Locks the run's file, after waiting for a process that holds it; False if a signal came first.
+
+    filelock (4.3.1) was weighed: its descriptor is its own, and here the trainings inherit it and so hold the lock.
+    """
     if fcntl is None:
         return True
     told = False

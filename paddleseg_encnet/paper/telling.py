@@ -20,7 +20,9 @@ class Telling:
 
     def __init__(self, report: Callable[[], object]):
         self.report = report
-        self.failures: Dict[str, str] = {}      # what went wrong, by the run's folder
+        self.failures: Dict[str, str] = {}      # which run has failed, by its folder
+        self.causes: Dict[str, List[str]] = {}  # what went wrong, and which runs have failed of it
+        self.logs: Dict[str, str] = {}          # where more of it stands, of the first of these
         self.lock = threading.Lock()
 
     def finished(self, run: CellRun) -> None:
@@ -33,10 +35,26 @@ class Telling:
             except Exception as error:
                 logger.warning(f"no report of what is finished so far: {one_line(error)}")
 
-    def failed(self, run: CellRun, why: str) -> None:
+    def failed(self, run: CellRun, why: str, log_file: str = "") -> None:
+        """A cause that several runs share, as missing data are, is told once."""
         with self.lock:
-            self.failures[run.folder] = f"{run}: {why}"
-            logger.error(self.failures[run.folder])
+            self.failures[run.folder] = str(run)
+            shared = why.replace(run.folder, "its folder")
+            others = self.causes.setdefault(shared, [])
+            others.append(str(run))
+            self.logs.setdefault(shared, log_file)
+            logger.error(f"{run}: as {others[0]}" if len(others) > 1 else self.line(shared))
+
+    def line(self, cause: str) -> str:
+        """The runs that have failed of a cause, and the cause."""
+        first, *more = self.causes[cause]
+        others = f" and {len(more)} more" if more else ""
+        log_file = f" ({self.logs[cause]})" if self.logs[cause] else ""
+        return f"{first}{others}: {cause}{log_file}"
+
+    def summary(self) -> str:
+        """All that went wrong, each cause once."""
+        return "; ".join(map(self.line, self.causes))
 
 
 class Steps:

@@ -1,4 +1,4 @@
-"""What stops training: losses without a dimension, types that cross entropy multiplies."""
+"""What stops training: losses without a dimension, types that losses multiply, batches without a pixel that counts."""
 
 import functools
 import importlib
@@ -83,3 +83,148 @@ def cross_entropy_types() -> None:
         return hardest.mean() / (paddle.gather(coef.flatten(), index).mean() + self.EPS)
 
     CrossEntropyLoss._post_process_loss = post_process
+
+
+def rmi_fails() -> bool:
+    import numpy as np
+    import paddle
+    from paddleseg.models.losses import RMILoss
+    place = paddle.CPUPlace()
+    logit = paddle.to_tensor(np.zeros([1, 2, 12, 12], "float32"), place=place)
+    label = paddle.to_tensor(np.zeros([1, 12, 12], "int64"), place=place)
+    try:
+        RMILoss(num_classes=2)(logit, label)
+    except TypeError:
+        return True
+    return False
+
+
+def rmi_types() -> None:
+    """Symptom: `TypeError: (InvalidType) Type promotion only support calculations between floating-point numbers` in
+    RMILoss at the first training step.
+    Cause: it multiplies float32 with truth values; Paddle 3 no longer promotes types there.
+    Detected: the loss of an image of one class raises TypeError.
+    """
+    import paddle
+    import paddle.nn.functional as F
+    from paddleseg.models.losses import RMILoss
+    module: Any = importlib.import_module("paddleseg.models.losses.rmi_loss")
+
+    def forward_sigmoid(self: Any, logits: paddle.Tensor, labels: paddle.Tensor, do_rmi: bool = False) -> paddle.Tensor:
+        """Of logits [B, C, H, W] and labels [B, H, W], both float32."""
+        counts = labels != self.ignore_index
+        mask = counts.astype("float32")
+        ids = paddle.where(counts, labels, paddle.zeros_like(labels)).astype("int64")
+        classes = F.one_hot(ids, self.num_classes).transpose([0, 3, 1, 2]) * mask.unsqueeze(1)
+        classes.stop_gradient = True
+        probabilities = F.sigmoid(logits) * mask.unsqueeze(1) + module._CLIP_MIN
+        return self.rmi_lower_bound(classes, probabilities)
+
+    RMILoss.forward_sigmoid = forward_sigmoid
+
+
+def ohem_fails() -> bool:
+    import numpy as np
+    import paddle
+    from paddleseg.models.losses import OhemCrossEntropyLoss
+    place = paddle.CPUPlace()
+    logit = paddle.to_tensor(np.zeros([1, 2, 1, 2], "float32"), place=place)
+    label = paddle.to_tensor(np.zeros([1, 1, 2], "int64"), place=place)
+    try:
+        OhemCrossEntropyLoss(min_kept=1)(logit, label)
+    except TypeError:
+        return True
+    return False
+
+
+def ohem_types() -> None:
+    """Symptom: `TypeError: (InvalidType) Type promotion only support calculations between floating-point numbers` in
+    OhemCrossEntropyLoss and OhemEdgeAttentionLoss, as soon as a batch has more pixels than `min_kept`.
+    Cause: they add whole numbers to float32; Paddle 3 no longer promotes types there.
+    Detected: the loss of two pixels of which one is kept raises TypeError.
+    """
+    import paddle
+    import paddle.nn.functional as F
+    from paddleseg.models.losses import OhemCrossEntropyLoss, OhemEdgeAttentionLoss
+
+    def without_easy_pixels(self: Any, logit: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        """The label int64 [B, 1, H, W], with those pixels ignored whose class is found with a probability of `thresh`;
+        but `min_kept` pixels are kept."""
+        counts = label != self.ignore_index
+        if not 0 < self.min_kept < int(counts.sum()):
+            return label
+        ids = paddle.where(counts, label, paddle.zeros_like(label))
+        probability = paddle.take_along_axis(F.softmax(logit.detach(), axis=1), ids, 1)
+        probability = paddle.where(counts, probability, paddle.full_like(probability, 2))       # the last to be kept
+        hardest = float(probability.flatten().sort()[self.min_kept - 1])
+        kept = counts & (probability < max(self.thresh, hardest))
+        return paddle.where(kept, label, paddle.full_like(label, self.ignore_index))
+
+    def mean_of_hard_pixels(self: Any, logit: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        label = without_easy_pixels(self, logit, label)
+        mask = (label != self.ignore_index).astype("float32")
+        loss = F.cross_entropy(logit, label, ignore_index=self.ignore_index, reduction="none", axis=1)
+        return (loss.reshape(mask.shape) * mask).mean() / (mask.mean() + self.EPS)
+
+    def of_pixels(self: Any, logit: paddle.Tensor, label: paddle.Tensor) -> paddle.Tensor:
+        label = label.unsqueeze(1) if label.ndim != logit.ndim else label
+        return mean_of_hard_pixels(self, logit, label.astype("int64"))
+
+    def of_edges(self: Any, logits: Any, label: paddle.Tensor) -> paddle.Tensor:
+        logit, edge = logits[0], logits[1]
+        label = label.unsqueeze(1) if label.ndim != logit.ndim else label
+        if edge.shape != label.shape:
+            raise ValueError(f"the edges have shape {list(edge.shape)}, their labels {list(label.shape)}: make them "
+                             "equal")
+        label = label.astype("int64")
+        label = paddle.where(edge > self.edge_threshold, label, paddle.full_like(label, self.ignore_index))
+        return mean_of_hard_pixels(self, logit, label)
+
+    OhemCrossEntropyLoss.forward, OhemEdgeAttentionLoss.forward = of_pixels, of_edges
+
+
+def ignored_pixels_have_a_loss() -> bool:
+    import numpy as np
+    import paddle
+    from paddleseg.models.losses import LovaszSoftmaxLoss
+    place = paddle.CPUPlace()
+    logit = paddle.to_tensor(np.zeros([1, 2, 1, 1], "float32"), place=place)
+    label = paddle.to_tensor(np.full([1, 1, 1], 255), place=place)
+    loss = LovaszSoftmaxLoss()(logit, label)
+    return loss.size != 1 or float(loss) != 0
+
+
+def losses_of_nothing_are_zero() -> None:
+    """Symptom: `ReshapeOp` or `only one element variable can be converted to float` in the middle of a training with
+    LovaszSoftmaxLoss, ZeroDivisionError with PixelContrastCrossEntropyLoss, a loss that is no 0 with RMILoss, at a
+    batch whose pixels are all ignored.
+    Cause: of the pixels that count, which are none, they make an empty loss, or divide by their number; RMILoss
+    measures how alike two constants are.
+    Detected: LovaszSoftmaxLoss of one ignored pixel is not one number, 0.
+    """
+    import paddle
+    from paddleseg.models import losses
+
+    def zero_where_nothing_counts(kind: Any) -> None:
+        forward = kind.forward
+
+        @functools.wraps(forward)
+        def judged(self: Any, logits: paddle.Tensor, label: paddle.Tensor, *args: Any, **kwargs: Any) -> paddle.Tensor:
+            if bool((label != self.ignore_index).any()):
+                return forward(self, logits, label, *args, **kwargs)
+            return (logits * 0).sum()       # with a gradient, which is 0
+        kind.forward = judged
+
+    for kind in (losses.LovaszSoftmaxLoss, losses.LovaszHingeLoss, losses.RMILoss):
+        zero_where_nothing_counts(kind)
+
+    contrast = losses.PixelContrastCrossEntropyLoss.contrast_criterion
+
+    @functools.wraps(contrast)
+    def contrast_of_what_is_sampled(self: Any, feats: paddle.Tensor, *args: Any, **kwargs: Any) -> paddle.Tensor:
+        try:
+            return contrast(self, feats, *args, **kwargs)
+        except ZeroDivisionError:       # it shares its samples out among the classes that have enough pixels
+            return (feats * 0).sum()
+
+    losses.PixelContrastCrossEntropyLoss.contrast_criterion = contrast_of_what_is_sampled

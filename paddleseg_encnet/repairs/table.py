@@ -33,6 +33,9 @@ class Repair(NamedTuple):
 REPAIRS: List[Repair] = [
     Repair(loss_repairs.train_indexes_scalars, loss_repairs.losses_with_a_dimension),
     Repair(loss_repairs.cross_entropy_fails, loss_repairs.cross_entropy_types),
+    Repair(loss_repairs.rmi_fails, loss_repairs.rmi_types),
+    Repair(loss_repairs.ohem_fails, loss_repairs.ohem_types),
+    Repair(loss_repairs.ignored_pixels_have_a_loss, loss_repairs.losses_of_nothing_are_zero),
     Repair(score_repairs.calculate_area_fails, score_repairs.calculate_area_of_scalars),
     Repair(data_repairs.unreadable_image_has_no_name, data_repairs.one_reader),
     Repair(data_repairs.cityscapes_pairs_by_position, data_repairs.cityscapes_pairs_by_name),

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import Any, ContextManager, List, Optional, Tuple
+from typing import Any, ContextManager, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import paddle
@@ -14,6 +14,9 @@ from paddleseg_encnet.runtime import watch
 # Seconds to wait for the other ranks, unless Paddle's own variable FLAGS_stop_check_timeout says; its default is 900.
 PATIENCE = 300
 
+# Of any Paddle, whatever this one was built for.
+KINDS = ("cpu", "gpu", "xpu", "npu", "mlu", "gcu", "ipu")
+
 # Layers that PaddleSeg runs in half precision too, and the one that it never does.
 AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch_norm"},
                  custom_black_list={"bilinear_interp_v2"})
@@ -22,9 +25,16 @@ AMP_LISTS = dict(custom_white_list={"elementwise_add", "batch_norm", "sync_batch
 def select_device(name: Optional[str] = None) -> str:
     """Makes "gpu", "gpu:1", "cpu", "xpu", ... Paddle's device and returns what it became: the CPU where there is no
     such device, which is said. None is the GPU or, without a word, the CPU. Which device of a kind a rank takes is the
-    launcher's choice, not the name's."""
+    launcher's choice, not the name's.
+
+    Raises:
+        ValueError: no Paddle has devices of that name.
+    """
     asked, name = name is not None, name or "gpu"
-    kind = name.split(":")[0]
+    kind, colon, number = name.partition(":")
+    known = [*KINDS, *paddle.device.get_all_custom_device_type()]
+    if kind not in known or colon and not number.isdecimal():
+        raise ValueError(f"the device is {name!r}: it must be {', '.join(known)}, or one with a number, as gpu:1")
     if paddle.distributed.ParallelEnv().nranks > 1:
         name = kind
     available = {
@@ -51,11 +61,16 @@ class Ranks:
         env = paddle.distributed.ParallelEnv()
         if env.nranks > 1 and not paddle.distributed.is_initialized():
             patience = int(os.environ.setdefault("FLAGS_stop_check_timeout", str(PATIENCE)))   # Paddle reads it below
+            if paddle.get_device() == "cpu":
+                # Else a Paddle for GPUs takes NCCL, and puts the device that was chosen back to its GPU.
+                os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
             watch.start(env.rank, env.trainer_endpoints, patience)
             with watch.limit(patience, f"all ranks are there but did not connect within {patience} s; NCCL_DEBUG=INFO "
                              "in the environment shows what NCCL tries, NCCL_SOCKET_IFNAME=NAME names the network "
                              "interface between the machines"):
                 paddle.distributed.init_parallel_env()
+                # NCCL connects the ranks only now, at the first collective, and has done so when its result is read.
+                cls(env.rank, env.nranks).sum(np.ones(1, np.float32))
         return cls(env.rank, env.nranks)
 
     @property
@@ -85,7 +100,8 @@ class Ranks:
         synchronised BatchNorm (on the CPU) each rank has gathered statistics of its own."""
         if self.count > 1:
             self.meet()
-            for tensor in model.state_dict().values():
+            # Without the hooks of amp.decorate(), which make float32 copies: what is written into them is lost.
+            for tensor in model.state_dict(use_hook=False).values():
                 paddle.distributed.broadcast(tensor, src=0)
 
     def meet(self) -> None:
@@ -123,15 +139,17 @@ class Precision:
         self.scaler: Optional[paddle.amp.GradScaler] = None
 
     def prepare(self, model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer,
-                scaler_state: Optional[dict] = None) -> Tuple[paddle.nn.Layer, paddle.optimizer.Optimizer]:
-        """Model and optimiser ready for this precision; a resumed run's loss scaling goes on from `scaler_state`."""
+                scaler_state: Optional[dict] = None, float32_layers: Sequence[Type[paddle.nn.Layer]] = ()
+                ) -> Tuple[paddle.nn.Layer, paddle.optimizer.Optimizer]:
+        """Model and optimiser ready for this precision; a resumed run's loss scaling goes on from `scaler_state`. The
+        parameters of layers of some types are left in float32."""
         if self.half:
             self.scaler = paddle.amp.GradScaler(init_loss_scaling=1024)
             if scaler_state:
                 self.scaler.load_state_dict(scaler_state)
             if self.level == "O2":
                 model, optimizer = paddle.amp.decorate(models=model, optimizers=optimizer, level="O2",
-                                                       save_dtype="float32")
+                                                       save_dtype="float32", excluded_layers=list(float32_layers))
         return model, optimizer
 
     def state(self) -> dict:

@@ -135,8 +135,15 @@ def delay_terminate() -> None:
 
 
 def start(rank: int, endpoints: List[str], timeout: float) -> None:
-    """Waits for all ranks, then watches them for the rest of the process. Ends the process where one is missing."""
+    """Waits for all ranks, then watches them for the rest of the process. Ends the process where one is missing.
+
+    Raises:
+        OSError: the system is Windows.
+    """
     global _watch
+    if not hasattr(os, "register_at_fork"):
+        raise OSError("training in several processes needs Linux or macOS, which can fork: on Windows train in one, "
+                      "without paddle.distributed.launch")
     delay_terminate()
     _watch = Watch(rank, endpoints, timeout)
     _watch.meet()

@@ -114,6 +114,9 @@ def read_checkpoint(folder: str) -> Found:
     for name in (WEIGHTS, OPTIMIZER):
         if not os.path.isfile(os.path.join(folder, name)):
             raise CheckpointError(f"cannot resume from {folder}: there is no {name} in it")
+        if state and name not in read_content(folder)["files"]:
+            raise CheckpointError(f"cannot resume from {folder}: its {STATE} does not list {name}, so that it is of "
+                                  "another checkpoint")
     step = state.step if state else step_in_name(folder)
     return Found(folder, state, step, checkpoint.read_weights(os.path.join(folder, WEIGHTS), keep_names=True),
                  checkpoint.read_weights(os.path.join(folder, OPTIMIZER), keep_names=True))
@@ -153,7 +156,8 @@ def for_this_process(found: Found, model: paddle.nn.Layer) -> dict:
     weights' file tells which parameter was called so when it was saved.
     """
     saved_names = found.weights.get(PADDLE_NAMES, {})
-    parameters = {str(saved_names.get(name, tensor.name)): tensor for name, tensor in model.state_dict().items()}
+    parameters = {str(saved_names.get(name, tensor.name)): tensor for name, tensor
+                  in model.state_dict(use_hook=False).items()}
     values = {}
     for key, value in found.optimizer.items():
         if key == "LR_Scheduler":

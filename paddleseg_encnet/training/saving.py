@@ -17,7 +17,7 @@ import shutil
 import time
 import zlib
 from dataclasses import asdict, dataclass, field
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterable, Iterator, List, Optional
 
 import paddle
 from paddleseg.utils import logger
@@ -109,7 +109,7 @@ class Saver:
             with self.whole_or_nothing(folder) as new:
                 for name, tensors in {**files, "model.pdopt": optimizer_state(optimizer)}.items():
                     paddle.save(tensors, os.path.join(new, name))
-                write_state(new, state)
+                write_state(new, state, [*files, "model.pdopt"])
             if folder in self.written:
                 self.written.remove(folder)
             self.written.append(folder)
@@ -124,18 +124,19 @@ class Saver:
         """
         if not self.writes:
             return
+        listed = sorted(read_content(folder)["files"])
         for name, best in state.best.items():
             if best.step != state.step:
                 continue
-            files = files_of(folder)
+            files = listed
             if name != "model":
                 files = [file for file in files if file == f"{name}.pdparams"]
             with self.whole_or_nothing(os.path.join(self.save_dir, BEST_FOLDERS[name])) as new:
                 for file in files:
                     shutil.copyfile(os.path.join(folder, file), os.path.join(new, file))
-                write_state(new, state)
+                write_state(new, state, files)
         with self.explained(folder):
-            write_state(folder, state)
+            write_state(folder, state, listed)
 
     def advice(self) -> str:
         """How to go on after an error."""
@@ -174,10 +175,11 @@ def optimizer_state(optimizer: paddle.optimizer.Optimizer) -> dict:
     return {**optimizer._accumulators_holder, **optimizer.state_dict()}
 
 
-def write_state(folder: str, state: State) -> None:
-    """Writes state.json with the sizes and checksums of the other files in the folder, in place of an older one."""
+def write_state(folder: str, state: State, files: Iterable[str]) -> None:
+    """Writes state.json with the sizes and checksums of the files that belong to the checkpoint, in place of an older
+    one. OSError: one of them is not there."""
     content = {**asdict(state), "time": time.time(),
-               "files": {name: fingerprint(os.path.join(folder, name)) for name in files_of(folder)}}
+               "files": {name: fingerprint(os.path.join(folder, name)) for name in files}}
     content["crc32"] = crc32_of(content)
     path = os.path.join(folder, STATE)
     with open(f"{path}.new", "w", encoding="utf-8") as file:
@@ -220,11 +222,6 @@ def read_content(folder: str) -> dict:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder} is damaged: its {STATE} can't be read ({type(error).__name__})") from error
     raise CheckpointError(f"{folder} is damaged: its {STATE} is not what was written (checksum)")
-
-
-def files_of(folder: str) -> List[str]:
-    """Names of a checkpoint's files but state.json."""
-    return sorted(name for name in os.listdir(folder) if not name.startswith(STATE))
 
 
 def fingerprint(path: str) -> dict:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as the loop steps them, and all that is special about CosineAnnealingDecay."""
+"""Learning-rate schedules as the loop steps them, and as a resumed run finds them."""
 
 import paddle
 from paddle.optimizer.lr import CosineAnnealingDecay, LRScheduler, ReduceOnPlateau
@@ -17,8 +17,9 @@ def advance(optimizer: paddle.optimizer.Optimizer, loss: paddle.Tensor) -> None:
 
 
 def resumed(optimizer: paddle.optimizer.Optimizer) -> None:
-    """After the optimiser's state was set: the rate is that of this run's curve, which may be longer than the saved
-    one. The others compute theirs from the step anyway."""
+    """After the optimiser's state was set: the rate is that of this run's curve at the saved step, as iters, learning
+    rate or power may be others than those of the saved run, whose last rate stands in the state. ReduceOnPlateau's
+    follows from the losses that were seen, and stays."""
     schedule = optimizer._learning_rate
-    if isinstance(schedule, CosineAnnealingDecay):
+    if isinstance(schedule, LRScheduler) and not isinstance(schedule, ReduceOnPlateau):
         schedule.step(schedule.last_epoch)

@@ -19,6 +19,7 @@ from paddleseg.utils.ema import init_ema_params, update_ema_model
 
 from paddleseg_encnet.data.order import Batches, seed_step
 from paddleseg_encnet.evaluation.evaluation_loop import evaluate
+from paddleseg_encnet.models.encoding import Encoding
 from paddleseg_encnet.models.losses import compute_losses, loss_names
 from paddleseg_encnet.runtime.devices import Precision, Ranks
 from paddleseg_encnet.training import accumulation, resuming, saving, settling
@@ -27,6 +28,7 @@ from paddleseg_encnet.training.dashboard import Dashboard
 from paddleseg_encnet.training.events import Callback, Evaluated, Stepped
 from paddleseg_encnet.training.finite import NotFinite
 from paddleseg_encnet.training.pace import Meter, Pace, log
+from paddleseg_encnet.training.run_lock import alone_in
 from paddleseg_encnet.training.schedules import advance
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.checkpoint import CheckpointError
@@ -95,36 +97,40 @@ def train_network(parts: Parts, schedule: Schedule, save_dir: str, *, precision:
 
     Raises:
         DataError: a sample can't be read or its label doesn't fit.
-        CheckpointError: `resume_model` holds no whole checkpoint of this model.
+        CheckpointError: `resume_model` holds no whole checkpoint of this model, or has taken more steps than `iters`.
         NotFinite: a loss is infinite or no number; the weights are those before the step.
-        SaveError: a checkpoint can't be written; the earlier ones are whole.
+        SaveError: another training is at work in `save_dir`, or a checkpoint can't be written; the earlier ones are
+            whole.
         Stopped: SIGTERM or SIGINT came, and the step was finished and saved. A KeyboardInterrupt.
         ValueError: there are fewer images than a batch needs, or an interval is none.
     """
     schedule.check()
     precision, ranks = precision or Precision(), Ranks.join()
-    found = resuming.find(resume_model, save_dir) if resume_model else None
-    state = begin(found, parts, ranks, schedule.step_samples * ranks.count)
-    batches = Batches(parts.train_dataset, schedule.step_samples, num_workers, state.seed, state.epoch, state.samples)
-    model, optimizer = precision.prepare(parts.model, parts.optimizer, state.scaler)
-    parts = parts._replace(model=model, optimizer=optimizer)
-    tracked = {"model": model}
-    if use_ema:
-        tracked["ema_model"] = moving_average(model, found)
-    network = ranks.distribute(model)
-    saver = saving.Saver(save_dir, schedule.keep_checkpoint_max, found and found.folder, writes=ranks.first)
-    board = Dashboard(save_dir if use_vdl and ranks.first else None, schedule, state, found and found.folder,
-                      hyper_parameters)
-    del found       # as large as model and optimiser
-    if schedule.accum_steps > 1:
-        logger.info(accumulation.accumulation_line(model, parts.losses, schedule.batch_size, schedule.accum_steps))
-    evaluation = None if parts.val_dataset is None else dict(
-        dataset=parts.val_dataset, precision=precision, num_workers=num_workers,
-        losses=parts.losses if use_vdl else None, **parts.test_config or {})
-    run = Run(parts, network, tracked, schedule, state, Meter(batches), saver, board, precision, ranks, evaluation,
-              callback)
-    with board, contextlib.closing(run.meter), Stop() as stop:
-        run.to_the_end(stop)
+    with alone_in(save_dir) if ranks.first else contextlib.nullcontext():
+        found = resuming.find(resume_model, save_dir) if resume_model else None
+        state = begin(found, parts, ranks, schedule)
+        batches = Batches(parts.train_dataset, schedule.step_samples, num_workers, state.seed, state.epoch,
+                          state.samples)
+        average = moving_average(parts.model, found) if use_ema else None   # before the model is cast: in float32
+        model, optimizer = precision.prepare(parts.model, parts.optimizer, state.scaler, [Encoding])
+        parts = parts._replace(model=model, optimizer=optimizer)
+        tracked = {"model": model}
+        if average is not None:
+            tracked["ema_model"] = average
+        network = ranks.distribute(model)
+        saver = saving.Saver(save_dir, schedule.keep_checkpoint_max, found and found.folder, writes=ranks.first)
+        board = Dashboard(save_dir if use_vdl and ranks.first else None, schedule, state, found and found.folder,
+                          hyper_parameters)
+        del found       # as large as model and optimiser
+        if schedule.accum_steps > 1:
+            logger.info(accumulation.accumulation_line(model, parts.losses, schedule.batch_size, schedule.accum_steps))
+        evaluation = None if parts.val_dataset is None else dict(
+            dataset=parts.val_dataset, precision=precision, num_workers=num_workers,
+            losses=parts.losses if use_vdl else None, **parts.test_config or {})
+        run = Run(parts, network, tracked, schedule, state, Meter(batches), saver, board, precision, ranks, evaluation,
+                  callback)
+        with board, contextlib.closing(run.meter), Stop() as stop:
+            run.to_the_end(stop)
     return state.best.get("model", saving.BestCheckpoint())
 
 
@@ -237,7 +243,8 @@ class Run:
             size = len(files) // len(seen)
             own = [file for k, value in enumerate(sums) if not math.isfinite(value)
                    for file in files[k * size:(k + 1) * size]]
-            raise NotFinite(self.state.step, self.named(terms), own or files, broken, self.saver.advice())
+            raise NotFinite(self.state.step, self.named(terms), own or files, broken, self.saver.advice(),
+                            self.precision.half)
         return bool(stopping)
 
     def tell(self, pace: Pace, lr: float) -> None:
@@ -284,10 +291,14 @@ class Run:
         return {key: value for key, value in (self.evaluation or {}).items() if key not in ("losses", "num_workers")}
 
 
-def begin(found: Optional[resuming.Found], parts: Parts, ranks: Ranks, step_samples: int) -> saving.State:
+def begin(found: Optional[resuming.Found], parts: Parts, ranks: Ranks, schedule: Schedule) -> saving.State:
     """Where the run begins, after filling model and optimiser from a checkpoint if one was found."""
     state = saving.State(seed=random.getrandbits(31))
     if found is not None:
+        if found.step > schedule.iters:
+            raise CheckpointError(f"{found.folder} has taken {found.step} steps, more than the {schedule.iters} that "
+                                  "iters asks for: give more, or resume from an earlier checkpoint")
+        step_samples = schedule.step_samples * ranks.count
         resuming.fill(found, parts.model, parts.optimizer)
         state = found.state or saving.State(found.step, samples=found.step * step_samples, seed=state.seed)
         logger.info(f"Resumed {found.folder} at iter {state.step}")

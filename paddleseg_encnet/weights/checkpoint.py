@@ -44,8 +44,9 @@ def read_weights(path: Union[str, os.PathLike], keep_names: bool = False) -> Dic
 
     Returns:
         What was saved, nested as it was: np.ndarray for tensors (C-contiguous, writable,
-        owning their memory; bfloat16 as float32), and None, bool, int, float, str, bytes, tuple,
-        list and dict. Paddle's table of parameter names is left out, as in ``paddle.load``, unless asked for.
+        owning their memory; bfloat16 as float32), None, bool, int, float, str, bytes, tuple,
+        list and dict, and ``records.Record`` for the objects beside them, which are not made. Paddle's
+        table of parameter names is left out, as in ``paddle.load``, unless asked for.
 
     Raises:
         CheckpointError: One line: the file, what was seen, where, and what to do.
@@ -149,7 +150,7 @@ def fill_layer(layer: "paddle.nn.Layer", source: Union[str, os.PathLike, dict], 
     else:
         where, state = str(source), read_weights(source)
     state = {name: _as_array(value) for name, value in state.items()}
-    target = layer.state_dict()
+    target = layer.state_dict(use_hook=False)       # after amp.decorate() the hooks would make copies of it
     prefixes = (ignore_extra,) if isinstance(ignore_extra, str) else tuple(ignore_extra)
 
     extra = [name for name in state if name not in target]

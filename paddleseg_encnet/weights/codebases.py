@@ -105,7 +105,5 @@ DEPTHS = {
 }
 VD_DEPTHS = (50, 101)           # what PaddleSeg registers, less ResNet18_vd: it has one shortcut more than others' 18d
 WIDTHS, EXPANSION = (64, 128, 256, 512), 4
-WRAPPERS = ("state_dict", "model", "model_state_dict", "network")
-PREFIXES = ("module.", "_orig_mod.")                    # DataParallel, torch.compile
 CLASSIFIERS = ("fc.", "head.fc.", "out.")               # of ImageNet, and no part of a backbone
 AUXILIARY_CHANNELS = 256        # of both PyTorch implementations

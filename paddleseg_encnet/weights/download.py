@@ -53,7 +53,7 @@ def pretrained(url_or_path: str) -> str:
     if not name.endswith(ARCHIVES):
         return fetch(url_or_path, os.path.join(seg_env.PRETRAINED_MODEL_HOME, parent))
     folder = os.path.join(seg_env.PRETRAINED_MODEL_HOME, name.split(".")[0])
-    with _alone(folder):
+    with one_process_in(folder):
         found = weights_among(sorted(os.listdir(folder)))
         if len(found) == 1:
             return os.path.join(folder, found[0])
@@ -77,7 +77,7 @@ def fetch(url: str, folder: str, sha256_prefix: Optional[str] = None) -> str:
     Raises:
         DownloadError: it cannot be had, or its length or checksum is wrong. There is no file of that name then.
     """
-    with _alone(folder):
+    with one_process_in(folder):
         return _fetch(url, folder, sha256_prefix)
 
 
@@ -218,8 +218,11 @@ def _file_name(url: str) -> Tuple[str, str]:
 
 
 @contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
-    """Makes `folder`; within, no other process is in this function for it (where the system has flock)."""
+def one_process_in(folder: str) -> Iterator[None]:
+    """Makes `folder`; within, no other process is in this function for it (where the system has flock).
+
+    filelock (4.3.1) was weighed: one line in place of this function, but a package that every install would need.
+    """
     os.makedirs(folder, exist_ok=True)
     try:
         import fcntl

@@ -27,12 +27,13 @@ class LiteSource:
     in_channels: int
     classifier: bool
     is_network: bool = False
+    left_out: Tuple[str, ...] = ()      # tensors of the file, in words
 
     def __str__(self) -> str:
         return f"backbone EfficientNetLite{self.variant} from PyTorch, {self.blocks} blocks"
 
     def notes(self) -> List[str]:
-        return ["the ImageNet classifier is left out"] if self.classifier else []
+        return [*self.left_out, *(["the ImageNet classifier is left out"] if self.classifier else [])]
 
 
 def recognise_lite(state: Dict[str, np.ndarray]) -> Optional[LiteSource]:

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
-from paddleseg_encnet.weights import safetensors_file
+from paddleseg_encnet.weights import records, safetensors_file
 from paddleseg_encnet.weights.arrays import (
     KINDS,
     Budget,
@@ -27,7 +27,8 @@ from paddleseg_encnet.weights.arrays import (
     element_count,
     to_array,
 )
-from paddleseg_encnet.weights.pickle_names import Array, Name, OrderedDict, PickledTensor, expect
+from paddleseg_encnet.weights.pickle_names import Array, DType, Name, PickledTensor
+from paddleseg_encnet.weights.records import Mapping, OrderedDict, Record, expect
 from paddleseg_encnet.weights.unpickle import unpickle
 
 _MAX_DEPTH = 32
@@ -101,7 +102,7 @@ class _Walk:
         if kind is memoryview:
             self.budget.reserve(len(item))
             return bytes(item)
-        if kind in (dict, OrderedDict):
+        if kind in (dict, OrderedDict, Mapping):
             return {key: self.entry(key, value, depth) for key, value in item.items()}
         if kind is list:
             return [self.value(value, depth + 1) for value in item]
@@ -114,6 +115,10 @@ class _Walk:
             if id(item) not in self.arrays:
                 self.arrays[id(item)] = self.array(item) if kind is Array else self.tensor(item)
             return self.arrays[id(item)]
+        if kind is Record:
+            return item
+        if kind is DType or kind is Name and item.key in records.KNOWN:
+            return Record("numpy.dtype" if kind is DType else f"{item.module}.{item.name}")
         raise CheckpointError(f"holds a {f'{item.module}.{item.name}' if kind is Name else kind.__name__} as a value")
 
     def entry(self, key: Any, value: Any, depth: int) -> Any:

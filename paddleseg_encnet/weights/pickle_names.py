@@ -3,17 +3,17 @@
 A pickle builds an object by naming a function and calling it. ``CALLS`` is the complete list of
 functions that files of weights name. None of them is the function of that name: each one checks its
 arguments and makes a record of what the file says (``Array``, ``Tensor``, ...). The records hold
-views of the file; ``files`` makes arrays of them in the end.
+views of the file; ``files`` makes arrays of them in the end. What files hold beside weights is in ``records``.
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Union
+from typing import Any, Optional, Tuple, Union
 
+from paddleseg_encnet.weights import records
 from paddleseg_encnet.weights.arrays import Budget, CheckpointError, to_array
+from paddleseg_encnet.weights.records import ITEM_BYTES, OrderedDict, Record, expect, set_item
 
 MAX_NAME = 200  # characters of a name that are read, and shown in a message
-# Generous memory of one item of a dict: three opcodes can ask for a copy of a long list again.
-_ITEM_BYTES = 128
 
 _NUMPY_CODES = {
     "f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32",
@@ -35,16 +35,13 @@ class Name:
     name: str
 
     @property
+    def key(self) -> Tuple[str, str]:
+        return self.module, self.name
+
+    @property
     def storage_kind(self) -> Optional[str]:
         """Element type if this is the name of a torch storage class, else None."""
         return _TORCH_STORAGES.get(self.name) if self.module == "torch" else None
-
-
-class OrderedDict(dict):
-    """What ``collections.OrderedDict`` becomes. Its attributes (torch's ``_metadata``) are dropped."""
-
-    def set_state(self, state: Any, budget: Budget) -> None:
-        expect(type(state) is dict, "gives an OrderedDict a state that is not a dict")
 
 
 @dataclass(eq=False)
@@ -87,11 +84,6 @@ class PickledTensor:
     strides: tuple
 
 
-def expect(condition: object, complaint: str) -> None:
-    if not condition:
-        raise CheckpointError(complaint)
-
-
 def _bytes(value: Any, budget: Budget) -> memoryview:
     """Bytes of an array: a view of the file, or a ``str`` of Latin-1 (Python 2 had no bytes)."""
     if type(value) is str:
@@ -109,19 +101,12 @@ def _bytes(value: Any, budget: Budget) -> memoryview:
 def _ordered_dict(args: Any, budget: Budget) -> OrderedDict:
     expect(args == () or len(args) == 1 and type(args[0]) is list, "has a malformed OrderedDict")
     pairs = args[0] if args else ()  # Python 2 wrote the items as a list of pairs
-    budget.reserve(_ITEM_BYTES * len(pairs))
+    budget.reserve(ITEM_BYTES * len(pairs))
     result = OrderedDict()
     for pair in pairs:
         expect(type(pair) in (list, tuple) and len(pair) == 2, "has a malformed OrderedDict")
         set_item(result, *pair)
     return result
-
-
-def set_item(target: Dict[Any, Any], key: Any, value: Any) -> None:
-    # Larger integers hash alike by the thousand, which makes a dict of them take quadratic time.
-    expect(type(key) is str or type(key) is int and abs(key) < 2**60,
-           f"has a dict key that is neither text nor a short integer but {type(key).__name__}")
-    target[key] = value
 
 
 def _dtype(args: Any, budget: Budget) -> DType:
@@ -155,9 +140,16 @@ def _empty_bytes(args: Any, budget: Budget) -> memoryview:
     return memoryview(b"")
 
 
+def _attribute(args: Any, budget: Budget) -> Record:
+    expect(len(args) == 2 and type(args[0]) is Name and type(args[1]) is str, "has a malformed getattr")
+    name = f"{args[0].name}.{args[1][:MAX_NAME]}"
+    expect((args[0].module, name) in records.CONSTANTS, f"asks for builtins.getattr of {args[0].module}.{name}")
+    return Record(f"{args[0].module}.{name}")
+
+
 def _tuple(args: Any, budget: Budget) -> tuple:
     expect(len(args) == 1 and type(args[0]) in (tuple, list), "has a malformed tuple")
-    budget.reserve(_ITEM_BYTES * len(args[0]))
+    budget.reserve(ITEM_BYTES * len(args[0]))
     return tuple(args[0])
 
 
@@ -176,6 +168,8 @@ CALLS = {
     ("_codecs", "encode"): _encoded_bytes,
     ("__builtin__", "bytes"): _empty_bytes,
     ("builtins", "bytes"): _empty_bytes,
+    ("__builtin__", "getattr"): _attribute,
+    ("builtins", "getattr"): _attribute,
     ("__builtin__", "tuple"): _tuple,  # paddle.save writes a tensor as tuple((name, array))
     ("builtins", "tuple"): _tuple,
     ("numpy", "dtype"): _dtype,
@@ -189,4 +183,4 @@ CALLS = {
     ("torch._utils", "_rebuild_parameter"): _parameter,
 }
 # Names that are only ever arguments: never called.
-WORDS = {("numpy", "ndarray"), *(("torch", name) for name in _TORCH_STORAGES)}
+WORDS = {("numpy", "ndarray"), *(("torch", name) for name in _TORCH_STORAGES), *records.KNOWN}

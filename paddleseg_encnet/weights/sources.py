@@ -5,13 +5,14 @@ width, the dilation of first blocks, how images are resized). codebases.py has t
 weight_conversion.py brings the tensors under ours.
 """
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
-from paddleseg_encnet.weights import efficientnet_names
+from paddleseg_encnet.weights import binary, efficientnet_names, unwrapping
 from paddleseg_encnet.weights.arrays import CheckpointError
 from paddleseg_encnet.weights.codebases import (
     CLASSIFIERS,
@@ -21,14 +22,14 @@ from paddleseg_encnet.weights.codebases import (
     HEAD,
     PADDLE,
     PADDLESEG,
-    PREFIXES,
     PYTORCH,
     THEIRS,
     VD_DEPTHS,
-    WRAPPERS,
     Names,
 )
 from paddleseg_encnet.weights.efficientnet_names import LiteSource
+
+MMSEGMENTATION_THRESHOLD = 0.3      # of a head with one channel, where its config says none
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Source:
     output_stride: int = 8
     first_block_dilation: str = "half"
     classifier: bool = False            # there is an ImageNet classifier too, which is left out
+    threshold: Optional[float] = None   # of the sigmoid of a head with one channel, which two classes are made of
     assumed: Tuple[str, ...] = ()       # settings that names and shapes cannot tell and the file does not say
+    left_out: Tuple[str, ...] = ()      # tensors of the file, in words
 
     @property
     def is_network(self) -> bool:
@@ -80,7 +83,10 @@ class Source:
 
     def notes(self) -> List[str]:
         """What a user should know of the conversion, in words."""
-        notes = list(self.assumed)
+        notes = [*self.assumed, *self.left_out]
+        if self.threshold is not None:
+            notes.append(f"the head has one channel: class 1 is where its sigmoid is above {self.threshold:g} "
+                         "(--threshold), class 0 elsewhere; a presence layer of one class is left out")
         if self.classifier:
             notes.append("the ImageNet classifier is left out")
         if self.is_network and not self.use_se_loss:
@@ -97,10 +103,14 @@ def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
     Raises:
         CheckpointError: it is none of what this module knows; says what was looked for.
     """
-    state = tensors_of(checkpoint)
+    state, _, left_out = unwrapping.unwrap(checkpoint, is_known)
     lite = efficientnet_names.recognise_lite(state)
     if lite is not None:
-        return lite
+        return dataclasses.replace(lite, left_out=left_out)
+    return dataclasses.replace(_recognised(state, checkpoint), left_out=left_out)
+
+
+def _recognised(state: Dict[str, np.ndarray], checkpoint: Dict[str, Any]) -> Source:
     names, version, prefix = _backbone_names(state)
     counts, bottleneck = _blocks(state, names, prefix)
     if (bottleneck, counts) not in DEPTHS:
@@ -115,11 +125,16 @@ def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
         in_paddle = any(name.endswith("._mean") for name in state)
         return _checked(Source(PADDLE if in_paddle else PYTORCH, **found))
     name = {row[2]: row[column] for row in HEAD}        # by PaddleSeg's name
+    settings, assumed = _settings(FAMILIES[column - 2], checkpoint)
+    if _shape_of(state, name["head"] + ".weight", 4)[0] == 1:
+        settings.setdefault("threshold", binary.USUAL)
+        state = with_two_classes(state, settings["threshold"])
+    else:
+        settings.pop("threshold", None)
     present = {row[0] for row in HEAD if f"{row[column]}.weight" in state}
     num_classes, mid_channels, _, _ = _shape_of(state, name["head"] + ".weight", 4)
     num_codes, _ = _shape_of(state, name["enc_module.encoding.0"] + ".codewords", 2)
     auxiliary = name["fcn_head.conv_bn_relu._conv"] + ".weight"
-    settings, assumed = _settings(FAMILIES[column - 2], checkpoint)
     if any(key.startswith("jpu.jum_") for key in state):
         raise CheckpointError("an EncNet with FastFCN's later upsampling, JPU_X: this project has JPU, of the paper")
     if use_jpu := f"{name['jpu.conv5._conv']}.weight" in state:
@@ -131,18 +146,34 @@ def recognise(checkpoint: Dict[str, Any]) -> Union[Source, LiteSource]:
         **settings, **found))
 
 
-def tensors_of(checkpoint: Dict[str, Any]) -> Dict[str, np.ndarray]:
-    """The arrays by name, without the dicts and prefixes around them."""
-    state = checkpoint if isinstance(checkpoint, dict) else {}
-    for _ in WRAPPERS:      # one in another, each once: a file can be made to hold itself
-        state = next((state[key] for key in WRAPPERS if isinstance(state.get(key), dict)), state)
-    state = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, np.ndarray)}
-    if not state:
-        raise CheckpointError("there are no tensors in this file")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name[len(prefix):]: value for name, value in state.items()}
-    return state
+def take_averaged(checkpoint: Dict[str, Any]) -> Tuple[Dict[str, Any], str]:
+    """The file as if it held the averaged weights alone, and what that means, in words.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    return unwrapping.take_averaged(checkpoint, is_known)
+
+
+def tensors_of(checkpoint: Dict[str, Any], source: Union[Source, LiteSource]) -> Dict[str, np.ndarray]:
+    """The arrays by name, without the dicts and prefixes around them; of a head with one channel, with two."""
+    state = unwrapping.unwrap(checkpoint, is_known).tensors
+    threshold = source.threshold if isinstance(source, Source) else None
+    return state if threshold is None else with_two_classes(state, threshold)
+
+
+def with_two_classes(state: Dict[str, np.ndarray], threshold: float) -> Dict[str, np.ndarray]:
+    """Of a network whose head has one channel."""
+    column = _family(state)
+    if column is None:
+        return state
+    names = {row[2]: row[column] for row in HEAD}
+    return binary.two_classes(state, [names["head"], names["fcn_head.conv"]], names["se_layer"], threshold)
+
+
+def is_known(state: Dict[str, np.ndarray]) -> bool:
+    """Whether these are the names of a network, or a backbone, that is recognised here."""
+    return "_conv_stem.weight" in state or _found_backbone(state) is not None
 
 
 def _shape_of(state: Dict[str, np.ndarray], name: str, rank: int) -> Tuple[int, ...]:
@@ -169,6 +200,15 @@ def _family(state: Dict[str, np.ndarray]) -> Optional[int]:
 
 def _backbone_names(state: Dict[str, np.ndarray]) -> Tuple[Names, str, str]:
     """The names that a file's backbone has, which of ours it is, and the prefix of its tensors."""
+    found = _found_backbone(state)
+    if found is None:
+        raise CheckpointError("no ResNet and no EfficientNet-Lite was found in this file: known are the names of "
+                              "torchvision, timm, mmcv, efficientnet-lite-pytorch, "
+                              f"PyTorch-Encoding and PaddleSeg; its first tensors are {', '.join(list(state)[:5])}")
+    return found
+
+
+def _found_backbone(state: Dict[str, np.ndarray]) -> Optional[Tuple[Names, str, str]]:
     def is_conv(name: str) -> bool:
         return f"{name}.weight" in state and state[f"{name}.weight"].ndim == 4
 
@@ -177,9 +217,7 @@ def _backbone_names(state: Dict[str, np.ndarray]) -> Tuple[Names, str, str]:
             block = prefix + names.block.format(stage=2, s=1, block=0)
             if all(is_conv(prefix + name) for name in names.stem[::2]) and is_conv(block + names.shortcut[0]):
                 return names, version, prefix
-    raise CheckpointError("no ResNet and no EfficientNet-Lite was found in this file: known are the names of "
-                          "torchvision, timm, mmcv, efficientnet-lite-pytorch, "
-                          f"PyTorch-Encoding and PaddleSeg; its first tensors are {', '.join(list(state)[:5])}")
+    return None
 
 
 def _blocks(state: Dict[str, np.ndarray], names: Names, prefix: str) -> Tuple[Tuple[int, int, int, int], bool]:
@@ -205,10 +243,14 @@ def _settings(family: str, checkpoint: Dict[str, Any]) -> Tuple[Dict[str, Any], 
     meta = checkpoint.get("meta")
     text = (meta.get("config") or meta.get("cfg")) if isinstance(meta, dict) else None
     text = text if isinstance(text, str) else ""
-    corners = re.search(r"align_corners ?= ?(True|False)", text[max(text.find("decode_head"), 0):])
+    head = text[max(text.find("decode_head"), 0):]
+    said = re.search(r"\bthreshold ?= ?(0?\.\d{1,9})", head)
+    threshold = float(said.group(1)) if said else MMSEGMENTATION_THRESHOLD
+    corners = re.search(r"align_corners ?= ?(True|False)", head)
     if corners is None:
-        return {}, ("the file does not say how its network resizes: align_corners is False, as in mmsegmentation's "
-                    "configs but those for crops of 769 x 769",)
+        return {"threshold": threshold}, (
+            "the file does not say how its network resizes: align_corners is False, as in mmsegmentation's configs but "
+            "those for crops of 769 x 769",)
     strides = {"1,1,2,4": 8, "1,1,1,2": 16, "1,1,1,1": 32}
     said = re.search(r"dilations ?= ?[(\[]([\d,\s]{1,99})[)\]]", text)
     dilations = "1,1,2,4" if said is None else re.sub(r"\s", "", said.group(1)).strip(",")
@@ -216,7 +258,7 @@ def _settings(family: str, checkpoint: Dict[str, Any]) -> Tuple[Dict[str, Any], 
         raise CheckpointError("the backbone's config has dilations or a style (caffe) that this project's does not")
     contracted = re.search(r"contract_dilation ?= ?True", text)
     return {"align_corners": corners.group(1) == "True", "output_stride": strides[dilations],
-            "first_block_dilation": "half" if contracted else "full"}, ()
+            "first_block_dilation": "half" if contracted else "full", "threshold": threshold}, ()
 
 
 def _checked(source: Source) -> Source:

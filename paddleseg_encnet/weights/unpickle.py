@@ -5,7 +5,8 @@ whatever the program names. This module is another machine for the same programs
 ``pickle``, it imports nothing on a file's behalf and it never calls, subscripts or sets an
 attribute of an object the file chose. The few names that weights need (``numpy.dtype``,
 ``torch._utils._rebuild_tensor_v2``, ...) are keys of the table ``CALLS``; "calling" one makes an
-inert record of what the file says. Every other name is an error that says the name.
+inert record of what the file says, and the classes of ``records`` make one that keeps nothing.
+Every other name is an error that says the name.
 
 Threat model: the file is written by an attacker who has read this module. Besides code he wants
 the process to hang or to fill the memory. Therefore
@@ -21,18 +22,10 @@ import pickletools
 import struct
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
+from paddleseg_encnet.weights import records
 from paddleseg_encnet.weights.arrays import Budget, CheckpointError
-from paddleseg_encnet.weights.pickle_names import (
-    CALLS,
-    MAX_NAME,
-    WORDS,
-    Array,
-    DType,
-    Name,
-    OrderedDict,
-    expect,
-    set_item,
-)
+from paddleseg_encnet.weights.pickle_names import CALLS, MAX_NAME, WORDS, Array, DType, Name
+from paddleseg_encnet.weights.records import OrderedDict, Record, expect, set_item
 
 # A tensor takes 35 opcodes: this is enough for 7,000, and EncNet with its optimiser has 1,000. The
 # limit bounds time, and the memory of the empty containers that opcodes of one byte make.
@@ -44,7 +37,7 @@ _OPCODE_NAMES = {ord(op.code): op.name for op in pickletools.opcodes}
 _NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
 _CONSTANTS: Dict[bytes, Callable[[], Any]] = {
     b"N": lambda: None, b"\x88": lambda: True, b"\x89": lambda: False,
-    b")": tuple, b"]": list, b"}": dict}
+    b")": tuple, b"]": list, b"}": dict, b"\x8f": lambda: Record("builtins.set")}
 # Length field, and the encoding of the text (None: bytes, kept as a view of the file).
 _STRINGS = {
     b"X": ("<I", "utf-8"), b"\x8c": ("<B", "utf-8"), b"\x8d": ("<Q", "utf-8"),
@@ -102,7 +95,7 @@ class _Machine:
         expect(len(self.stack) > floor, "takes a value from an empty stack")
         return self.stack.pop()
 
-    def top(self, kind: type) -> Any:
+    def top(self, kind: Union[type, Tuple[type, ...]]) -> Any:
         value = self.pop()
         self.stack.append(value)
         expect(isinstance(value, kind), f"adds items to a {type(value).__name__}")
@@ -121,11 +114,20 @@ class _Machine:
             shown = f"{module[:MAX_NAME]}.{name[:MAX_NAME]}"
             if module in _PUBLIC_NAMES:
                 shown = f"{_PUBLIC_NAMES[module]}.{name[:MAX_NAME]} (written {shown})"
+            if module.startswith("__torch__") or name[:1].isupper() and self.holds_a_module():
+                raise CheckpointError(
+                    f"holds a whole model ({shown}), which only code of its author can read; nothing of the file was "
+                    "run. Ask for its state_dict: where the model is, torch.save(model.state_dict(), PATH) writes one")
             raise CheckpointError(
                 f"asks for {shown}, which weights do not need; it was "
                 "refused and nothing of the file was run. Do not open this file with paddle.load or "
                 "torch.load; get the weights from a source you trust")
         return Name(module, name)
+
+    def holds_a_module(self) -> bool:
+        """Whether a pickled torch.nn.Module is in the file: these are its attributes."""
+        data = bytes(self.data)
+        return all(word in data for word in (b"_parameters", b"_buffers", b"_modules"))
 
     def text(self, layout: str, encoding: Optional[str]) -> Union[str, memoryview]:
         raw = self.next_bytes(self.number(layout))
@@ -135,12 +137,21 @@ class _Machine:
             raise CheckpointError("has text that is not UTF-8") from None
 
     def call(self, target: Any, args: Any) -> Any:
+        if type(target) is Name and target.key in records.CLASSES | records.MAPPINGS and type(args) is tuple:
+            return records.made(target.key, args, self.budget)
         call = CALLS.get((target.module, target.name)) if type(target) is Name else None
         if call is None or type(args) is not tuple:
             raise CheckpointError("calls something that is not a known function")
         return call(args, self.budget)
 
+    def new_object(self, target: Any, args: Any) -> Any:
+        known = type(target) is Name and target.key in records.CLASSES | records.MAPPINGS
+        expect(known and type(args) is tuple, "makes an instance of something that is not a known record")
+        return records.made(target.key, args, self.budget)
+
     def build(self, target: Any, state: Any) -> None:
+        if type(target) is Record:
+            return
         expect(isinstance(target, (OrderedDict, DType, Array)), f"sets attributes of a {type(target).__name__}")
         target.set_state(state, self.budget)
 
@@ -173,14 +184,30 @@ class _Machine:
             push(tuple([self.pop() for _ in range(_SMALL_TUPLES[code])][::-1]))
         elif code in b"ae":  # APPEND, APPENDS
             items = [self.pop()] if code == b"a" else self.pop_mark()
-            self.top(list).extend(items)
+            target = self.top((list, Record))
+            if type(target) is not Record:
+                target.extend(items)
         elif code in b"su":  # SETITEM, SETITEMS
             items = [self.pop(), self.pop()][::-1] if code == b"s" else self.pop_mark()
             expect(len(items) % 2 == 0, "has a dict key without a value")
-            target = self.top(dict)
+            target = self.top((dict, Record))
             for key, value in zip(items[::2], items[1::2]):
-                set_item(target, key, value)
-        elif code in b"ci":  # GLOBAL, and INST only for the sake of the message
+                if type(target) is not Record:
+                    set_item(target, key, value)
+        elif code == b"\x80":
+            version = self.number("<B")
+            expect(version <= 5, f"is a pickle of the unknown protocol {version}")
+        elif code == b"\x95":  # FRAME: a hint for reading ahead
+            size = self.number("<Q")
+            expect(size <= len(self.data) - self.position, "is cut short: its frame is longer "
+                   "than the file; download it again")
+        else:
+            self.object_step(code)
+
+    def object_step(self, code: bytes) -> None:
+        """Does what an opcode says that names or makes an object."""
+        push = self.stack.append
+        if code in b"ci":  # GLOBAL, and INST only for the sake of the message
             push(self.name(self.line(), self.line()))
             expect(code == b"c", "makes an instance of a class")
         elif code == b"\x93":  # STACK_GLOBAL
@@ -189,6 +216,17 @@ class _Machine:
         elif code == b"R":
             args, target = self.pop(), self.pop()
             push(self.call(target, args))
+        elif code in b"\x81\x92":  # NEWOBJ, NEWOBJ_EX, which has keywords too
+            if code == b"\x92":
+                self.pop()
+            args, target = self.pop(), self.pop()
+            push(self.new_object(target, args))
+        elif code == b"\x90":  # ADDITEMS
+            self.pop_mark()
+            self.top(Record)
+        elif code == b"\x91":  # FROZENSET
+            self.pop_mark()
+            push(Record("builtins.frozenset"))
         elif code == b"b":  # BUILD
             state, target = self.pop(), self.top(object)
             self.build(target, state)
@@ -196,13 +234,6 @@ class _Machine:
             if self.persistent is None:
                 raise CheckpointError("refers to data outside of the file")
             push(self.persistent(self.pop()))
-        elif code == b"\x80":
-            version = self.number("<B")
-            expect(version <= 5, f"is a pickle of the unknown protocol {version}")
-        elif code == b"\x95":  # FRAME: a hint for reading ahead
-            size = self.number("<Q")
-            expect(size <= len(self.data) - self.position, "is cut short: its frame is longer "
-                   "than the file; download it again")
         else:
             raise CheckpointError("uses a pickle opcode that files of weights do not contain")
 

@@ -53,7 +53,7 @@ def convert_weights(checkpoint: Dict[str, Any],
         CheckpointError: tensors are missing, left over, or of another shape; the message lists them all.
     """
     source = source or recognise(checkpoint)
-    state = tensors_of(checkpoint)
+    state = tensors_of(checkpoint, source)
     if isinstance(source, LiteSource):
         return efficientnet_names.convert_lite(state, source)
     converted: Dict[str, np.ndarray] = {}

@@ -1,5 +1,6 @@
 """What computes an export: a module for each runtime, and the table of the forms that an export can have."""
 
+import functools
 import importlib.util
 from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -75,7 +76,17 @@ def forms_of(content: Mapping[str, Any], device: str = "cpu", precision: Optiona
             and (form.precision != "bf16" or has_bfloat16())]
 
 
+@functools.lru_cache(maxsize=None)
+def openvino_core() -> Any:
+    """OpenVINO's Core, one for the whole process.
+
+    Each makes, where the processor has AMX, a stack for signals, and with its end puts back the one before. Of two that
+    do not end in the reverse order of their making, that is the freed one of the other, and the next signal crashes.
+    """
+    from openvino import Core
+    return Core()
+
+
 def has_bfloat16() -> bool:
     """Whether this processor computes in bfloat16 (AVX512-BF16, AMX), rather than in float32 with rounding."""
-    from openvino import Core
-    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -12,12 +12,12 @@ class OnnxRuntime:
 
     Args:
         model: the file.
-        device: "cpu", "gpu", "gpu:1"; the GPU if this package has one when it is None.
+        device: "cpu", "gpu", "gpu:1"; None is the GPU if this package has one that starts.
         threads: of the CPU.
         verbose: let it print what it does.
 
     Raises:
-        ValueError: it is not installed, or has not this device.
+        ValueError: it is not installed, has not this device, or can't start it.
     """
     requests = 1        # a second one at a time would not be faster: one takes all threads
 
@@ -28,9 +28,7 @@ class OnnxRuntime:
             raise ValueError(f"ONNX Runtime does not load ({error}); pip install onnxruntime, or "
                              "\"paddleseg_encnet[onnx]\"") from error
         there = onnxruntime.get_available_providers()
-        if device is None:
-            device = "gpu" if "CUDAExecutionProvider" in there else "cpu"
-        kind, number = parted(device)
+        kind, number = parted(device or ("gpu" if "CUDAExecutionProvider" in there else "cpu"))
         provider = {"gpu": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}[kind]
         if provider not in there:
             raise ValueError(f"this onnxruntime has no {provider}; pip install onnxruntime-gpu, or --device cpu")
@@ -41,6 +39,13 @@ class OnnxRuntime:
         options.log_severity_level = 1 if verbose else 3
         self.session = onnxruntime.InferenceSession(
             model, options, providers=[provider], provider_options=[{"device_id": number}] if kind == "gpu" else None)
+        # Without the libraries of CUDA and cuDNN that it was built for it runs on the CPU, and says so to nobody.
+        if provider not in self.session.get_providers():
+            if device is not None:
+                raise ValueError(f"this onnxruntime has {provider}, but could not start it, and would run on the CPU: "
+                                 "it needs the CUDA and cuDNN that it was built for (--print_detail True shows what is "
+                                 "missing); or --device cpu")
+            kind = "cpu"
         self.name = self.session.get_inputs()[0].name
         self.shrinking = onnxruntime.RunOptions()
         if kind == "cpu":

@@ -6,7 +6,7 @@ from typing import Any, List, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from segrun.backends import has_bfloat16, parted
+from segrun.backends import has_bfloat16, openvino_core, parted
 
 # That are kept for image sizes seen before: a network has some fifty of each size, of 70 KB each. Its default is 5000.
 KERNELS = 500
@@ -30,7 +30,7 @@ class OpenVino:
     def __init__(self, model: str, device: Optional[str], threads: int, precision: str = "fp32",
                  verbose: bool = False, throughput: bool = False):
         try:
-            from openvino import Core
+            compile_model = openvino_core().compile_model
         except ImportError as error:
             raise ValueError(f"OpenVINO does not load ({error}); pip install openvino, 2023.1 or later, or "
                              "\"paddleseg_encnet[openvino]\"") from error
@@ -46,7 +46,7 @@ class OpenVino:
                    # NumPy's too, which then warns.
                    "CPU_RUNTIME_CACHE_CAPACITY": KERNELS,
                    "LOG_LEVEL": "LOG_INFO" if verbose else "LOG_NONE"}
-        self.network = network = Core().compile_model(model, "CPU", options)
+        self.network = network = compile_model(model, "CPU", options)
         self.requests = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") if throughput else 1
         self.free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(self.requests):

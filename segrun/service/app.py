@@ -7,38 +7,45 @@ from typing import Any, Literal, Optional
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from segrun.segmenter import Segmenter
 from segrun.service import served_network
 from segrun.service.answers import ErrorAnswer, predicted
 from segrun.service.counters import KIND, Metrics
-from segrun.service.limits import Limits, Refused, body_of, check_kind
+from segrun.service.intake import Intake, body_of
+from segrun.service.limits import Limits, Refused, address_of, check_kind
+from segrun.service.origins import ANY, Door, Origins
 from segrun.service.start_page import HEADERS, HTML
 from segrun.service.worker import Worker
 
 
-def make(segmenter: Segmenter, worker: Worker, limits: Limits, metrics: Metrics) -> FastAPI:
+def make(segmenter: Segmenter, worker: Worker, limits: Limits, metrics: Metrics, origins: Origins) -> FastAPI:
     """The app around a network.
 
     Args:
         segmenter: around the network.
         worker: of the thread that it was loaded in.
+        origins: that may ask.
     """
     predictions = Predictions(segmenter, worker, limits, metrics)
     # Its pages of documentation ask for files from elsewhere.
     app = FastAPI(title="paddleseg_encnet", docs_url=None, redoc_url=None)
 
+    @app.head("/", include_in_schema=False)
     @app.get("/")
     async def page() -> Response:
         return Response(HTML, media_type="text/html; charset=utf-8", headers=HEADERS)
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> Any:
         if worker.stuck():
             return ErrorAnswer(Refused(503, "a prediction does not end"))
         return {"status": "ok"}
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics")
     async def show_metrics() -> Response:
         return Response(metrics.text(worker.waiting), media_type=KIND)
@@ -55,6 +62,11 @@ def make(segmenter: Segmenter, worker: Worker, limits: Limits, metrics: Metrics)
     app.add_exception_handler(HTTPException, wrong_address)
     app.add_exception_handler(RequestValidationError, wrong_query)
     app.add_exception_handler(Exception, own_fault)
+    if origins.any or origins.allowed:      # so that their pages may read the answers too
+        app.add_middleware(CORSMiddleware, allow_origins=[ANY] if origins.any else origins.allowed, allow_methods=["*"],
+                           allow_headers=["*"], expose_headers=["Server-Timing", "Retry-After"])
+    # The last one that is added is asked first.
+    app.add_middleware(Door, origins=origins, metrics=metrics)
     return app
 
 
@@ -63,6 +75,7 @@ class Predictions:
 
     def __init__(self, segmenter: Segmenter, worker: Worker, limits: Limits, metrics: Metrics):
         self.segmenter, self.worker, self.limits, self.metrics = segmenter, worker, limits, metrics
+        self.intake = Intake(limits)
 
     async def counted(self, request: Request, as_json: bool, picture: bool) -> Response:
         start, status = time.perf_counter(), "500"
@@ -81,10 +94,12 @@ class Predictions:
         """Raises ClientDisconnect, or Gone, where the client has left."""
         try:
             check_kind(request)
-            with self.worker.place():
-                data = await body_of(request, self.limits)
+            address = address_of(request.client)
+            self.worker.check(address)      # else its body would come for nothing
+            data = await body_of(request, self.limits, self.intake, address)
+            with self.worker.place(address) as place:
                 work = functools.partial(served_network.answer, self.segmenter, data, self.limits, as_json, picture)
-                found = await self.worker.run(work, request.is_disconnected)
+                found = await self.worker.run(place, work, request.is_disconnected)
         except Refused as refused:
             return ErrorAnswer(refused)
         if found is None:

@@ -1,5 +1,8 @@
 """What is counted, in the text format that Prometheus reads:
 https://prometheus.io/docs/instrumenting/exposition_formats/
+
+The package prometheus-client (0.26.0) was weighed: the same takes 35 lines with it in place of 76 here, and each
+service one package more. It adds lines with the time of creation of each metric.
 """
 
 import os

@@ -1,19 +1,19 @@
 """What a request may ask for: bytes, pixels, places in the queue, seconds. Whatever goes beyond is Refused."""
 
-import asyncio
 import io
+import ipaddress
 import warnings
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 from fastapi import Request
 from PIL import Image
 
 MOST_PIXELS = 1024 * 1024 * 1024 // 4 // 3      # Pillow's own limit, beyond which it warns of headers
-MOST_CONNECTIONS = 900                      # systems commonly grant 1024 open files
+MOST_CONNECTIONS, OTHER_FILES = 2000, 200   # open at a time, where the system grants so many
 HEAD_TIME, SEND_TIME, LINGER = 10.0, 10.0, 2.0      # seconds for a request's head, for its answer, for a refused body
+MIN_RATE = 1024.0                           # bytes a second, of a body
 LONGEST_MESSAGE = 300
-TURNS = 3       # of the event loop, in which a part of a body that the system has reaches who waits for it
 
 # What is predicted, of all that segrun/image.py reads: Pillow tells their sizes without decoding them.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
@@ -21,13 +21,15 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF")
 
 @dataclass(frozen=True)
 class Limits:
-    """max_bytes: of a body. max_pixels: of an image. queue: requests at a time, those whose body still comes, those
-    that wait and the one that is predicted. queue_time, body_time: seconds that one may wait, that a body may take."""
+    """max_bytes: of a body. max_pixels: of an image. queue: requests whose body is here, those that wait and the one
+    that is predicted. queue_time, body_time: seconds that one may wait, that a body may take. min_rate: bytes a second
+    with which a body must come."""
     max_bytes: int = 16 << 20
     max_pixels: int = 4 << 20
     queue: int = 32
     queue_time: float = 10.0
     body_time: float = 10.0
+    min_rate: float = MIN_RATE
 
 
 class Refused(Exception):
@@ -54,46 +56,18 @@ def check_kind(request: Request) -> None:
         raise Refused(415, f"the body comes with Content-Encoding {coding[:80]}; send the image's bytes as they are")
 
 
-async def body_of(request: Request, limits: Limits) -> bytes:
-    """The whole body.
-
-    Raises:
-        Refused: it is empty, too large or too slow.
-        ClientDisconnect: the client ended before.
-    """
-    too_large = Refused(413, f"the body has more than the {limits.max_bytes} bytes that are taken")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limits.max_bytes:
-        raise too_large
-    body = bytearray()
-
-    async def receive() -> None:
-        async for part in request.stream():
-            if len(body) + len(part) > limits.max_bytes:
-                raise too_large
-            body.extend(part)
-
-    async def nothing_more() -> None:
-        """Until its time is over and nothing more of it is here: a busy service reads late what came in time."""
-        await asyncio.sleep(limits.body_time)
-        seen = -1
-        while seen < len(body):
-            seen = len(body)
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
-
-    receiving, waiting = asyncio.ensure_future(receive()), asyncio.ensure_future(nothing_more())
+def address_of(client: Optional[Tuple[str, int]]) -> str:
+    """Whose a connection is: an address, or of IPv6 a network's 64 bits, in which anybody has as many as they like."""
+    host = client[0] if client else ""
     try:
-        await asyncio.wait([receiving, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if not receiving.done():
-            raise Refused(408, f"the body was not there after {limits.body_time:g} s")
-        receiving.result()
-    finally:
-        receiving.cancel()
-        waiting.cancel()
-    if not body:
-        raise Refused(400, "the body is empty: it must be the bytes of an image")
-    return bytes(body)
+        address = ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return host
 
 
 def check_header(data: bytes, limits: Limits) -> Size:

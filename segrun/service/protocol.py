@@ -1,20 +1,31 @@
 """Connections that are broken, slow or too many, which uvicorn leaves to others: a head or an answer that gets stuck, a
-body that ends too early."""
+body that ends too early. Of too many, those that are worth least end: who comes to ask something asks at once, and
+goes on."""
 
 import asyncio
-from typing import Optional, Sequence, Tuple
+import contextlib
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from segrun.service.answers import JSON, error_bytes
 from segrun.service.counters import Metrics
-from segrun.service.limits import HEAD_TIME, LINGER, MOST_CONNECTIONS, SEND_TIME
+from segrun.service.limits import HEAD_TIME, LINGER, MIN_RATE, OTHER_FILES, SEND_TIME, address_of
+
+HEAD = 1024     # bytes with which a request begins that are worth nothing
+FEW = 20        # where there are too many connections, this part of all ends with those
+PAUSE = 0.05    # seconds until then; how many more there may be meanwhile:
+SPARE = OTHER_FILES // 2
 
 
 class Guarded(H11Protocol):
-    """A connection. `metrics` belongs to the class, which uvicorn makes connections of."""
+    """A connection. What belongs to the class, which uvicorn makes connections of, is one for all: `metrics`, `most` of
+    them, and what `trimming` will begin. `worth` is the time of its beginning, or of its last request's, and a second
+    more for each MIN_RATE bytes that came since then."""
     metrics: Metrics
+    most: int
+    trimming: Optional[asyncio.TimerHandle] = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -22,14 +33,22 @@ class Guarded(H11Protocol):
         self.head_timer: Optional[asyncio.TimerHandle] = None
         self.send_timer: Optional[asyncio.TimerHandle] = None
         self.refused = False
-        if len(self.connections) > MOST_CONNECTIONS:
-            self.refuse(503, "there are too many connections; try again later", [(b"retry-after", b"1")])
-        else:
-            self.head_timer = self.loop.call_later(HEAD_TIME, self.slow_head)
+        self.address, self.worth = address_of(self.client), self.loop.time()
+        self.head_timer = self.loop.call_later(HEAD_TIME, self.slow_head)
+        over, own = len(self.connections) - self.most, type(self)
+        if over > SPARE:
+            own.trim(self.connections)
+        elif over > 0 and own.trimming is None:     # not before what those have sent is read that come at once
+            own.trimming = self.loop.call_later(PAUSE, own.trim, self.connections)
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self.worth = max(self.worth, self.loop.time())
+            self.worth += max(0, len(data) - HEAD) / MIN_RATE
+        else:
+            self.worth += len(data) / MIN_RATE
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self.head_timer = stopped(self.head_timer)
@@ -60,6 +79,34 @@ class Guarded(H11Protocol):
         if not self.refused:
             self.send_timer = stopped(self.send_timer)
 
+    @classmethod
+    def trim(cls, connections: Set["Guarded"]) -> None:
+        """Ends as many as there are too many, and a few more: of the address that has most of those that may end, the
+        one that is worth least; and so on."""
+        cls.trimming = stopped(cls.trimming)
+        living = [each for each in connections if not each.transport.is_closing()]
+        theirs: Dict[str, List[Guarded]] = {}
+        for each in sorted(living, key=lambda each: each.worth, reverse=True):
+            if each.may_end():
+                theirs.setdefault(each.address, []).append(each)
+        for _ in range(len(living) - cls.most + cls.most // FEW if len(living) > cls.most else 0):
+            most = max(theirs.values(), key=len, default=[])
+            if most:
+                most.pop().end()
+
+    def may_end(self) -> bool:
+        """Not where a whole request is here and its answer is not yet away."""
+        return self.refused or self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+
+    def end(self) -> None:
+        if self.refused:
+            self.transport.abort()
+            return
+        if self.cycle is None or not self.cycle.response_complete or self.conn.trailing_data[0]:
+            self.refuse(503, "there are too many connections, and least has come from this one",
+                        [(b"retry-after", b"1")])
+        self.transport.close()
+
     def slow_head(self) -> None:
         self.head_timer = None
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
@@ -80,7 +127,8 @@ class Guarded(H11Protocol):
                 (b"connection", b"close"), *headers]
         for event in (h11.Response(status_code=status, headers=head), h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):      # the client has left
+            self.transport.write_eof()
         self.refused, self.head_timer = True, stopped(self.head_timer)
         self.send_timer = self.send_timer or self.loop.call_later(LINGER, self.transport.abort)
         if self.cycle is None or self.cycle.response_complete:      # else the app counts it

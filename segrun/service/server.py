@@ -2,23 +2,28 @@
 
 import contextlib
 import logging
+import os
 import socket
-from typing import Callable, Iterator, List, Optional
+import sys
+from typing import Callable, Iterator, List, Optional, Sequence
 
 import uvicorn
 
 from segrun.segmenter import Segmenter
 from segrun.service import app
 from segrun.service.counters import Metrics
-from segrun.service.limits import Limits
+from segrun.service.limits import MOST_CONNECTIONS, OTHER_FILES, Limits
+from segrun.service.origins import Origins
 from segrun.service.protocol import Guarded
 from segrun.service.served_network import STEPS
 from segrun.service.worker import Worker
 from segrun.stopping import Stop
 
+REUSE = os.name == "posix"      # of an address; Windows would let two programs have one port
+
 
 def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
-          say: Callable[[str], None] = print) -> None:
+          say: Callable[[str], None] = print, allow_origin: Sequence[str] = ()) -> None:
     """Serves until SIGTERM or SIGINT. Requests that are there then are still answered; a second signal ends at once.
 
     Args:
@@ -26,16 +31,19 @@ def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
             predict.
         port: 0 for any that is free.
         say: takes a line for the user.
+        allow_origin: whose pages may ask, beside the service's own; origins.Origins.
 
     Raises:
-        ValueError, OSError: the address can't be had; or of `load`.
+        ValueError, OSError: the address can't be had, an origin is none; or of `load`.
     """
+    origins = Origins(allow_origin, host)
     with contextlib.closing(bound(host, port)) as listener:
         worker, metrics = Worker(limits), Metrics(STEPS)
         try:
             segmenter = worker.thread.submit(load).result()
-            protocol = type("Connection", (Guarded,), {"metrics": metrics})
-            config = uvicorn.Config(app.make(segmenter, worker, limits, metrics), http=protocol, ws="none",
+            connection = type("Connection", (Guarded,), {"metrics": metrics,
+                                                       "most": min(MOST_CONNECTIONS, granted_files() - OTHER_FILES)})
+            config = uvicorn.Config(app.make(segmenter, worker, limits, metrics, origins), http=connection, ws="none",
                                     loop="asyncio", lifespan="off", log_level=logging.ERROR, access_log=False,
                                     server_header=False, proxy_headers=False, backlog=1024)
             # Not before: Paddle takes the signals when it is imported.
@@ -43,6 +51,19 @@ def serve(load: Callable[[], Segmenter], host: str, port: int, limits: Limits,
                 Server(config, stop, lambda: say(f"serving at {url_of(listener)}")).run([listener])
         finally:
             worker.thread.shutdown()
+
+
+def granted_files() -> int:
+    """How many the system lets the process open: commonly 1024, of which it grants more where it is asked, or 256."""
+    if sys.platform == "win32":
+        return MOST_CONNECTIONS + OTHER_FILES
+    import resource
+    granted, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    if granted != resource.RLIM_INFINITY and granted < wanted:
+        granted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, most))
+    return wanted if granted == resource.RLIM_INFINITY else granted
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -58,7 +79,8 @@ def bound(host: str, port: int) -> socket.socket:
                                                                 flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)      # also where a former one has just ended
+            if REUSE:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # also where a former one has just ended
             listener.bind(address)
         except BaseException:
             listener.close()

@@ -2,12 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 
 from paddleseg_encnet.config import building
 from segrun.errors import innermost
+from segrun.segmenter import Segmenter
 
 
 @pytest.fixture
@@ -68,6 +70,9 @@ def test_the_number_of_classes_may_be_the_data_sets(small_config):
     ("a: [", "is no valid YAML: "),
     ("just words", "has no keys, as model: or train_dataset:"),
     ("_base_: gone.yml\n", "needs .*gone.yml, which is not there; see _base_"),
+    ("_base_: {base}\niters: 3\nbatch_size: 1\niters: 4\n", "has the key iters twice in one place, in lines 2 and 4"),
+    ("_base_: {base}\nmodel: {{num_codes: 3, num_codes: 4}}\n", "has the key num_codes twice in one place"),
+    ("_base_: {base}\niter: 9\n", "iter in the config is no key that is read; did you mean iters"),
     ("_base_: {base}\niters: 0\n", "iters in the config is 0, must be a whole number above 0"),
     ("_base_: {base}\nmodel: {{num_code: 3}}\n", "ENCNet has no argument num_code; there are num_codes"),
     ("_base_: {base}\nignore_index: 300\n", "ignore_index in the config is 300"),
@@ -83,10 +88,48 @@ def test_what_is_wrong_with_a_config(small_config, config, text, words):
     (dict(iters=0), ValueError, "iters must be at least 1, got 0"),
     (dict(iters=-3), ValueError, "iters must be at least 1, got -3"),
     (dict(batch_size=-1), ValueError, "batch_size must be at least 1, got -1"),
+    (dict(learning_rate=0), ValueError, "learning_rate must be a number above 0, got 0"),
+    (dict(learning_rate=-0.1), ValueError, "learning_rate must be a number above 0, got -0.1"),
+    (dict(learning_rate=float("nan")), ValueError, "learning_rate must be a number above 0, got nan"),
     (dict(data_format="NHWC"), ValueError, "--data_format NHWC is for DeepLabV3P only, not for ENCNet")])
 def test_what_is_wrong_with_what_is_given(small_config, options, error, words):
     with pytest.raises(error, match=words):
         building.read_config(small_config, **options)
+
+
+def test_a_key_twice_in_a_base_is_told_of_that_file(small_config, config, tmp_path):
+    base = tmp_path / "twice.yml"
+    base.write_text(f"_base_: {small_config}\niters: 3\niters: 4\n")
+    with pytest.raises(ValueError, match=f"{base} has the key iters twice"):
+        building.read_config(config(f"_base_: {base}\n"))
+
+
+def test_a_part_that_is_repeated_loses_nothing(small_config, config):
+    """As the losses of PaddleSeg's configs of KNet and UPerNet."""
+    text = f"_base_: {small_config}\ntest_config: {{is_slide: false, is_slide: false}}\niters: 3\niters: 3\n"
+    assert building.read_config(config(text)).config.iters == 3
+
+
+def test_anchors_and_merges_are_no_keys_twice(small_config, config):
+    text = f"""
+_base_: {small_config}
+_a: &a {{num_codes: 7}}
+_b: &b {{mid_channels: 8}}
+model: {{<<: *a, <<: *b}}
+"""
+    model = building.read_config(config(text)).config.dic["model"]
+    assert (model["num_codes"], model["mid_channels"]) == (7, 8)
+
+
+def test_what_predicts_needs_nothing_of_training(small_config, config, small_weights, pixels):
+    """Without batch, steps, optimiser, schedule, loss and set to train on it is the same network."""
+    whole = building.read_config(small_config).config.dic
+    text = yaml.safe_dump({key: whole[key] for key in ("model", "val_dataset")})
+    same = [Segmenter(source, small_weights, device="cpu")(pixels).ids for source in (small_config, config(text))]
+    assert np.array_equal(*same)
+    with pytest.raises(Exception) as raised:
+        building.read_config(config(text))
+    assert "the config has no batch_size, which training needs" in str(innermost(raised.value))
 
 
 def test_an_override_that_is_no_key(small_config):

@@ -52,6 +52,22 @@ GONE = object()
     (("loss", "coef", 1), "0.2", "loss.coef[1] in the config is '0.2', must be a number"),
     (("loss", "types"), GONE, "loss.types in the config is None, must be a list"),
     (("test_config", "stride"), [2], "test_config.stride in the config is [2], must be two whole numbers"),
+    (("iter",), 9, "iter in the config is no key that is read; did you mean iters?"),
+    (("batchsize",), 7, "batchsize in the config is no key that is read; did you mean batch_size?"),
+    (("optimizer",), GONE, "the config has no optimizer, which training needs"),
+    (("model",), GONE, "the config has no model, which every tool needs"),
+    (("model", "backbone", "output_stride"), 7, "model.backbone.output_stride in the config is 7, must be 8, 16 or 32"),
+    (("model", "num_classes"), "8", "model.num_classes in the config is '8', must be a whole number above 0; in quotes "
+     "it is a text"),
+    (("val_dataset", "num_classes"), 0, "val_dataset.num_classes in the config is 0, must be a whole number above 0"),
+    (("optimizer", "weight_decay"), "5e-4", "optimizer.weight_decay in the config is '5e-4', must be a number; YAML "
+     "takes it for a text, a number with an exponent has a dot: 5.0e-4"),
+    (("lr_scheduler", "learning_rate"), 0, "lr_scheduler.learning_rate in the config is 0, must be a number above 0"),
+    (("loss", "types", 0, "weight"), [-1] * 3, "loss.types[0].weight in the config is [-1, -1, -1], must be numbers "
+     "from 0 on, of which one is above 0"),
+    (("loss", "types", 0, "weight"), [0.0] * 3, "loss.types[0].weight in the config is [0.0, 0.0, 0.0], must be"),
+    (("loss", "types", 1, "weight"), [1, "2"], "loss.types[1].weight in the config is [1, '2'], must be numbers"),
+    (("loss", "coef"), [0, 0], "loss.coef in the config is [0, 0], must be numbers from 0 on, of which one is above"),
     (("test_config", "is_silde"), True, "test_config.is_silde in the config: there is no such key; there are is_slide"),
 ], ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None)
 def test_what_is_wrong_is_told_by_its_place(path, value, words):
@@ -67,3 +83,25 @@ def test_what_is_wrong_is_told_by_its_place(path, value, words):
     with pytest.raises(ValueError) as error:
         check_config(config)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key, near", [("optimiser", "optimizer"), ("losses", "loss"), ("train_data", "train_dataset"),
+                                       ("test_cfg", "test_config"), ("Iters", "iters"), ("ignore_idx", "ignore_index")])
+def test_a_key_that_looks_like_one_is_refused(key, near):
+    with pytest.raises(ValueError, match=f"{key} in the config is no key that is read; did you mean {near}?"):
+        check_config({**CONFIG, key: 1})
+
+
+def test_any_other_key_is_told_and_a_users_own_is_not(logged):
+    """As `mean: &mean [...]` in PaddleSeg's config of PIDNet, and `learning_rate` beside lr_scheduler in that of GloRe.
+    """
+    check_config({**CONFIG, "mean": [0.5], "learning_rate": {"value": 0.01}, "_sizes": [4, 4]})
+    assert logged == [("warning", f"{key} in the config is no key that is read: nothing follows from it")
+                      for key in ("mean", "learning_rate")]
+
+
+def test_what_is_not_trained_needs_less():
+    needed = {"model": CONFIG["model"], "val_dataset": CONFIG["val_dataset"]}
+    check_config(needed, training=False)
+    with pytest.raises(ValueError, match="the config has no train_dataset, which every tool where there is no val_"):
+        check_config({"model": CONFIG["model"]}, training=False)

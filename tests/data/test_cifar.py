@@ -242,6 +242,15 @@ def test_configs_train(config, archive, run_tool, tmp_path, capsys):
     assert (tmp_path / "iter_2/model.pdparams").exists()
 
 
+@pytest.mark.parametrize("flags, words", [
+    (["--data_file", "nowhere.tar.gz"], "--data_file is nowhere.tar.gz, and there is no such file: give --data_file"),
+    (["--opts", "train_dataset.dataset_root=gone.tar.gz"], "train_dataset.dataset_root in the config is gone.tar.gz, "
+     "and there is no such file: give --data_file the path of cifar-10-python.tar.gz")])
+def test_missing_data_name_the_flag(run_tool, flags, words):
+    with pytest.raises(SystemExit, match=re.escape(words)):
+        run_tool("train_cifar", "--config", f"{ROOT}/configs/cifar10_resnet_64d.yml", *flags)
+
+
 def test_other_tool_for_training(run_tool):
     with pytest.raises(SystemExit, match="_64d.yml is a classifier of images; train it with tools/train_cifar.py"):
         run_tool("train", "--config", f"{ROOT}/configs/cifar10_resnet_64d.yml")

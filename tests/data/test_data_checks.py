@@ -400,6 +400,25 @@ def test_many_equal_faults_are_summed_up_and_all_kinds_are_told(data):
     assert len(report) < 20
 
 
+@pytest.mark.parametrize("train, val, words", [
+    ("{type: Normalize}", "", r"Normalize of train: mean \[0.5, 0.5, 0.5\] std \[0.5, 0.5, 0.5\]; of val: none"),
+    ("", "{type: Normalize}", "Normalize of train: none; of val: mean"),
+    ("{type: Normalize, mean: [0.1], std: [0.2]}", "{type: Normalize}", "of train: mean .0.1, 0.1, 0.1. .*; of val: m"),
+    ("{type: Normalize, mean: [0.5], std: [0.5]}", "{type: Normalize, mean: [0.5, 0.5, 0.5]}", None)])
+def test_sets_that_are_scaled_in_two_ways(data, train, val, words):
+    text = data.config.read_text().replace("{type: RandomPaddingCrop, crop_size: [32, 24]}, {type: Normalize}", train)
+    data.config.write_text(text.replace("[{type: Normalize}]}\noptimizer", f"[{val}]}}\noptimizer"))
+    found = " ".join(data.findings())
+    if words is None:
+        assert "scales" not in found
+        quick_check(data.builder(), with_val=True)
+        return
+    assert re.search(words, found)
+    with pytest.raises(DataError, match=words):
+        quick_check(data.builder(), with_val=True)
+    quick_check(data.builder(), with_val=False)     # nothing is evaluated
+
+
 # --- classes and the tools -------------------------------------------------------------------------------------------
 
 def test_class_weights_by_hand(tmp_path):

@@ -9,6 +9,7 @@ from paddleseg.models.backbones import ResNet18_vd, ResNet50_vd
 from paddleseg.models.encnet import ENCNet as StockENCNet
 
 from paddleseg_encnet import ENCNet
+from paddleseg_encnet.models.resizing import bilinear
 
 # Both compute the same sums in float32 in another order; what was measured stands in docs/results.md.
 TOLERANCE = 1e-4
@@ -88,6 +89,20 @@ def test_trains_as_a_static_graph():
         network.clear_gradients()
     for dynamic, static in zip(*found):
         assert relative_difference(static, dynamic) < TOLERANCE
+
+
+def test_laterals_that_have_the_size_are_left_as_they_are(monkeypatch):
+    """At stride 8 all of them: resizing them would give the same numbers."""
+    network = ENCNet(7, ResNet18_vd(output_stride=8), num_codes=4, mid_channels=16, add_lateral=True)
+    network.eval()
+    images = np.random.default_rng(1).normal(size=(1, 3, 40, 56)).astype("float32")
+    resized = []
+    monkeypatch.setattr(ENCNet, "resize", lambda self, x, size: resized.append(x.shape) or bilinear(
+        x, size, self.align_corners))
+    once = outputs(network, images)[0].numpy()
+    assert resized == [[1, 7, 5, 7]]        # the logits, to the image's size
+    monkeypatch.setattr(ENCNet, "resize_like", lambda self, x, other: self.resize(x, paddle.shape(other)[2:]))
+    assert np.array_equal(outputs(network, images)[0].numpy(), once) and len(resized) == 4
 
 
 def test_registered_under_paddlesegs_name():

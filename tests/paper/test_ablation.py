@@ -168,6 +168,20 @@ def test_cause_of_a_failure(script, told, config, tmp_path):
     assert f"K = 0, seed 1: {told} ({runs[0].log_file})" in str(error.value)
 
 
+def test_a_cause_that_runs_share_is_told_once(config, tmp_path, capsys):
+    """As that the data are not there, of which each run says the same."""
+    runs = prepared(config, tmp_path, *(f"codewords_{k}" for k in (0, 8, 16, 32)))
+    failing = Scripted(runs, "", ["cpu"])
+    failing.script = "raise SystemExit('error: there is no folder data/nowhere')"
+    with pytest.raises(ablation_plan.AblationError) as error:
+        failing.run()
+    assert str(error.value) == (f"4 of 4 runs failed: K = 0, seed 1 and 3 more: error: there is no folder data/nowhere "
+                                f"({runs[0].log_file})")
+    said = [line for line in capsys.readouterr().out.splitlines() if "[ERROR]" in line]
+    assert len(said) == 4 and sum("data/nowhere" in line for line in said) == 1
+    assert said[-1].endswith("K = 32, seed 1: as K = 0, seed 1")
+
+
 def test_steps_for_the_progress_line(config, tmp_path):
     """A run killed at step 90 goes on at its checkpoint of 60, and that is where its count begins."""
     [run] = prepared(studies.changed({**config, "iters": 100}), tmp_path, "codewords_0")

@@ -272,6 +272,14 @@ def test_batchnorm_is_left_alone_elsewhere(model, count, device):
     assert paddle.nn.SyncBatchNorm not in kinds
 
 
+@pytest.mark.parametrize("name", ["banana", "cuda", "gpu:x", "gpu:", ":0", "CPU"])
+def test_a_device_that_no_paddle_has(name):
+    before = paddle.get_device()
+    with pytest.raises(ValueError, match=f"the device is '{name}': it must be cpu, gpu, xpu, "):
+        devices.select_device(name)
+    assert paddle.get_device() == before
+
+
 def synchronised(parts, gradients, weight, bias, epsilon):
     """What sync_batch_norm does with x [B, K, C] on each rank, layout NCHW: K are the channels, C stands for H and W.
 

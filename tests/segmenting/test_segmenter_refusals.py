@@ -62,7 +62,7 @@ def test_advice_for_arrays_is_good_advice(segmenter, pixels):
     (["CONFIG", "WEIGHTS"], {"is_slide": True}, ValueError, "need crop_size and stride"),
     (["FOLDER"], {}, FileNotFoundError, "there is no .*deploy.yaml; give the deploy.yaml of an export"),
     (["FOLDER", "WEIGHTS"], {}, ValueError, "is taken for an export, which has weights of its own.*leave weights out"),
-    (["CONFIG", "WEIGHTS"], {"backend": "onnx"}, ValueError, "backend and precision are of exports, and .* is none"),
+    (["CONFIG", "WEIGHTS"], {"backend": "onnx"}, ValueError, "backend and precision are for exports, .* is not one"),
     (["FOLDER"], {"opts": ["iters=2"]}, ValueError, "leave opts out"),
 ])
 def test_mistakes_in_the_making(small_config, lively_weights, tmp_path, arguments, options, error, words):

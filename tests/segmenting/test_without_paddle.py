@@ -71,5 +71,5 @@ def test_serve(export, image, mask):
 def test_what_needs_paddle_says_so(tmp_path):
     code = ALONE + "from segrun import Segmenter; Segmenter('encnet_quick_start', 'model.pdparams')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert "ValueError: encnet_quick_start is run by Paddle and PaddleSeg, and no installed package" in \
+    assert "ValueError: encnet_quick_start needs Paddle and PaddleSeg, and no installed package" in \
         done.stderr.splitlines()[-1]

@@ -1,7 +1,9 @@
 """The command that the wheel brings: the tools and configs without a checkout, mistakes in one line, help that fits."""
 
+import importlib.metadata
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import textwrap
@@ -173,6 +175,27 @@ def test_unknown_command(command, given, words):
     with pytest.raises(SystemExit) as stopped:
         command.main([given])
     assert stopped.value.code.startswith(f"error: {words}") and "\n" not in stopped.value.code
+
+
+@pytest.mark.parametrize("word", ["--version", "-V"])
+def test_the_version_is_that_of_the_installed_package(word, installed):
+    """Of the metadata that pip has written: here another one than the code's."""
+    metadata, = installed.folder.glob("paddleseg_encnet-*.dist-info/METADATA")
+    before = metadata.read_text()
+    try:
+        metadata.write_text(re.sub(r"\nVersion: .*\n", "\nVersion: 7.8.9\n", before, count=1))
+        assert installed(word).stdout == "paddleseg-encnet 7.8.9\n"
+        assert installed.python("-m", "paddleseg_encnet", word).stdout == "paddleseg-encnet 7.8.9\n"
+    finally:
+        metadata.write_text(before)
+
+
+def test_a_package_that_is_not_installed_has_no_version(command, monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    with pytest.raises(SystemExit, match="^error: paddleseg_encnet is not installed here"):
+        command.main(["--version"])
 
 
 def test_the_file_of_the_command_is_a_script_too():

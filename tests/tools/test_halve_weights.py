@@ -62,6 +62,6 @@ def test_a_config_of_another_network(run_tool, tmp_path):
     output = tmp_path / "model.safetensors"
     with pytest.raises(SystemExit, match="error: .*encnet_lite0_camvid.safetensors: .*does not fit the network"):
         run_tool("halve_weights", WEIGHTS, "--output", output, "--config", ROOT / "configs/encnet_camvid_480x360.yml")
-    with pytest.raises(SystemExit, match="error: --card stands beside --config"):
+    with pytest.raises(SystemExit, match="error: --card needs --config"):
         run_tool("halve_weights", WEIGHTS, "--output", output, "--card", ROOT / "weights" / "README.md")
     assert not output.exists()

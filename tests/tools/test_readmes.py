@@ -8,6 +8,8 @@ from conftest import ROOT
 PAGES = {"README.md": "README.zh-CN.md", "docs/data.md": "docs/zh/own_data.md",
          "docs/deployment.md": "docs/zh/deployment.md"}
 CHINESE = ["README.zh-CN.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "zh").glob("*.md"))]
+ALL = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"),
+                                                      *(ROOT / "weights").glob("*.md")])
 
 
 def commands(name: str) -> list:
@@ -31,10 +33,22 @@ def test_pages_lead_to_each_other(english, chinese):
         assert (ROOT / other).resolve() in targets, f"{page} does not link {other}"
 
 
-@pytest.mark.parametrize("page", CHINESE)
-def test_links_of_the_chinese_pages_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not ((ROOT / page).parent / link).exists()] == []
+def anchors(path) -> set:
+    """What a page's headings are called in an address."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    lost = []
+    for link in links:
+        file, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / file if file else ROOT / page
+        if "://" not in link and (not target.exists() or anchor and anchor not in anchors(target)):
+            lost.append(link)
+    assert lost == []
 
 
 @pytest.mark.parametrize("page", CHINESE)

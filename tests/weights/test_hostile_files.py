@@ -85,7 +85,7 @@ CODE = {
     "eval": ("builtins.eval", lambda sh, py, folder: Call(eval, "exec(" + repr(py) + ")")),
     "exec": ("builtins.exec", lambda sh, py, folder: Call(exec, py)),
     "subprocess": ("subprocess", lambda sh, py, folder: Call(subprocess.call, ["sh", "-c", sh])),
-    "getattr chain": ("builtins.getattr", lambda sh, py, folder: [
+    "getattr chain": ("builtins.__import__", lambda sh, py, folder: [
         Call(getattr, Call(getattr, Call(__import__, "os"), "path"), "join"), Call(os.system, sh)]),
     "import": ("builtins.__import__", lambda sh, py, folder: [Call(__import__, "os"), Call(exec, py)]),
     "pickle.loads": ("pickle.loads", lambda sh, py, folder: Call(pickle.loads, pickle.dumps(Call(os.system, sh)))),
@@ -194,7 +194,8 @@ def named(module, name):
     ("torch.hub", "load"), ("torch", "load"), ("torch.serialization", "load"), ("torch.jit", "load"),
     ("torch.storage", "_load_from_bytes"), ("numpy", "load"), ("numpy.core.multiarray", "fromfile"),
     ("numpy", "dtype.__class__"), ("collections", "OrderedDict.fromkeys"), ("_codecs", "decode"),
-    ("paddle", "load"), ("__builtin__", "eval"), ("builtins", "bytearray"), ("builtins", "dict"),
+    ("paddle", "load"), ("__builtin__", "eval"), ("builtins", "bytearray"), ("builtins", "type"),
+    ("argparse", "ArgumentParser"), ("datetime", "datetime.now"), ("pathlib", "os"), ("torch", "device.__class__"),
     ("paddleseg_encnet.weights.checkpoint", "read"), ("torch", "FloatStorage.from_file"),
     ("torch._utils", "__loader__"),
 ])
@@ -377,6 +378,25 @@ RESOURCES = {
     "big-endian": (in_dict(array(b"K\x01\x85", b"C\x04aaaa").replace(b"<", b">")), "not little-endian"),
     "structured": (in_dict(array(b"K\x01\x85", b"C\x04aaaa").replace(b"<NNN", b"<N)N")), "structured"),
     "subarray": (in_dict(array(b"K\x01\x85", b"C\x04aaaa").replace(b"ndarray", b"dtype")), "plain numpy.ndarray"),
+    "call of a dict's class": (in_dict(named("builtins", "dict") + b")R"), "not a known function"),
+    "call of a record": (in_dict(named("argparse", "Namespace") + b")R)R"), "not a known function"),
+    "method of a record": (in_dict(named("builtins", "getattr") + b"(" + named("argparse", "Namespace")
+                                   + short("__init__") + b"tR"), "builtins.getattr of argparse.Namespace.__init__"),
+    "call of a record's method": (in_dict(named("builtins", "getattr")
+                                          + b"(" + named("mmengine.logging.history_buffer", "HistoryBuffer")
+                                          + short("min") + b"tR)R"), "not a known function"),
+    "getattr of a call": (in_dict(named("builtins", "getattr") + b"(" + named("argparse", "Namespace") + b")R"
+                                  + short("min") + b"tR"), "malformed getattr"),
+    "attribute of a module": (in_dict(named("builtins", "getattr") + b"(" + named("numpy", "ndarray") + short("tofile")
+                                      + b"tR"), "builtins.getattr of numpy.ndarray.tofile"),
+    "new object of a function": (in_dict(named("_codecs", "encode") + b")\x81"), "opcode NEWOBJ"),
+    "new object of a word": (in_dict(named("torch", "float32") + b")}\x92"), "opcode NEWOBJ_EX"),
+    "items of a list": (in_dict(b"](N\x90"), "adds items to a list"),
+    "key of a Counter": (in_dict(named("collections", "Counter") + b"]]N\x86a\x85R"), "short integer but list"),
+    "pairs of a Counter": (in_dict(named("collections", "Counter") + b"]Na\x85R"), "malformed dict"),
+    "Counter": (in_dict(b"(](" + b"".join(b"J" + struct.pack("<i", n) + b"N\x86" for n in range(10**4))
+                        + b"eq\x00" + (named("collections", "Counter") + b"h\x00\x85R") * 100 + b"t"),
+                "bytes of memory"),
     "call of a class": (in_dict(named("numpy", "ndarray") + b")R"), "not a known function"),
     "call of a dict": (in_dict(b"})R"), "not a known function"),
     "new object": (in_dict(named("collections", "OrderedDict") + b")\x81"), "opcode NEWOBJ"),
