@@ -9,6 +9,7 @@ from conftest import tool
 from exports import OPENVINO, masks
 from PIL import Image
 
+from segrun.backends import openvino_core, openvino_runtime
 from segrun.classes import Classes, id_type
 from segrun.result import Segmentation
 
@@ -63,6 +64,8 @@ def test_without_openvino(image, error_of, tmp_path, monkeypatch):
     (tmp_path / "model.onnx").write_bytes(b"")
     (tmp_path / "deploy.yaml").write_text("Deploy: {onnx: model.onnx}")
     monkeypatch.setitem(sys.modules, "openvino", None)
+    # The process keeps its first one, which another test may have made.
+    monkeypatch.setattr(openvino_runtime, "openvino_core", openvino_core.__wrapped__)
     error = error_of("infer", "--config", tmp_path / "deploy.yaml", "--image_path", image, "--backend",
                      "openvino")
     assert "OpenVINO does not load" in error and "pip install openvino" in error
