@@ -1,7 +1,7 @@
 # make demo             install, draw street scenes, train, evaluate, predict, explain; then predict a photograph with
 #                       the trained network in weights/: ten minutes on two cores
 # make test             install and run all tests;  make test PADDLE=2.6.2 with another Paddle
-# make lint             names, import order, types, and that each room imports only from rooms below its own
+# make lint             names, import order, types, that a text file is opened with its encoding named, and that each room imports only from rooms below its own
 # make stress           what takes too long for make test: runs, ranks and machines that fail at random moments, full
 #                       disks; an hour
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/measured/ and the pages' tables, all
@@ -43,6 +43,7 @@ test: install
 
 lint: install
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff check --preview --select PLW1514 segrun paddleseg_encnet tools benchmarks setup.py
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 

@@ -1,7 +1,7 @@
 from setuptools import find_packages, setup
 
 version = {}
-with open("paddleseg_encnet/version.py") as file:
+with open("paddleseg_encnet/version.py", encoding="utf-8") as file:
     exec(file.read(), version)
 with open("README.md", encoding="utf-8") as file:
     readme = file.read()

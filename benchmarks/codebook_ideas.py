@@ -111,7 +111,7 @@ def of(found: dict, name: str):
 def rows(path: str) -> list:
     if not os.path.exists(path):
         return []
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -146,7 +146,7 @@ def main(args):
                 continue
             row = run(args, idea, seed, os.path.join(args.save_dir, idea, f"seed_{seed}"))
             new = not os.path.exists(path)
-            with open(path, "a", newline="") as file:
+            with open(path, "a", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, list(row), lineterminator="\n")
                 if new:
                     writer.writeheader()

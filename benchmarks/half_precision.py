@@ -117,7 +117,7 @@ def main() -> None:
               + ", ".join(f"{loss:.4f}" for loss in result["losses"]))
     if args.save_json:
         content = {"device": name, "torch": torch.__version__, "flags": vars(args), "found": found}
-        pathlib.Path(args.save_json).write_text(json.dumps(content, indent=1))
+        pathlib.Path(args.save_json).write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ MULTIPLICATIONS = 346e9 / (512 * 1024)          # a pixel, of this network
 
 def resident(peak: bool = False) -> float:
     """MiB of this process now, or at most so far. (getrusage's peak is that of the parent, if that was larger.)"""
-    with open("/proc/self/status") as file:
+    with open("/proc/self/status", encoding="utf-8") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM" if peak else "VmRSS")) / 1024
 
 
@@ -237,7 +237,7 @@ def rows():
     with tempfile.TemporaryDirectory() as folder:       # in a process of its own, which leaves no gigabyte behind
         file = os.path.join(folder, "result.json")
         subprocess.run([sys.executable, __file__, "--json", file], check=True, stdout=subprocess.DEVNULL)
-        with open(file) as stream:
+        with open(file, encoding="utf-8") as stream:
             result = json.load(stream)
     pieces = {row["piece"]: row for row in result["rows"]}
     for unit, key, scale in (("s", "seconds", 1), ("GiB", "memory", 1 / 1024)):
@@ -270,5 +270,5 @@ if __name__ == "__main__":
         result = measure(args.size, args.repeats, args.threads, args.pieces, args.cpu_time)
         print(table(result))
         if args.json:
-            with open(args.json, "w") as file:
+            with open(args.json, "w", encoding="utf-8") as file:
                 json.dump(result, file, indent=1)

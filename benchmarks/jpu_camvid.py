@@ -64,7 +64,7 @@ class Photographs:
     """A split of CamVid on the device: images [B, 3, H, W] on [0, 1], RGB, and labels [B, H, W] with VOID."""
 
     def __init__(self, root: str, split: str, device: str):
-        with open(os.path.join(root, f"{split}.txt")) as file:
+        with open(os.path.join(root, f"{split}.txt"), encoding="utf-8") as file:
             names = [os.path.basename(line.split()[0]) for line in file if line.strip()]
         images = [cv2.imread(os.path.join(root, split, name))[..., ::-1] for name in names]
         labels = [cv2.imread(os.path.join(root, f"{split}annot", name), cv2.IMREAD_UNCHANGED) for name in names]

@@ -50,7 +50,7 @@ def peak() -> int:
 
 
 def status(key: str) -> int:
-    with open("/proc/self/status") as file:
+    with open("/proc/self/status", encoding="utf-8") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(key)) * 1024
 
 

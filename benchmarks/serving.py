@@ -60,7 +60,7 @@ class Service:
         self.port = int(line.strip(" /\n").split(":")[-1])
 
     def resident(self) -> int:
-        with open(f"/proc/{self.process.pid}/status") as file:
+        with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) * 1024
 
     def stop(self) -> int:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
+from segrun.errors import joined
+
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS, PLANES, EXTRA = \
     256, 257, 258, 259, 262, 277, 278, 284, 338         # tags
@@ -60,7 +62,7 @@ def from_tiff(data: bytes) -> NDArray[Any]:
             image: NDArray[Any] = file.series[0].asarray()
             axes: str = file.series[0].axes
     except Exception as error:      # tifffile raises whatever its decoders do; it names a package that it needs
-        raise ValueError(f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise ValueError(f"cannot be read: {joined(str(error)) or type(error).__name__}") from error
     if 0 in image.shape:
         raise ValueError("cannot be read: it has no pixels")
     kept = [i for i, axis in enumerate(axes) if axis in "YX" or image.shape[i] > 1]

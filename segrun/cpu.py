@@ -114,7 +114,7 @@ def read_cpuinfo() -> str:
     path = "/proc/cpuinfo"
     if not os.path.exists(path):
         return ""
-    with open(path) as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return file.read()
 
 

@@ -25,10 +25,15 @@ def one_line(error: BaseException) -> str:
     # A DataLoader worker hands over its whole stack trace; its last line is the error.
     if "Traceback (most recent call last)" in message:
         message = re.sub(r"^[\w.]+: ", "", message.splitlines()[-1])
-    message = " ".join(message.split())
+    message = joined(message)
     if message and isinstance(error, (ValueError, OSError, AssertionError)):
         return message
     return f"{type(error).__name__}: {message} (--debug shows where)"
+
+
+def joined(text: str) -> str:
+    """The lines of a text in one. Spaces within a line may be those of a file's name, and stay."""
+    return re.sub(r"\s*[\r\n]\s*", " ", text.strip())
 
 
 def unwrapped(function: Callable[..., Result]) -> Callable[..., Result]:

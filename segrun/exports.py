@@ -8,9 +8,11 @@ import yaml
 from numpy.typing import NDArray
 
 from segrun.classes import Classes
+from segrun.errors import DataError, joined
 from segrun.image import WrongChannels, decode_image
 from segrun.network import IDS, LOGITS, PROBABILITIES, Prepared
 from segrun.preprocess import Preprocess
+from segrun.raw_files import read_text
 
 MEANINGS = {"argmax": IDS, "softmax": PROBABILITIES, "none": LOGITS}
 
@@ -31,15 +33,31 @@ class Export:
         self.input_shape = [-1 if side is None else side for side in self.content.get("input_shape") or [-1] * 4]
         self.channels = self.input_shape[1] if self.input_shape[1] > 0 else 3
         self.batch_size = self.input_shape[0] if self.input_shape[0] > 0 else None
-        self.meaning = MEANINGS.get(self.content.get("output_op", ""), LOGITS)
+        self.meaning = self.meaning_of_output()
         self.classes = Classes.of_export(self.content)
         self.preprocess = Preprocess(self.content.get("transforms") or [], self.channels, self.path)
 
+    def meaning_of_output(self) -> str:
+        """An export by PaddleSeg's own tool may not say it: then it is told by the shape of what comes out."""
+        said = self.content.get("output_op")
+        if said and said not in list(MEANINGS):
+            raise ValueError(f"{self.path} has the output_op {said!r}; there are {', '.join(MEANINGS)}")
+        return MEANINGS[said] if said else LOGITS
+
     def file(self, key: str, flag: str = "") -> str:
-        """Path of the file that deploy.yaml has under `key`; `flag` is what tools/export.py writes it with."""
+        """Path of the file that deploy.yaml has under `key`; `flag` is what tools/export.py writes it with.
+
+        Raises:
+            ValueError: there is no such key, or it leads out of the folder of deploy.yaml, which may be anybody's.
+            FileNotFoundError: there is no such file.
+        """
         if key not in self.content:
             raise ValueError(f"{self.path} names no {key} model; export it again" + (f" with {flag}" if flag else ""))
-        path = os.path.join(os.path.dirname(os.path.abspath(self.path)), self.content[key])
+        name = self.content[key]
+        if not isinstance(name, str) or os.path.isabs(name) or os.path.splitdrive(name)[0] \
+                or os.path.normpath(name).split(os.sep)[0] == os.pardir:
+            raise ValueError(f"{self.path} names {name!r} as its {key}: the files of an export lie in its folder")
+        path = os.path.join(os.path.dirname(os.path.abspath(self.path)), name)
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{self.path} names {self.content[key]}, but there is no {path}")
         return path
@@ -82,13 +100,12 @@ def read_deploy(path: str) -> Dict[str, Any]:
     """What a deploy.yaml says."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no {path}; give the deploy.yaml of an export")
-    with open(path, encoding="utf-8") as file:
-        try:
-            content = yaml.safe_load(file)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no valid YAML: it is no text in UTF-8") from error
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no valid YAML: {joined(str(error))}") from error
+    except DataError as error:
+        raise ValueError(f"{path} is no valid YAML: it is no text in UTF-8") from error
     if not isinstance(content, dict) or not isinstance(content.get("Deploy"), dict):
         raise ValueError(f"{path} has no section Deploy; give the deploy.yaml of an export")
     said: Dict[str, Any] = content["Deploy"]

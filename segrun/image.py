@@ -16,8 +16,12 @@ from PIL import Image, ImageOps
 
 from segrun import bands
 from segrun.errors import DataError
+from segrun.pixel_ranges import eight_bits, said_white, stored_bits, white_of
 from segrun.raw_files import read_bytes
 
+# Pillow refuses twice that many pixels: what OpenCV reads of images, it is to read of labels. Set for good, as it is no
+# one's but the process's.
+Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 2 ** 30)))
 UNREADABLE = "images that cannot be read"
 SLACK = 0.02        # beyond 0..1: OpenCV writes floats as LogLuv, which comes back with errors of up to that
 TILE_WIDTH, SAMPLE_FORMAT = 322, 339                    # tags of a TIFF
@@ -49,9 +53,10 @@ def decode_image(data: bytes, path: str, channels: int = 3) -> NDArray[Any]:
     One and three are as OpenCV reads them: uint8 [H, W], and uint8 [H, W, 3] in BGR. Any other number is what the file
     has: [H, W, channels] of its own type of number, in its own order, red first.
 
-    For one and three, grey becomes three equal channels and colour grey, a palette its colours, of 16 bits the high 8
-    are taken, fractions (float32) count from 0, black, to 1. What is transparent shows the colour below. An EXIF
-    orientation is followed, a colour profile is not. Of a moving picture, or of several pages, it is the first.
+    For one and three, grey becomes three equal channels and colour grey, a palette its colours, of 16 bits, or of fewer
+    where the file says so (pixel_ranges.py), the high 8 are taken, fractions (float32) count from 0, black, to 1. What
+    is transparent shows the colour below. An EXIF orientation is followed, a colour profile is not. Of a moving
+    picture, or of several pages, it is the first.
 
     Args:
         data: what is in the file.
@@ -76,6 +81,15 @@ def decode_image(data: bytes, path: str, channels: int = 3) -> NDArray[Any]:
     if is_cut_jpeg(data) or bands.is_cut_tiff(data):
         raise PictureError(f"cannot read the image {path}: it is cut short")
     return image
+
+
+def largest_of_16_bits(path: str) -> Optional[int]:
+    """The largest number in an image of 16 bits that says nothing of what is white in it; None of other files."""
+    data = read_bytes(path)
+    if stored_bits(data) != 16 or said_white(data) is not None or pixel_type(data)[0] != "unsigned":
+        return None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return int(image.max()) if image is not None and image.dtype == np.uint16 else None
 
 
 def refused_by_opencv(error: cv2.error, path: str) -> PictureError:
@@ -115,9 +129,14 @@ def of_any_type(data: bytes, path: str, flag: int) -> Optional[NDArray[Any]]:
         raise PictureError(f"cannot read the image {path}: its colours are CIELAB, which OpenCV does not read as they "
                            "are meant; save it as RGB")
     image: Optional[NDArray[Any]]
+    if kind == "unsigned" and 8 < bits < 16:         # which OpenCV reads, refuses or scales, by its version
+        return in_channels(by_pillow(data, path), flag)
     if kind == "unsigned" and bits <= 16:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
-        return image
+        if said_white(data) is None:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+            return image
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_ANYDEPTH)
+        return None if image is None else eight_bits(image, white_of(image, data))
     if (kind, bits) != ("float", 32):
         raise PictureError(f"cannot read the image {path}: its pixels are {kind} numbers of {bits} bits; save it with "
                            "8 or 16 bits unsigned, or as float32 from 0 to 1")
@@ -187,7 +206,8 @@ def by_pillow(data: bytes, path: str) -> NDArray[Any]:
         with Image.open(io.BytesIO(data)) as picture:
             upright = ImageOps.exif_transpose(picture)
             if upright.mode.startswith("I;16"):
-                return (np.array(upright) >> 8).astype(np.uint8)
+                values = np.array(upright)
+                return eight_bits(values, white_of(values, data))
             return np.array(upright.convert("RGB"))[..., ::-1]
     except Exception as error:      # Pillow raises whatever its decoders do: OSError, SyntaxError, EOFError, ...
         reason = "it is damaged, or this Pillow has no decoder for it; pip install -U pillow, or save it as PNG"

@@ -2,12 +2,13 @@
 
 import os
 from collections import Counter
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from PIL import Image
 
 from segrun.errors import DataError
-from segrun.raw_files import read_lines
+from segrun.own_files import is_own
+from segrun.raw_files import hint_on, read_lines
 
 # Not every Pillow has AVIF.
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif",
@@ -37,7 +38,7 @@ def find_images(path: str) -> Tuple[List[str], str, Dict[str, str]]:
             raise ValueError(f"no image in the folder {path}; endings looked for: {', '.join(IMAGES)}")
         return images, path, {}
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no image, folder or list {path}")
+        raise FileNotFoundError(f"there is no image, folder or list {path}{hint_on(path)}")
     if is_image(path):
         return [path], os.path.dirname(path), {}
     pairs = read_list(path)
@@ -45,9 +46,60 @@ def find_images(path: str) -> Tuple[List[str], str, Dict[str, str]]:
 
 
 def files_below(folder: str) -> List[str]:
-    """Sorted, without hidden ones and what notebooks keep."""
-    return sorted(os.path.join(within, name) for within, _, names in os.walk(folder) for name in names
-                  if not name.startswith(".") and ".ipynb_checkpoints" not in within)
+    """Sorted, without hidden ones and what notebooks keep. Linked folders are followed when all others are known: each
+    folder is read once, by the path without a link where it has one, so that circles end."""
+    found, seen, waiting = [], set(), [folder]
+    while waiting:
+        links = []
+        for start in waiting:
+            for within, folders, names in os.walk(start):
+                there = os.stat(within)
+                if (there.st_dev, there.st_ino) in seen:
+                    folders.clear()
+                    continue
+                seen.add((there.st_dev, there.st_ino))
+                links += [os.path.join(within, name) for name in folders if os.path.islink(os.path.join(within, name))]
+                if ".ipynb_checkpoints" not in within:
+                    found += [os.path.join(within, name) for name in names if not name.startswith(".")]
+        waiting = sorted(links)
+    return sorted(found)
+
+
+def without_own(images: List[str], path: str, save_dir: str) -> Tuple[List[str], str]:
+    """The images but for those that a tool has written into `save_dir`, where that is in the folder `path`; and a line
+    on what was left out, "" if nothing was. Who names them, or their own folder, means them.
+
+    Raises:
+        ValueError: no other is there.
+    """
+    root = os.path.realpath(save_dir) + os.sep
+    if not os.path.isdir(path) or not root.startswith(os.path.join(os.path.realpath(path), "")):
+        return images, ""
+    own = {path for path in images if os.path.realpath(path).startswith(root) and is_own(path)}
+    if not own:
+        return images, ""
+    first = next(path for path in images if path in own)
+    told = f"{len(own)} of {len(images)} images are left out, which these tools have written into {save_dir} " \
+           f"themselves; the first: {first}"
+    if len(own) == len(images):
+        raise ValueError(told)
+    return [path for path in images if path not in own], told
+
+
+def left_out_line(path: str, error: Exception) -> str:
+    """Of an image that could not be done."""
+    return str(error) if path in str(error) else f"{path}: {error}"
+
+
+def left_out_error(lines: Sequence[str], count: int, total: int) -> DataError:
+    """What a tool ends with that has left out `count` of `total` images and done the others.
+
+    Args:
+        lines: of those that are known here.
+    """
+    first = lines[0] if lines else "another rank says which"
+    return DataError(f"{count} of {total} images left out: {first}"
+                     f"{'; the others stand in the warnings above' if len(lines) > 1 else ''}")
 
 
 def is_image(name: str) -> bool:
@@ -122,5 +174,5 @@ def read_list(path: str) -> Dict[str, str]:
     missing = [file for pair in pairs.items() for file in pair if file and not os.path.isfile(file)]
     if missing:
         raise FileNotFoundError(f"the list {path} names {len(missing)} files that do not exist, the first: "
-                                f"{missing[0]}")
+                                f"{missing[0]}{hint_on(missing[0])}")
     return pairs

@@ -2,7 +2,7 @@
 
 import io
 import os
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence
+from typing import Any, Callable, Dict, List, Optional, Protocol
 
 import cv2
 import numpy as np
@@ -11,7 +11,8 @@ from PIL import Image
 
 from segrun import drawing
 from segrun.classes import Classes
-from segrun.writing import check_place, write
+from segrun.own_files import write_own
+from segrun.writing import write
 
 # By the words of --save; the first two are PaddleSeg's, and what is saved if nothing is asked for.
 FOLDERS = {"overlay": "added_prediction", "palette": "pseudo_color_prediction", "ids": "ids",
@@ -44,36 +45,41 @@ class Seen(Protocol):
         """The same with sides of at most so many pixels."""
 
 
-def save(kind: str, seen: Seen, path: str, alpha: float = ALPHA) -> None:
+def save(kind: str, seen: Seen, path: str, alpha: float = ALPHA, own: bool = False) -> None:
     """Writes one kind of picture.
 
     Args:
         kind: one of FOLDERS.
         path: of the file; its ending says of what type it is.
         alpha: weight of the classes' colours in overlays, 0 to 1.
+        own: it is a tool's, which may replace it later (own_files.py).
 
     Raises:
-        ValueError: there is no such kind; or it needs a confidence that is not there.
+        ValueError: there is no such kind; or it needs a confidence that is not there; or no file can be called so.
         OSError: it can't be written; nothing is left.
     """
     if kind not in ENCODERS:
         raise ValueError(f"there is no picture {kind}; there are {', '.join(ENCODERS)}")
     data = ENCODERS[kind](seen, alpha, os.path.splitext(path)[1])
-    write(path, lambda temporary: write_bytes(temporary, data))
+    (write_own if own else write)(path, lambda temporary: write_bytes(temporary, data))
 
 
 def save_below(kind: str, seen: Seen, save_dir: str, name: str, alpha: float = ALPHA) -> str:
-    """Writes one kind of picture into its folder and returns its path. Overlays keep the image's type of file, all else
-    is PNG.
+    """Writes one kind of picture into its folder, as a tool's, and returns its path."""
+    path = path_below(kind, save_dir, name)
+    save(kind, seen, path, alpha, own=True)
+    return path
+
+
+def path_below(kind: str, save_dir: str, name: str) -> str:
+    """Where one kind of picture goes. Overlays keep the image's type of file, all else is PNG.
 
     Args:
         name: the image's name below `save_dir`, with folders and ending.
     """
     if kind != "overlay" or not cv2.haveImageWriter(name):
         name = f"{os.path.splitext(name)[0]}.png"
-    path = os.path.join(save_dir, FOLDERS[kind], name)
-    save(kind, seen, path, alpha)
-    return path
+    return os.path.join(save_dir, FOLDERS[kind], name)
 
 
 # --- the kinds: each takes what was seen, alpha and ending, and returns the bytes of a file --------------------
@@ -143,9 +149,3 @@ def classes_seen(masks: List[NDArray[Any]], seen: Seen, height: int, width: int)
 def write_bytes(path: str, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
-
-
-def check_writable(save_dir: str, kinds: Sequence[str]) -> None:
-    """Raises OSError where pictures of these kinds could not be written, and changes nothing."""
-    for kind in kinds:
-        check_place(os.path.join(save_dir, FOLDERS[kind], "any.png"))

@@ -3,6 +3,7 @@
 PaddleSeg is not needed. Each step takes and returns an image [H, W, C] float32, RGB if C is 3, or [H, W] if it is 1.
 """
 
+import math
 import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -86,6 +87,20 @@ def padding(image: NDArray[Any], target_size: Sequence[int], im_padding_value: f
     return padded
 
 
+def check_normalize(options: Mapping[str, Any], channels: int, where: str) -> None:
+    """Raises ValueError where mean or std of a Normalize are no finite numbers, one or one for each channel, or a std
+    is 0, by which nothing can be divided."""
+    for key, given in options.items():
+        values = given if isinstance(given, (list, tuple)) else [given]
+        if key not in ("mean", "std") or len(values) not in (1, channels) or any(
+                isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
+                for value in values):
+            raise ValueError(f"{where}: Normalize has {key} {given!r}; it takes mean and std, each 1 or {channels} "
+                             "numbers")
+        if key == "std" and min(values) <= 0:
+            raise ValueError(f"{where}: Normalize has std {given!r}; it must be above 0")
+
+
 STEPS: Dict[str, Callable[..., NDArray[Any]]] = {
     "Normalize": normalize, "Resize": resize, "ResizeByLong": resize_by_long, "ResizeByShort": resize_by_short,
     "LimitLong": limit_long, "Padding": padding,
@@ -119,6 +134,8 @@ class Preprocess:
             name = options.pop("type", None)
             if name not in STEPS:
                 raise ValueError(f"{where} has the transform {name}; here there are {', '.join(STEPS)}")
+            if name == "Normalize":
+                check_normalize(options, channels, where)
             self.steps.append(Step(name, STEPS[name], options))
         self.pixelwise = all(each.name in PIXELWISE for each in self.steps)
 

@@ -4,6 +4,7 @@ Sums and their order are PaddleSeg's (core/infer.py), so that a live network giv
 """
 
 import inspect
+import math
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -67,6 +68,9 @@ def tiling_of(is_slide: bool = False, crop_size: Optional[Sequence[int]] = None,
     if not augments:
         return Tiling(windows[0], windows[1])
     several = tuple(scales) if isinstance(scales, Sequence) else (scales,)
+    if not several or any(isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < math.inf
+                          for scale in several):
+        raise ValueError(f"scales (--scales, or scales in test_config) must be numbers above 0, got {scales}")
     return Tiling(windows[0], windows[1], several, flip_horizontal, flip_vertical)
 
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from segrun.errors import DataError
 from segrun.outputs import ALPHA, FOLDERS
+from segrun.own_files import write_own
 from segrun.progress import Progress
 from segrun.result import Segmentation
 from segrun.segmenter import Segmenter
 from segrun.sound import add_sound
 from segrun.stages import Stages
-from segrun.writing import write
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ def predict_video(segmenter: Segmenter, path: str, save_dir: str, alpha: float =
         OSError: it can't be written; nothing is left of it.
     """
     check_channels(segmenter, path)
-    stem, ending = os.path.splitext(os.path.basename(path))
-    target = os.path.join(save_dir, FOLDERS["overlay"], stem + (ending if ending.lower() == ".avi" else ".mp4"))
+    target = video_below(save_dir, path)
     video = cv2.VideoCapture(path)
     sound = ""
 
@@ -53,7 +52,7 @@ def predict_video(segmenter: Segmenter, path: str, save_dir: str, alpha: float =
         if not video.isOpened():
             raise DataError(f"cannot read the video {path}: it is damaged, or this OpenCV has no decoder for it; "
                             "convert it, or write its frames into a folder of images")
-        write(target, make)
+        write_own(target, make)
     finally:
         video.release()
     log.info(f"The video with overlays is {target}, {f'with the sound ({sound})' if sound else 'without sound'}")
@@ -69,19 +68,30 @@ def predict_camera(segmenter: Segmenter, number: int, save_dir: str, alpha: floa
         OSError: the video can't be written; nothing is left of it.
     """
     check_channels(segmenter, f"webcam {number}")
-    target = os.path.join(save_dir, FOLDERS["overlay"], f"webcam{number}.mp4")
+    target = camera_below(save_dir, number)
     camera = cv2.VideoCapture(number)
     try:
         if not camera.isOpened():
             raise DataError(f"OpenCV has no webcam {number} here: is one connected, and may this user read it? Another "
                             "number is another webcam; else give an image, a folder, a list or a video")
         log.info(f"Webcam {number}: {f'{max_frames} frames' if max_frames else 'Ctrl-C ends the video'}")
-        write(target, lambda temporary: write_overlay(segmenter, camera, f"webcam {number}", temporary, alpha,
+        write_own(target, lambda temporary: write_overlay(segmenter, camera, f"webcam {number}", temporary, alpha,
                                                           0, live=True, max_frames=max_frames))
     finally:
         camera.release()
     log.info(f"The video with overlays is {target}")
     return target
+
+
+def video_below(save_dir: str, path: str) -> str:
+    """Where the overlay of a video goes."""
+    stem, ending = os.path.splitext(os.path.basename(path))
+    return os.path.join(save_dir, FOLDERS["overlay"], stem + (ending if ending.lower() == ".avi" else ".mp4"))
+
+
+def camera_below(save_dir: str, number: int) -> str:
+    """Where the overlay of a webcam goes."""
+    return os.path.join(save_dir, FOLDERS["overlay"], f"webcam{number}.mp4")
 
 
 def check_channels(segmenter: Segmenter, path: str) -> None:

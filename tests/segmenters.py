@@ -1,5 +1,7 @@
 """Segmenters of small networks without chance, for tests of what goes through them."""
 
+import os
+
 import numpy as np
 import paddle
 from paddleseg.transforms import Compose, Normalize
@@ -7,6 +9,7 @@ from paddleseg.transforms import Compose, Normalize
 from paddleseg_encnet.live import LiveNetwork
 from segrun import Segmenter
 from segrun.classes import Classes
+from segrun.own_files import RECORD
 from segrun.palettes import CAMVID
 from segrun.tiling import asked_for
 
@@ -48,5 +51,11 @@ def picture(height: int = 40, width: int = 60) -> np.ndarray:
 
 
 def files_below(folder) -> dict:
-    """{name below the folder: what is in it}."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """{name below the folder: what is in it}, without hidden files."""
+    files = sorted(path for path in folder.rglob("[!.]*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def visible(folder) -> list:
+    """Names in a folder, sorted, without the record of what the tools have written there."""
+    return sorted(name for name in os.listdir(folder) if name != RECORD)

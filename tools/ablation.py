@@ -14,6 +14,7 @@ from paddleseg_encnet.config import batch_recipe, building
 from paddleseg_encnet.flags import bare_parser, run_main
 from paddleseg_encnet.paper import ablation_plan, running, studies, study_report
 from paddleseg_encnet.training import dashboard
+from segrun.writing import check_place
 
 
 def flags() -> argparse.ArgumentParser:
@@ -56,6 +57,7 @@ def main(args: argparse.Namespace) -> None:
         return
     logger.info(f"Each training is on one device. {batch}")
     folder = os.path.join(args.save_dir, args.study)
+    check_place(os.path.join(folder, "results.md"))
     runs = ablation_plan.runs_of(cells, args.seeds, folder)
 
     def write_report() -> str:

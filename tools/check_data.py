@@ -16,7 +16,7 @@ from paddleseg_encnet.data.findings import kinds
 from paddleseg_encnet.data.scene_pictures import draw_shared_scenes
 from paddleseg_encnet.flags import parser, run_main
 from segrun.errors import DataError
-from segrun.writing import write
+from segrun.own_files import check_outputs, write_own
 
 
 def flags() -> argparse.ArgumentParser:
@@ -28,24 +28,24 @@ def flags() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
+    histogram, beside = (os.path.join(args.save_dir, name) for name in ("class_histogram.png", "shared_scenes.png"))
+    check_outputs([histogram, beside])
     builder = building.read_config(args.config, args.opts)
     splits = check_data(builder, args.num_workers)
     for split in splits:
         print("\n".join(split.lines()))
     scenes = [scene for split in splits for scene in split.shared]
     if scenes:
-        picture = os.path.join(args.save_dir, "shared_scenes.png")
-        write(picture, lambda temporary: draw_shared_scenes(scenes, temporary, builder.in_channels))
-        print(f"Images of val beside their like in train: {picture}")
+        write_own(beside, lambda temporary: draw_shared_scenes(scenes, temporary, builder.in_channels))
+        print(f"Images of val beside their like in train: {beside}")
     readable = [split for split in splits if split.dataset is not None and class_pixels(split).any()]
     if readable:
         first = readable[0]
         absent = [name for name, pixels in zip(class_names(first.dataset), class_pixels(first)) if pixels == 0]
         if absent:
             print(f"{first.name} has no pixel of: {', '.join(absent)}")
-        picture = os.path.join(args.save_dir, "class_histogram.png")
-        write(picture, lambda temporary: draw_histogram(readable, temporary))
-        print(f"Class histogram: {picture}")
+        write_own(histogram, lambda temporary: draw_histogram(readable, temporary))
+        print(f"Class histogram: {histogram}")
         if not first.findings:
             print(f"Class weights of {first.name}, for CrossEntropyLoss in the config:\nweight: {class_weights(first)}")
     if any(split.findings for split in splits):

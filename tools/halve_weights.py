@@ -22,6 +22,8 @@ from paddleseg_encnet.flags import bare_parser, run_main
 from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint, description
 from paddleseg_encnet.weights.halves import half
+from segrun.own_files import check_outputs, write_own
+from segrun.raw_files import read_text
 
 
 def flags() -> argparse.ArgumentParser:
@@ -45,21 +47,22 @@ def described(args: argparse.Namespace, state: Dict[str, np.ndarray]) -> Dict[st
         config = parse_from_yaml(path)
     card = ""
     if args.card:
-        with open(args.card, encoding="utf-8") as file:
-            card = file.read()
+        card = read_text(args.card, "text")
     return description.network_metadata(config, classes_of_config(builder.config), card)
 
 
 def main(args: argparse.Namespace) -> None:
     if args.card and not args.config:
         raise ValueError("--card needs --config")
+    check_outputs([args.output], filter(None, [args.weights, args.config, args.card]))
     state = checkpoint.read_weights(args.weights)
     not_arrays = [name for name, value in state.items() if not isinstance(value, np.ndarray)]
     if not_arrays:
         raise ValueError(f"{args.weights}: {not_arrays[0]} is no tensor but a {type(state[not_arrays[0]]).__name__}; "
                          "give a file that holds tensors by name, as model.pdparams does")
     halved = {name: half(value) for name, value in state.items()}
-    checkpoint.write_safetensors(halved, args.output, described(args, halved) if args.config else None)
+    said = described(args, halved) if args.config else None
+    write_own(args.output, lambda temporary: checkpoint.write_safetensors(halved, temporary, said))
     print(f"wrote {args.output}: {len(halved)} tensors, {os.path.getsize(args.output) / 1e6:.1f} MB")
     large = [name for name, value in halved.items() if value.dtype.kind == "f" and value.dtype != "float16"]
     if large:

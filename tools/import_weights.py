@@ -23,7 +23,8 @@ from paddleseg_encnet.config.shipped_configs import configs_folder, find_config
 from paddleseg_encnet.flags import bare_parser, run_main
 from paddleseg_encnet.weights import checkpoint, codebases, download, sources, weight_conversion
 from paddleseg_encnet.weights.efficientnet_names import LiteSource
-from segrun.writing import write
+from segrun.own_files import check_outputs, write_own
+from segrun.writing import check_place
 
 # Number of classes -> the data set that has so many here.
 DATASETS = {11: "camvid.yml", 19: "cityscapes.yml", 21: "pascal_voc12aug.yml", 59: "pascal_context.yml",
@@ -62,6 +63,7 @@ def share(text: str) -> float:
 
 
 def main(args: argparse.Namespace) -> None:
+    check_place(os.path.join(args.output_dir, "model.yml"))     # before a download
     path = download.pretrained(args.checkpoint)
     state = checkpoint.read_weights(path)
     try:
@@ -70,7 +72,8 @@ def main(args: argparse.Namespace) -> None:
         raise checkpoint.CheckpointError(f"{path}: {error}") from None
 
     stem = "model" if source.is_network else "backbone"
-    weights = os.path.join(args.output_dir, f"{stem}.{args.format}")
+    weights, config_path = (os.path.join(args.output_dir, f"{stem}.{ending}") for ending in (args.format, "yml"))
+    check_outputs([weights, config_path], filter(None, [path, args.base]))
     if isinstance(source, sources.Source) and source.is_network:
         config = complete_config({**section, "pretrained": weights}, source, args.base, notes)
     else:
@@ -78,9 +81,8 @@ def main(args: argparse.Namespace) -> None:
         notes.append(f"{stem}.yml is a part of a config: name it first in the _base_ of one, before the network's")
 
     os.makedirs(args.output_dir, exist_ok=True)
-    config_path = os.path.join(args.output_dir, f"{stem}.yml")
-    write(weights, lambda temporary: write_weights(tensors, temporary, args.format))
-    write(config_path, lambda temporary: write_config(config, notes, source, temporary))
+    write_own(weights, lambda temporary: write_weights(tensors, temporary, args.format))
+    write_own(config_path, lambda temporary: write_config(config, notes, source, temporary))
     report(path, source, notes, weights, config_path)
 
 

@@ -4,12 +4,14 @@ PaddleSeg is not needed, nor Paddle with --backend onnx or openvino: NumPy, Open
 """
 
 import argparse
+import contextlib
 import os
 import time
 from dataclasses import replace
-from typing import Sequence
+from typing import Any, Iterator, List, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segrun import command_line, cpu, inputs, outputs
 from segrun.backends import AUTO, BACKENDS, PRECISIONS
@@ -17,13 +19,12 @@ from segrun.backends.exported import Exported
 from segrun.exports import Export
 from segrun.image import WrongChannels, is_video
 from segrun.loading import exported
-from segrun.outputs import FOLDERS
+from segrun.own_files import check_outputs
 from segrun.progress import Progress
 from segrun.result import Segmentation
-from segrun.segmenter import Segmenter, alike
+from segrun.segmenter import Segmenter, Task, alike
 from segrun.stages import Times, batches
-from segrun.video import first_frame, predict_video
-from segrun.writing import check_place
+from segrun.video import first_frame, predict_video, video_below
 
 WARM_UP = 3
 
@@ -83,58 +84,87 @@ def main(args: argparse.Namespace) -> None:
 def pictures(args: argparse.Namespace) -> None:
     """Of classes, of an image, a folder or a list."""
     images, root, _ = inputs.find_images(args.image_path)
+    images, own = inputs.without_own(images, args.image_path, args.save_dir)
     names = inputs.output_names(images, root)
-    for line in filter(None, (inputs.passed_over(args.image_path), inputs.kept_endings(names))):
+    written = {path: os.path.join(args.save_dir, f"{os.path.splitext(name)[0]}.png") for path, name in names.items()}
+    check_outputs(written.values(), [args.image_path, args.config, *images])
+    for line in filter(None, (inputs.passed_over(args.image_path), own, inputs.kept_endings(names))):
         print(line)
     threads = 0 if len(images) == 1 else args.io_threads
-    network = load_export_of_flags(args, images[0], throughput=threads != 0)
+    network = load_export_of_flags(args, images, throughput=threads != 0)
     segmenter = Segmenter.of(network, confidence=False)
     progress, times = Progress(len(images), "images"), Times(network.requests)
+    left_out: List[str] = []
 
     def save(seen: Segmentation) -> None:
-        save_ids(seen, os.path.join(args.save_dir, f"{os.path.splitext(names[seen.source])[0]}.png"))
+        save_ids(seen, written[seen.source])
         progress.advance()
-    try:
-        if args.benchmark:
-            warm_up(segmenter, images, args.batch_size)
-        start = time.perf_counter()
-        for _ in segmenter.flow(images, save, args.batch_size, threads, times=times):
-            pass
-    except WrongChannels as error:
-        raise network.export.refusal(error) from error
+
+    def leave_out(path: str, error: Exception) -> None:
+        if isinstance(error, WrongChannels):
+            error = network.export.refusal(error)
+        if len(images) == 1:
+            raise error
+        left_out.append(inputs.left_out_line(path, error))
+        print(f"warning: left out: {left_out[-1]}", flush=True)
+        progress.advance()
+
+    if args.benchmark:
+        warm_up(segmenter, images, args.batch_size)
+    start = time.perf_counter()
+    for _ in segmenter.flow(images, save, args.batch_size, threads, failed=leave_out, times=times):
+        pass
     seconds = time.perf_counter() - start
     progress.close()
-    print(f"{len(images)} pictures of classes in {args.save_dir}")
-    print(times.summary(seconds, args.benchmark))
+    print(f"{len(images) - len(left_out)} pictures of classes in {args.save_dir}")
+    if len(left_out) < len(images):
+        print(times.summary(seconds, args.benchmark))
+    if left_out:
+        raise inputs.left_out_error(left_out, len(left_out), len(images))
 
 
 def warm_up(segmenter: Segmenter, images: Sequence[str], batch_size: int) -> None:
-    """Runs the first batch some times."""
-    tasks = (segmenter.prepare(segmenter.read(path, path), path, path) for path in images)
-    first = next(batches(tasks, segmenter.network.batch_size or batch_size, alike))
-    for _ in range(WARM_UP):
-        segmenter.compute(first)
+    """Runs the first batch some times, of the images that can be read."""
+    def tasks() -> Iterator[Task]:
+        for path in images:
+            with contextlib.suppress(ValueError, OSError):      # which is told when its turn comes
+                yield segmenter.prepare(segmenter.read(path, path), path, path)
+
+    first = next(batches(tasks(), segmenter.network.batch_size or batch_size, alike), None)
+    for _ in range(WARM_UP if first else 0):
+        segmenter.compute(first or [])
 
 
 def overlay(args: argparse.Namespace) -> None:
     """Of a video."""
     if args.batch_size > 1 or args.benchmark:
         raise ValueError(f"--batch_size and --benchmark are for images, {args.image_path} is a video")
-    check_place(os.path.join(args.save_dir, FOLDERS["overlay"], "any.mp4"))
-    network = load_export_of_flags(args, args.image_path, throughput=args.io_threads > 0)
+    check_outputs([video_below(args.save_dir, args.image_path)], [args.image_path, args.config])
+    network = load_export_of_flags(args, [args.image_path], throughput=args.io_threads > 0)
     predict_video(Segmenter.of(network, confidence=False), args.image_path, args.save_dir, threads=args.io_threads)
 
 
-def load_export_of_flags(args: argparse.Namespace, first: str, throughput: bool) -> Exported:
-    """The export in the runtime that is asked for; --backend auto takes the first image, or frame, for its choice."""
+def load_export_of_flags(args: argparse.Namespace, images: Sequence[str], throughput: bool) -> Exported:
+    """The export in the runtime that is asked for; --backend auto takes the first image that can be read, or the first
+    frame of a video, for its choice."""
     export, sample = Export(args.config), None
     if args.backend == AUTO:
-        pixels = first_frame(first) if is_video(first) else export.read(first)
-        image = export.prepare(pixels, first).image
+        image = first_prepared(export, images)
         sample = np.stack([image] * (export.batch_size or args.batch_size))
     return exported(export, args.backend, args.precision, args.device,
                     args.cpu_threads, sample, onednn=args.enable_mkldnn, verbose=args.print_detail,
                     throughput=throughput)
+
+
+def first_prepared(export: Export, images: Sequence[str]) -> NDArray[Any]:
+    """The first image that can be read, as the network takes it. Raises what the first of them raises if none can."""
+    errors: List[Exception] = []
+    for path in images:
+        try:
+            return export.prepare(first_frame(path) if is_video(path) else export.read(path), path).image
+        except (ValueError, OSError) as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def save_ids(seen: Segmentation, path: str) -> None:
@@ -143,7 +173,7 @@ def save_ids(seen: Segmentation, path: str) -> None:
     if seen.ids.max() > 255:
         raise ValueError(f"class {seen.ids.max()} does not fit a picture with 256 colours; tools/predict.py writes "
                          "such classes with 16 bits")
-    outputs.save("palette", replace(seen, ids=seen.ids.astype(np.uint8)), path)
+    outputs.save("palette", replace(seen, ids=seen.ids.astype(np.uint8)), path, own=True)
 
 
 if __name__ == "__main__":

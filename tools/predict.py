@@ -22,13 +22,13 @@ from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
 from segrun import inputs, outputs
-from segrun.errors import DataError
 from segrun.image import is_video
+from segrun.own_files import check_outputs
 from segrun.palettes import PALETTES
 from segrun.progress import Progress
 from segrun.result import Segmentation
 from segrun.segmenter import Segmenter
-from segrun.video import predict_camera, predict_video
+from segrun.video import camera_below, predict_camera, predict_video, video_below
 
 
 def flags() -> argparse.ArgumentParser:
@@ -68,8 +68,15 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError("of a video only the overlay is saved; leave --save out")
     kinds = args.save or outputs.DEFAULT
     images, root, labels = ([], None, {}) if video or camera else inputs.find_images(args.image_path)
+    images, own = inputs.without_own(images, args.image_path, args.save_dir)
     names = inputs.output_names(images, root)       # before the weights are read: do the names collide?
-    outputs.check_writable(args.save_dir, ["overlay"] if video or camera else kinds)
+    if video:
+        written = [video_below(args.save_dir, args.image_path)]
+    elif camera:
+        written = [camera_below(args.save_dir, int(args.image_path))]
+    else:
+        written = [outputs.path_below(kind, args.save_dir, name) for kind in kinds for name in names.values()]
+    check_outputs(written, [args.image_path, args.config, args.model_path, *images, *labels.values()])
 
     utils.show_env_info()
     utils.show_cfg_info(config)
@@ -88,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
         ranks.meet()
         return
     logger.info(f"Loaded {args.model_path}; the number of images: {len(images)}")
-    for line in filter(None, (inputs.passed_over(args.image_path), inputs.kept_endings(names))):
+    for line in filter(None, (inputs.passed_over(args.image_path), own, inputs.kept_endings(names))):
         logger.info(line)
     labels = {**labels_in_dataset(builder, images), **labels} if "comparison" in kinds else {}
     save_pictures(segmenter, names, labels, config, args.save_dir, kinds, args.alpha)
@@ -121,7 +128,7 @@ def save_pictures(segmenter: Segmenter, names: Dict[str, str], labels: Dict[str,
         progress.advance()
 
     def leave_out(path: str, error: Exception) -> None:
-        left_out.append(str(error) if path in str(error) else f"{path}: {error}")
+        left_out.append(inputs.left_out_line(path, error))
         logger.warning(f"left out: {left_out[-1]}")
         progress.advance()
 
@@ -133,9 +140,7 @@ def save_pictures(segmenter: Segmenter, names: Dict[str, str], labels: Dict[str,
                                                              for kind in kinds))
     count = int(ranks.sum(np.array([len(left_out)]))[0])
     if count:
-        first = left_out[0] if left_out else "another rank says which"
-        raise DataError(f"{count} of {len(names)} images left out: {first}"
-                        f"{'; the others stand in the warnings above' if len(left_out) > 1 else ''}")
+        raise inputs.left_out_error(left_out, count, len(names))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from paddleseg_encnet.training import dashboard
 from paddleseg_encnet.training.training_loop import Parts, Schedule, train_network
 from paddleseg_encnet.weights import checkpoint
 from segrun.errors import DataError
+from segrun.writing import check_place
 
 TEST_BATCH = 250
 
@@ -54,6 +55,8 @@ def main(args: argparse.Namespace) -> None:
     seed = random.SystemRandom().getrandbits(31) if args.seed is None else args.seed
     utils.set_seed(seed)
     device, ranks = select_device(args.device), Ranks.join()
+    if ranks.first and args.model_path is None:
+        check_place(os.path.join(args.save_dir, "iter_0"))
     test_images, model = builder.val_dataset, builder.model
     parameters = sum(parameter.size for parameter in model.parameters() if parameter.trainable)
     logger.info(f"{parameters / 1e6:.1f} million parameters")

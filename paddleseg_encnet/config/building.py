@@ -16,7 +16,7 @@ from paddleseg.utils.utils import CachedProperty
 from paddleseg_encnet.config import ignore_index, in_channels, judging_configs
 from paddleseg_encnet.config.judging_values import shown_value
 from paddleseg_encnet.config.reading_configs import is_clear, reading
-from segrun.errors import innermost
+from segrun.errors import innermost, joined
 from segrun.tiling import Tiling, asked_for
 
 FOREIGN = re.compile(r"[/\\](paddle|numpy)[/\\]")
@@ -171,7 +171,7 @@ def explained(config: dict, others: Sequence[BaseException] = ()) -> Iterator[No
             raise
         model, losses = config["model"], ", ".join(loss["type"] for loss in config["loss"]["types"])
         raise ValueError(f"the config's {model['type']}, with {losses}, can't be trained: a value in it is of the "
-                         f"wrong type ({' '.join(str(error).split())})") from error
+                         f"wrong type ({joined(str(error))})") from error
 
 
 def is_foreign(error: BaseException) -> bool:
@@ -181,6 +181,6 @@ def is_foreign(error: BaseException) -> bool:
 
 def unmade(cfg: dict, error: BaseException) -> ValueError:
     options = ", ".join(f"{key}: {shown_value(value)}" for key, value in cfg.items() if key != "type")
-    text = " ".join(str(error).split())
+    text = joined(str(error))
     return ValueError(f"{cfg.get('type')} can't be made of {options or 'nothing'} in the config "
                       f"({type(error).__name__}: {text})")

@@ -8,7 +8,7 @@ import yaml
 
 from paddleseg_encnet.config.shipped_configs import find_config
 from segrun import commands
-from segrun.errors import innermost
+from segrun.errors import innermost, joined
 
 MERGE = "tag:yaml.org,2002:merge"       # the key <<, of which there may be several
 
@@ -25,7 +25,7 @@ def reading(config: str) -> Iterator[str]:
                                  f"{commands.command('configs')} encnet_quick_start prints one that has")
         yield path
     except yaml.YAMLError as error:
-        raise ValueError(f"the config {config} is no valid YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"the config {config} is no valid YAML: {joined(str(error))}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"the config {config} is no valid YAML: it is no text in UTF-8") from error
     except FileNotFoundError as error:
@@ -38,7 +38,7 @@ def reading(config: str) -> Iterator[str]:
         if is_clear(found):
             raise
         raise ValueError(f"the config {config} can't be read as one: a part of it, or of a file in its _base_, is no "
-                         f"mapping of keys to values ({type(found).__name__}: {' '.join(str(found).split())})"
+                         f"mapping of keys to values ({type(found).__name__}: {joined(str(found))})"
                          ) from error
 
 

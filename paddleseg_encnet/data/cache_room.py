@@ -48,7 +48,7 @@ def available(meminfo: str = "/proc/meminfo", cgroups: str = "/sys/fs/cgroup") -
     for limit, use, statistics, reclaimable in CGROUPS:
         limit, use, statistics = (os.path.join(cgroups, name) for name in (limit, use, statistics))
         if os.path.exists(limit) and os.path.exists(use):
-            with open(limit) as file, open(use) as used:
+            with open(limit, encoding="utf-8") as file, open(use, encoding="utf-8") as used:
                 limited, taken = file.read().strip(), int(used.read())
             if limited.isdecimal():         # "max": there is none
                 free = min(free, int(limited) - taken + numbers(statistics).get(reclaimable, 0))
@@ -57,7 +57,7 @@ def available(meminfo: str = "/proc/meminfo", cgroups: str = "/sys/fs/cgroup") -
 
 def numbers(path: str) -> dict:
     """{first word: second, a number} of each line."""
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         return {words[0]: int(words[1]) for words in map(str.split, file) if len(words) > 1}
 
 

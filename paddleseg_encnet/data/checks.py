@@ -27,7 +27,7 @@ from paddleseg_encnet.data.judging import (
 )
 from paddleseg_encnet.data.looking import as_read, check_headers, look_at_all, look_at_sample
 from segrun.commands import command
-from segrun.errors import DataError, innermost
+from segrun.errors import DataError, innermost, joined
 from segrun.progress import Progress
 from segrun.raw_files import read_lines
 
@@ -123,7 +123,7 @@ def build(builder: SegBuilder, name: str) -> Split:
                 options["pair"] = pair_what_can_be
             dataset = builder.build_component(options)
         except Exception as error:
-            split.add("data sets that cannot be built", " ".join(str(innermost(error)).split()))
+            split.add("data sets that cannot be built", joined(str(innermost(error))))
             return split
     if len(dataset) == 0:
         split.add("data sets without images", f"{path or options.get('dataset_root')} names no image",

@@ -8,6 +8,7 @@ from paddleseg.utils import logger
 
 from segrun.classes import Classes
 from segrun.palettes import PALETTES, Palette
+from segrun.raw_files import read_lines
 
 
 def fitting(palette: Optional[Palette], count: int) -> Optional[Palette]:
@@ -26,6 +27,7 @@ def classes_of(dataset_type: Optional[str], count: int, dataset_root: Optional[s
 
     Raises:
         ValueError: `custom_color` is not three numbers from 0 to 255 a class.
+        DataError: `labels.txt` can't be read.
     """
     custom = list(custom_color or ())
     if len(custom) % 3 or not all(0 <= value <= 255 for value in custom):
@@ -39,8 +41,7 @@ def classes_of(dataset_type: Optional[str], count: int, dataset_root: Optional[s
 def names_in(dataset_root: Optional[str], count: int) -> List[str]:
     path = os.path.join(dataset_root or "", "labels.txt")
     if os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            names = [line.strip() for line in file if line.strip()]
+        names = [line.strip() for line in read_lines(path, "list of class names") if line.strip()]
         if len(names) == count:
             return names
         logger.warning(f"{path} names {len(names)} classes, the data set has {count}: they go by their numbers")

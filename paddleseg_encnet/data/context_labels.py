@@ -10,7 +10,8 @@ import numpy as np
 
 from paddleseg_encnet.data.pascal import need_file
 from segrun.errors import DataError
-from segrun.writing import write
+from segrun.own_files import check_outputs, write_own
+from segrun.raw_files import read_text
 
 # The 59 classes that are scored, as numbers in labels.txt of the published labels, which has 459. Their order, which is
 # that of their names, gives the ids 1 to 59, as in PyTorch-Encoding, mmsegmentation and PaddleSeg.
@@ -58,16 +59,25 @@ def convert_context_labels(label_folder: str, dataset_root: str,
         raise DataError(f"{twice[0]} is in train.txt and in val.txt of {dataset_root}/ImageSets/Main; unpack them "
                         "again")
     splits["trainval"] = sorted(splits["train"] + splits["val"])
+    check_outputs([*(mask_of(dataset_root, name) for name in splits["trainval"]),
+                   *(list_of(dataset_root, split) for split in splits)])
     for name in splits["trainval"]:
         mask = read_matlab_label(os.path.join(label_folder, f"{name}.mat"))
         png = cv2.imencode(".png", mask)[1].tobytes()
-        write(os.path.join(dataset_root, "Context", f"{name}.png"), functools.partial(write_bytes, content=png))
+        write_own(mask_of(dataset_root, name), functools.partial(write_bytes, content=png))
         if progress is not None:
             progress(len(splits["trainval"]))
     for split, names in splits.items():
         text = "".join(f"{name}\n" for name in names)
-        write(os.path.join(dataset_root, "ImageSets", "Segmentation", f"{split}_context.txt"),
-              functools.partial(write_bytes, content=text.encode()))
+        write_own(list_of(dataset_root, split), functools.partial(write_bytes, content=text.encode()))
+
+
+def mask_of(dataset_root: str, name: str) -> str:
+    return os.path.join(dataset_root, "Context", f"{name}.png")
+
+
+def list_of(dataset_root: str, split: str) -> str:
+    return os.path.join(dataset_root, "ImageSets", "Segmentation", f"{split}_context.txt")
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -76,8 +86,7 @@ def write_bytes(path: str, content: bytes) -> None:
 
 def read_split(path: str) -> List[str]:
     need_file(path, "dataset_root is VOC2010 of the published VOCtrainval_03-May-2010.tar")
-    with open(path, encoding="utf-8") as file:
-        names = file.read().split()
+    names = read_text(path, "list").split()
     if not names:
         raise DataError(f"{path} is empty; unpack it again")
     return names

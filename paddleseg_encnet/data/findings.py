@@ -37,6 +37,7 @@ class Split:
         self.pixels: Counter[int] = Counter()               # of each value
         self.beside: Counter[int] = Counter()               # of all labels that have it
         self.no_class_in: List[str] = []                    # labels with values that are no class
+        self.largest: Dict[str, int] = {}                   # number in each image of 16 bits
         self.looked_at = "not looked at"
         self.digests: Dict[bytes, str] = {}                 # of the images' pixels
         self.looks: Dict[str, bytes] = {}                   # of each image its thumbnail (likeness.py)

@@ -15,6 +15,7 @@ from paddleseg_encnet.data.label_values import JPEG, ONLY_ZERO_AND_255, allowed,
 from paddleseg_encnet.data.looking import SampleReport, no_class
 
 IN_BOTH = "images that are in train and in val"
+DARK = 2 ** 14      # of numbers of 16 bits: a quarter of white, as images of 14 bits have it
 OTHER_SCALES = "data sets that Normalize scales in another way than those to train on"
 # What may be as it is meant, or can't be known to be wrong: a training is told of it, and begins.
 MAY_BE_MEANT = (IN_BOTH, TURNED, DAMAGED)
@@ -57,6 +58,8 @@ def note(split: Split, index: int, seen: SampleReport) -> None:
         split.add(*seen.fault)
         return
     split.digests.setdefault(seen.digest, image)
+    if seen.largest is not None:
+        split.largest[image] = seen.largest
     if seen.look is not None:
         split.looks[image] = seen.look
     for doubt in seen.doubts:
@@ -75,7 +78,8 @@ def note(split: Split, index: int, seen: SampleReport) -> None:
 
 
 def check_values(split: Split) -> None:
-    """Judges what all labels of a split hold together."""
+    """Judges what all images and labels of a split hold together."""
+    check_range(split)
     classes, ignored = split.dataset.num_classes, split.dataset.ignore_index
     first = str(split.dataset.file_list[0][1])
     if split.no_class_in:
@@ -90,6 +94,15 @@ def check_values(split: Split) -> None:
         split.add("data sets with no label value but 0 and 255", f"labels like {first}", ONLY_ZERO_AND_255)
     elif set(split.pixels) == {ignored}:
         split.add("data sets whose labels are ignored altogether", f"labels like {first} hold {ignored} alone")
+
+
+def check_range(split: Split) -> None:
+    """Judges the images of 16 bits together: one may be of a night, but not all."""
+    if split.largest and max(split.largest.values()) < DARK:
+        first, largest = max(split.largest.items(), key=lambda item: item[1])
+        split.add("data sets whose images of 16 bits are nearly black", f"{len(split.largest)} images, the largest "
+                  f"value {largest} of 65535, in {first}", f"are they of {largest.bit_length()} bits? Multiply their "
+                  f"numbers by {2 ** (16 - largest.bit_length())}, or save them with 8 bits")
 
 
 def check_both(train: Split, val: Split) -> None:

@@ -24,6 +24,7 @@ from paddleseg_encnet.data.samples import Checked
 from paddleseg_encnet.data.transforms import CropFirst
 from paddleseg_encnet.runtime.forking import forked_pool
 from segrun.errors import DataError
+from segrun.image import largest_of_16_bits
 from segrun.raw_files import missing, read_bytes
 
 
@@ -35,6 +36,7 @@ class SampleReport(NamedTuple):
     first: Dict[int, Tuple[int, int]] = {}  # row and column where each value that is no class comes first
     look: Optional[bytes] = None            # the image's thumbnail (likeness.py)
     doubts: Sequence[Doubt] = ()            # of files that can be read
+    largest: Optional[int] = None           # number in an image of 16 bits
 
 
 class AsRead(CropFirst):
@@ -75,9 +77,11 @@ def look_at_sample(dataset: Checked, index: int) -> SampleReport:
     except DataError as error:
         return SampleReport((error.kind, str(error)))
     pixels = np.ascontiguousarray(sample["img"].transpose(1, 2, 0))
+    path = dataset.dataset.file_list[index][0]
+    largest = largest_of_16_bits(path) if isinstance(path, str) and len(sample["img"]) in (1, 3) else None
     digest, look = hashlib.blake2b(pixels.data, digest_size=16).digest(), thumbnail(pixels)
     if "label" not in sample or label_file is None:
-        return SampleReport(None, digest, look=look, doubts=doubts)
+        return SampleReport(None, digest, look=look, doubts=doubts, largest=largest)
     label = np.asarray(sample["label"])
     label = label[0] if label.ndim == 3 else label
     values = pixels_of_values(label)
@@ -86,7 +90,7 @@ def look_at_sample(dataset: Checked, index: int) -> SampleReport:
         if no_class(value, dataset.dataset):
             row, column = np.unravel_index((label == value).argmax(), label.shape)
             first[value] = int(row), int(column)
-    return SampleReport(None, digest, values, first, look, doubts)
+    return SampleReport(None, digest, values, first, look, doubts, largest)
 
 
 def pixels_of_values(label: np.ndarray) -> Dict[int, int]:

@@ -1,7 +1,7 @@
 """Exports the network of a config: what tools/export.py does, in one function."""
 
 import os
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import paddle
 from paddleseg.cvlibs import Config
@@ -10,11 +10,13 @@ from paddleseg.utils import logger
 from paddleseg_encnet.config import building
 from paddleseg_encnet.config.building import Builder
 from paddleseg_encnet.deployment import exporting, held_out
-from paddleseg_encnet.deployment.int8 import CALIBRATION_IMAGES, Limit
+from paddleseg_encnet.deployment.int8 import CALIBRATION_IMAGES, Limit, calibrating
 from paddleseg_encnet.live import classes_of_config
 from paddleseg_encnet.weights import checkpoint
 from segrun import cpu, inputs
-from segrun.errors import unwrapped
+from segrun.errors import DataError, unwrapped
+from segrun.image import read_file
+from segrun.own_files import check_outputs
 
 Path = Union[str, "os.PathLike[str]"]
 MAX_DROP = 0.5      # points of mIoU
@@ -47,6 +49,7 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
     Raises:
         ValueError, OSError: config, weights or images are missing or wrong (CheckpointError, ...), or the network can't
             be converted (ExportError).
+        DataError: at the end, images of `int8` were left out.
     """
     paddle.set_device("cpu")        # so that no layer is made for several GPUs
     if half_weights and not onnx:
@@ -59,21 +62,48 @@ def export(config: Path, model_path: Path, save_dir: Path = "./output/inference_
         if path and not os.path.exists(path):
             raise FileNotFoundError(f"there is no image {path}")
     calibration = inputs.find_images(int8)[0] if int8 else None
+    check_outputs([os.path.join(save_dir, name) for name in exporting.FILES],
+                  filter(None, [model_path, os.fspath(config), verify, int8, *(calibration or [])]))
     if passed_over := inputs.passed_over(int8 or ""):
         logger.info(passed_over)
+    calibration, left_out = readable(calibration, builder.in_channels)
     limit = accuracy_to_keep(builder, int8, calibration, max_drop)
+    deploy = described(builder.config)
     network = builder.model
     checkpoint.fill_layer(network, model_path)
     shape = list(input_shape) if input_shape else None
-    exporting.export_network(network, save_dir, described(builder.config), output_op, shape, onnx, calibration,
+    exporting.export_network(network, save_dir, deploy, output_op, shape, onnx, calibration,
                              builder.in_channels, limit, half_weights)
-    logger.info(f"The inference model is saved in {save_dir}: {', '.join(sorted(os.listdir(save_dir)))}")
-    if not verify:
-        return {}
-    agreements = exporting.verify_export(network, save_dir, verify, cpu.cpu_count())
+    logger.info(f"The inference model is saved in {save_dir}: {', '.join(written_in(save_dir))}")
+    agreements = exporting.verify_export(network, save_dir, verify, cpu.cpu_count()) if verify else {}
     for form, agreement in agreements.items():
         logger.info(f"{form}: {agreement}")
+    if left_out:
+        raise inputs.left_out_error(left_out, len(left_out), len(left_out) + len(calibration or []))
     return agreements
+
+
+def readable(images: Optional[List[str]], channels: int) -> Tuple[Optional[List[str]], List[str]]:
+    """The images without those that int8 would be calibrated on and that can't be read; and a line on each of these,
+    which is logged. DataError: none can be read."""
+    left_out: List[str] = []
+    good: Set[str] = set()
+    while images and (new := [path for path in calibrating(images) if path not in good]):
+        for path in new:
+            try:
+                read_file(path, channels)
+                good.add(path)
+            except DataError as error:
+                left_out.append(inputs.left_out_line(path, error))
+                logger.warning(f"left out: {left_out[-1]}")
+                images = [other for other in images if other != path]
+    if left_out and not images:
+        raise inputs.left_out_error(left_out, len(left_out), len(left_out))
+    return images, left_out
+
+
+def written_in(save_dir: str) -> List[str]:
+    return sorted(name for name in os.listdir(save_dir) if not name.startswith("."))
 
 
 def accuracy_to_keep(builder: Builder, int8: Optional[str], calibration: Optional[List[str]],

@@ -20,6 +20,7 @@ from paddleseg_encnet.deployment.half_weights import halve
 from paddleseg_encnet.deployment.int8 import Limit, to_int8, write_logits_model
 from paddleseg_encnet.models.presence import has_branch, least_side, with_presence
 from paddleseg_encnet.models.resizing import interpolate, resizing_by
+from segrun import own_files
 from segrun.backends import forms_of
 from segrun.backends.exported import Exported
 from segrun.exports import Export, read_deploy, write_deploy
@@ -94,13 +95,16 @@ def export_network(network: nn.Layer, save_dir: str, deploy: dict, output_op: st
 
 
 def move(folder: str, save_dir: str) -> None:
-    """Moves an export to its place. deploy.yaml goes first and comes last: without it nothing is an export."""
+    """Moves an export to its place, as files of a tool. deploy.yaml goes first and comes last: without it nothing is an
+    export."""
     os.makedirs(save_dir, exist_ok=True)
     for name in FILES:
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(save_dir, name))
     for name in sorted(os.listdir(folder), key=lambda name: name == "deploy.yaml"):
-        os.replace(os.path.join(folder, name), os.path.join(save_dir, name))
+        target = os.path.join(save_dir, name)
+        own_files.record(target, os.path.join(folder, name))
+        os.replace(os.path.join(folder, name), target)
 
 
 # --- Paddle ----------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from paddleseg_encnet.evaluation.evaluation_loop import evaluate
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.weights import checkpoint
 from segrun.errors import unwrapped
+from segrun.own_files import check_outputs, write_own
 from segrun.scoring import Scores
-from segrun.writing import check_place, write
 
 
 @unwrapped
@@ -53,8 +53,7 @@ def score(config: Union[str, os.PathLike], model_path: Union[str, os.PathLike], 
     if ranks.first:     # an evaluation may take an hour: what can't be written is said before
         if "confusion" in paths:
             confusion.check_picture(paths["confusion"])
-        for path in paths.values():
-            check_place(path)
+        check_outputs(paths.values(), [config, os.fspath(model_path)])
     dataset, model = builder.val_dataset, builder.model
     checkpoint.fill_layer(model, os.fspath(model_path))
     logger.info(f"Loaded {model_path}")
@@ -72,6 +71,6 @@ def save_scores(paths: dict, scores: Scores, names: list, about: dict) -> None:
                "csv": lambda path: score_report.write_class_csv(path, scores, names),
                "confusion": lambda path: confusion.draw_confusion(path, scores.confusion, names)}
     for kind, path in paths.items():
-        write(path, writers[kind])
+        write_own(path, writers[kind])
     for path in paths.values():
         logger.info(f"Wrote {path}")

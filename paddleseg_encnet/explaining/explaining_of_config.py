@@ -16,8 +16,9 @@ from paddleseg_encnet.explaining.page import image_page, set_page
 from paddleseg_encnet.live import LiveNetwork, classes_of_config
 from paddleseg_encnet.runtime.devices import select_device
 from paddleseg_encnet.weights import checkpoint
-from segrun import inputs, pages, writing
+from segrun import inputs, pages
 from segrun.errors import DataError, unwrapped
+from segrun.own_files import check_outputs, write_own
 from segrun.progress import Progress
 
 Path = Union[str, "os.PathLike[str]"]
@@ -48,15 +49,15 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
     """
     model_path, image_path, save_dir = os.fspath(model_path), os.fspath(image_path), os.fspath(save_dir)
     builder = building.read_config(config, opts, pretrained=False)
-    images, _, _ = inputs.find_images(image_path)
+    images, own = inputs.without_own(inputs.find_images(image_path)[0], image_path, save_dir)
     single = os.path.isfile(image_path) and inputs.is_image(image_path)
     if label and not single:
         raise ValueError("--label is the label of one image; --image_path is a folder or a list")
     name = os.path.splitext(os.path.basename(image_path))[0] if single else "codewords"
     paths = {ending: os.path.join(save_dir, f"{name}.{ending}")
              for ending in ("png", "html", *([] if single else ["csv"]))}
-    for path in paths.values():
-        writing.check_place(path)
+    read = [image_path, model_path, *images, *(os.fspath(path) for path in (config, label) if path)]
+    check_outputs(paths.values(), read)
     pages.font_folder()       # is what draws there, before the network runs?
 
     utils.show_env_info()
@@ -66,8 +67,8 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
     explanations.check_explainable(model, codewords=not single)
     checkpoint.fill_layer(model, model_path)
     logger.info(f"Loaded {model_path}; the number of images: {len(images)}")
-    if passed_over := inputs.passed_over(image_path):
-        logger.info(passed_over)
+    for line in filter(None, (inputs.passed_over(image_path), own)):
+        logger.info(line)
     if builder.config.test_config.get("is_slide"):
         logger.info("The image goes through the network whole, not in the windows of test_config: each has a context "
                     "of its own")
@@ -80,9 +81,9 @@ def explain(config: Path, model_path: Path, image_path: Path, save_dir: Path = "
         names = network.classes.names
         made = set_page(over_set, os.path.basename(os.path.abspath(image_path)), names)
         rows = explanations.codeword_table(over_set, model.enc_module.encoding[0].scale.numpy(), names)
-        writing.write(paths["csv"], lambda to: write_codeword_csv(to, rows))
-    writing.write(paths["png"], lambda to: write_png(to, pages.as_picture(made)))
-    writing.write(paths["html"], lambda to: write_text(to, pages.as_html(made)))
+        write_own(paths["csv"], lambda to: write_codeword_csv(to, rows))
+    write_own(paths["png"], lambda to: write_png(to, pages.as_picture(made)))
+    write_own(paths["html"], lambda to: write_text(to, pages.as_html(made)))
     logger.info(f"Written: {', '.join(paths.values())}")
     if left_out:
         raise DataError(f"{len(left_out)} of {len(images)} images left out: {left_out[0]}")

@@ -14,7 +14,7 @@ from paddleseg_encnet.labelling.label_classes import IGNORE_LABEL, enough, read_
 from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Project, Rules, Tally
 from segrun.errors import DataError
 from segrun.palettes import PASCAL_VOC, bit_reversed
-from segrun.raw_files import missing
+from segrun.raw_files import missing, read_lines
 
 Color = Tuple[int, int, int]
 
@@ -108,10 +108,9 @@ def read_table(table: str, names: Optional[str] = None) -> Table:
 
 def text_colors(path: str) -> Dict[str, Color]:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file]
-    except UnicodeDecodeError:
-        raise DataError(f"the table of colours {path} is no text and no PNG") from None
+        lines = [line.strip() for line in read_lines(path, "table of colours")]
+    except DataError as error:
+        raise DataError(f"{error}; a PNG with a palette is one too") from None
     found: Dict[str, Color] = {}
     for number, line in enumerate(lines, 1):
         if not line or line.startswith("#"):

@@ -5,6 +5,7 @@ import os
 from typing import Any, Optional, Tuple
 
 from segrun.errors import DataError
+from segrun.raw_files import read_text
 
 
 def read_json(path: str) -> dict:
@@ -16,16 +17,11 @@ def read_json(path: str) -> dict:
     if not os.path.isfile(path):
         raise DataError(f"there is no file {path}")
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            value = json.load(file)
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no JSON: it is no text in UTF-8") from None
+        value = json.loads(read_text(path, "file"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise DataError(f"{path} is no JSON of a labelling tool: it is nested too deeply") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
     if not isinstance(value, dict):
         what = "null" if value is None else f"a {type(value).__name__}"
         raise DataError(f"{path} holds {what}, where an object with keys is expected")

@@ -7,6 +7,7 @@ from typing import Dict, Iterable, List, Optional, Sequence
 
 from paddleseg_encnet.labelling.project import IGNORED, LabelClasses, Rules, Tally
 from segrun.errors import DataError
+from segrun.raw_files import read_lines
 
 BACKGROUND = "background"
 # As labelme's own list of labels has them.
@@ -35,11 +36,9 @@ def read_names(path: str) -> List[str]:
     Raises:
         DataError: it can't be read, is empty, or has a name twice.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            names = [ALIASES.get(line.strip(), line.strip()) for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list of labels {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not os.path.isfile(path):
+        raise DataError(f"cannot read the list of labels {path}: there is no such file")
+    names = [ALIASES.get(line.strip(), line.strip()) for line in read_lines(path, "list of labels") if line.strip()]
     if not names:
         raise DataError(f"the list of labels {path} is empty; it has a name a line, in the order of the class ids")
     twice = [name for name in names if names.count(name) > 1]

@@ -11,6 +11,7 @@ from paddleseg_encnet.labelling.cityscapes import mapped_ids
 from paddleseg_encnet.labelling.project import IGNORED, Item, LabelClasses, Project, Rules, Tally
 from segrun.errors import DataError
 from segrun.palettes import ADE20K, PASCAL_VOC
+from segrun.raw_files import read_text
 
 
 def read_voc(root: str, rules: Rules, tally: Tally) -> Project:
@@ -27,8 +28,7 @@ def read_voc(root: str, rules: Rules, tally: Tally) -> Project:
         path = os.path.join(root, "ImageSets", "Segmentation", f"{split}.txt")
         if not os.path.isfile(path):
             raise DataError(f"there is no list {path}; give the folder VOC2012 of VOCtrainval_11-May-2012.tar")
-        with open(path, encoding="utf-8") as file:
-            names = file.read().split()
+        names = read_text(path, "list").split()
         for name in names:
             image, mask = (os.path.join(root, folder, name + ending)
                            for folder, ending in (("JPEGImages", ".jpg"), ("SegmentationClass", ".png")))

@@ -8,7 +8,7 @@ from paddleseg.cvlibs.config import parse_from_yaml
 
 from paddleseg_encnet.weights import packages
 from paddleseg_encnet.weights.arrays import CheckpointError
-from segrun.errors import DataError
+from segrun.errors import DataError, joined
 
 HEAD = """\
 # Written by tools/convert_labels.py. Where the folder moves, dataset_root and both lists have to follow.
@@ -68,4 +68,4 @@ def save_config(path: str, content: dict) -> dict:
         return parse_from_yaml(path)
     except (yaml.YAMLError, OSError, AttributeError, TypeError) as error:
         bases = ", ".join(content["_base_"])
-        raise DataError(f"{bases}: no config to build on: {' '.join(str(error).split())}") from error
+        raise DataError(f"{bases}: no config to build on: {joined(str(error))}") from error

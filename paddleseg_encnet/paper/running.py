@@ -116,7 +116,7 @@ class Ablation:
 
     def _do(self, run: CellRun, device: str, stop: Stop) -> None:
         """One run, in a thread of its device."""
-        with open(os.path.join(run.folder, "lock"), "w") as lock, open(run.log_file, "ab") as log:
+        with open(os.path.join(run.folder, "lock"), "w", encoding="utf-8") as lock, open(run.log_file, "ab") as log:
             if not locked(lock, run, stop) or run.scores() is not None:
                 return
             # As many trainings as there are CPUs in the list share its cores.

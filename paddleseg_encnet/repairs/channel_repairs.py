@@ -13,7 +13,7 @@ def dataset_refuses_four_channels() -> bool:
     from paddleseg.datasets import Dataset
     with tempfile.TemporaryDirectory() as root:
         names = os.path.join(root, "names.txt")
-        open(names, "w").close()
+        open(names, "w", encoding="utf-8").close()
         try:
             Dataset("train", root, [], 2, img_channels=4, train_path=names)
         except ValueError:

@@ -13,7 +13,7 @@ def unreadable_image_has_no_name() -> bool:
     from paddleseg.transforms import Compose
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "broken.png")
-        open(path, "w").close()
+        open(path, "w", encoding="utf-8").close()
         try:
             Compose([])({"img": path})
         except Exception as error:
@@ -65,7 +65,7 @@ def cityscapes_pairs_by_position() -> bool:
                      "gtFine/train/x/b_gtFine_labelTrainIds.png"):
             path = os.path.join(root, *name.split("/"))
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            open(path, "w").close()
+            open(path, "w", encoding="utf-8").close()
         try:
             pairs = Cityscapes([], root).file_list
         except (OSError, ValueError):
@@ -100,7 +100,7 @@ def ade20k_lists_any_file() -> bool:
         for name in ("images/training/a.jpg", "images/training/notes.txt", "annotations/training/a.png"):
             path = os.path.join(root, *name.split("/"))
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            open(path, "w").close()
+            open(path, "w", encoding="utf-8").close()
         try:
             return len(ADE20K([], root).file_list) > 1
         except (OSError, ValueError):
@@ -270,7 +270,10 @@ def list_with_a_mark_names_no_file() -> bool:
         path = os.path.join(root, "list.txt")
         with open(path, "w", encoding="utf-8-sig") as file:
             file.write("a.png b.png\n")
-        return Dataset("train", root, [], 2, train_path=path).file_list[0][0] != os.path.join(root, "a.png")
+        try:
+            return Dataset("train", root, [], 2, train_path=path).file_list[0][0] != os.path.join(root, "a.png")
+        except UnicodeDecodeError:      # the system's encoding, ASCII or cp932, has no such mark
+            return True
 
 
 def lists_are_utf_8() -> None:

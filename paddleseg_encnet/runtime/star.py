@@ -190,7 +190,7 @@ def main() -> None:
     def stopped() -> bool:
         # Not "t", which a debugger does. Without /proc a rank that is stopped is noticed only with its sentinel.
         try:
-            with open(f"/proc/{parent}/stat") as file:
+            with open(f"/proc/{parent}/stat", encoding="utf-8", errors="replace") as file:
                 return file.read().rsplit(")", 1)[1].split()[0] == "T"
         except OSError:
             return False

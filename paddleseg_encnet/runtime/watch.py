@@ -21,6 +21,8 @@ import threading
 import time
 from typing import Iterator, List, Optional
 
+from segrun.errors import joined
+
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 # Paddle stays out: the package's own __init__ is not run.
 SENTINEL = f"import sys; sys.path.append({str(PACKAGE)!r}); from runtime.star import main; main()"
@@ -58,7 +60,7 @@ class Watch:
 
     def tell(self, line: str) -> None:
         try:
-            self.connection.sendall(" ".join(line.split()).encode() + b"\n")
+            self.connection.sendall(joined(line).encode() + b"\n")
         except OSError:     # listen() ends this process
             return
 

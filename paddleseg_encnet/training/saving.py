@@ -182,7 +182,7 @@ def write_state(folder: str, state: State, files: Iterable[str]) -> None:
                "files": {name: fingerprint(os.path.join(folder, name)) for name in files}}
     content["crc32"] = crc32_of(content)
     path = os.path.join(folder, STATE)
-    with open(f"{path}.new", "w") as file:
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
     sync(f"{path}.new")
     os.replace(f"{path}.new", path)
@@ -215,7 +215,7 @@ def read_content(folder: str) -> dict:
     """state.json as it was written, without a look at the other files; CheckpointError if it is damaged."""
     path = os.path.join(folder, STATE)
     try:
-        with open(path) as file:
+        with open(path, encoding="utf-8") as file:
             content = json.load(file)
         if content.pop("crc32") == crc32_of(content):
             return content

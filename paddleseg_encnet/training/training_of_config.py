@@ -11,6 +11,7 @@ from paddleseg_encnet.config import batch_recipe, building
 from paddleseg_encnet.config.building import Builder
 from paddleseg_encnet.data import checks
 from paddleseg_encnet.data.cache import cached
+from paddleseg_encnet.data.class_names import classes_of_dataset
 from paddleseg_encnet.runtime.devices import Precision, Ranks, select_device
 from paddleseg_encnet.training import dashboard, training_loop
 from paddleseg_encnet.training.events import Callback, Stepped
@@ -20,6 +21,7 @@ from paddleseg_encnet.weights import checkpoint, download, packages
 from segrun.commands import command
 from segrun.errors import unwrapped
 from segrun.segmenter import Segmenter
+from segrun.writing import check_place
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -92,6 +94,8 @@ def train(config: Path, save_dir: Path = "./output", *, opts: Optional[Sequence[
     logger.info(f"--seed {seed} gives the random numbers of this run again")
     utils.set_seed(seed)
     device, ranks = select_device(machine.device), Ranks.join()
+    if ranks.first:     # which alone writes: what can't be written is said before the first step
+        check_place(os.path.join(save_dir, "iter_0"))
     logger.info(batch_recipe.settle_batch(settings.dic, ranks.count, optimising.scale_lr, optimising.accum_steps))
     utils.set_cv2_num_threads(machine.num_workers)
 
@@ -158,4 +162,7 @@ def datasets(builder: Builder, do_eval: bool, repeats: int, no_data_check: bool)
     built = {} if no_data_check else checks.quick_check(builder, do_eval)
     train_dataset = built.get("train") or builder.train_dataset
     train_dataset.file_list *= repeats
-    return train_dataset, (built.get("val") or builder.val_dataset) if do_eval else None
+    val_dataset = (built.get("val") or builder.val_dataset) if do_eval else None
+    for dataset in filter(None, (train_dataset, val_dataset)):
+        classes_of_dataset(dataset)     # labels.txt is first asked for by an evaluation: what is wrong is said now
+    return train_dataset, val_dataset

@@ -14,6 +14,7 @@ import yaml
 from paddleseg_encnet.weights import checkpoint
 from paddleseg_encnet.weights.arrays import CheckpointError
 from segrun.classes import Classes
+from segrun.errors import joined
 
 MAX_CONFIG = 64 * 2**10     # characters; shipped ones have 3,000
 MAX_DEPTH = 32
@@ -86,7 +87,7 @@ def config_of(text: str) -> Dict[str, Any]:
         config = yaml.load(text, Loader=Whole)
     except Exception as error:      # values that are none, as a 13th month, raise what they like
         raise CheckpointError(f"has a config in its metadata that is no valid YAML ({type(error).__name__}: "
-                              f"{' '.join(str(error).split())[:200]})") from None
+                              f"{joined(str(error))[:200]})") from None
     if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
         raise CheckpointError("has a config in its metadata that has no model")
     if "_base_" in config:

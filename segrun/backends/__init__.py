@@ -31,6 +31,7 @@ FORMS = [
     Form("OpenVINO, int8", "openvino", "int8", "int8", "--int8 IMAGES", "openvino", "cpu"),
 ]
 AUTO = "auto"
+LONGEST_REASON = 300        # letters of what a runtime says of a file
 # Pixels of a batch from which on what a runtime has kept of it is given back when another size comes. A stream of one
 # size finds it there.
 LARGE = 1 << 18

@@ -10,6 +10,7 @@ from segrun import cpu
 from segrun.backends import BACKENDS, FORMS
 from segrun.backends.exported import Exported
 from segrun.exports import Export, write_deploy
+from segrun.own_files import is_own, write_own
 from segrun.writing import write
 
 RUNS = 3
@@ -60,7 +61,8 @@ def fastest(export: Export, batch: NDArray[Any], precision: str = "fp32", device
     if remember:
         export.content["fastest"] = {**(export.content.get("fastest") or {}), here: ranking[0]}
         try:
-            write(export.path, lambda path: write_deploy(path, export.content))
+            rewrite = write_own if is_own(export.path) else write
+            rewrite(export.path, lambda path: write_deploy(path, export.content))
         except OSError as error:
             say(f"--backend auto: not remembered, {error}")
     if throughput and ranking[0] == "openvino":

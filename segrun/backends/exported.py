@@ -6,13 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segrun import cpu
-from segrun.backends import LARGE, form_of
+from segrun.backends import LARGE, LONGEST_REASON, form_of
 from segrun.backends.onnx_runtime import OnnxRuntime
 from segrun.backends.openvino_runtime import OpenVino
 from segrun.backends.paddle_inference import PaddleInference
+from segrun.errors import joined
 from segrun.exports import Export
 from segrun.network import IDS, Output, Prepared, Size
 from segrun.preprocess import resize_arrays
+
+NEAR = 1e-3     # to 0 and 1, of probabilities that a runtime has rounded
 
 
 class Runtime(Protocol):
@@ -47,13 +50,20 @@ class Exported:
                  threads: Optional[int] = None, onednn: bool = True, verbose: bool = False, throughput: bool = False):
         form, threads = form_of(backend, precision), threads or cpu.cpu_count()
         file = export.file(form.key, form.flag)
-        if backend == "paddle":
-            self.set_runtime(export, PaddleInference(file, export.file("params"), device, precision, threads, onednn,
-                                                     verbose))
-        elif backend == "onnx":
-            self.set_runtime(export, OnnxRuntime(file, device, threads, verbose))
-        else:
-            self.set_runtime(export, OpenVino(file, device, threads, precision, verbose, throughput))
+        try:
+            runtime: Runtime
+            if backend == "paddle":
+                runtime = PaddleInference(file, export.file("params"), device, precision, threads, onednn, verbose)
+            elif backend == "onnx":
+                runtime = OnnxRuntime(file, device, threads, verbose)
+            else:
+                runtime = OpenVino(file, device, threads, precision, verbose, throughput)
+        except (ValueError, OSError, MemoryError):
+            raise
+        except Exception as error:      # each runtime has its own, which may not name the file
+            raise ValueError(f"{form.name} can't load {file}, is it damaged or cut short? "
+                             f"{joined(str(error))[:LONGEST_REASON]}") from error
+        self.set_runtime(export, runtime)
 
     @classmethod
     def of(cls, export: Export, runtime: Runtime) -> "Exported":
@@ -66,6 +76,7 @@ class Exported:
         self.export, self.runtime, self.requests = export, runtime, runtime.requests
         self.channels, self.classes, self.meaning = export.channels, export.classes, export.meaning
         self.batch_size, self.pixelwise = export.batch_size, export.preprocess.pixelwise
+        self.judged = False
         self.before: Tuple[int, ...] = (0, 0, 0, 0)     # the shape of the batch before
         self.least_side = export.content.get("least_side", 1)
 
@@ -84,7 +95,7 @@ class Exported:
             raise
         except Exception as error:      # each runtime has its own, which are no ValueErrors
             raise ValueError(f"the runtime can't run this network on images {list(images.shape)}: "
-                             f"{' '.join(str(error).split())}") from error
+                             f"{joined(str(error))}") from error
         finally:
             if release:
                 cpu.give_back()
@@ -94,9 +105,26 @@ class Exported:
                 presence is not None and len(presence) != len(images)):
             raise ValueError(f"the runtime gives {list(values.shape)} for images {list(images.shape)}: it can't run "
                              "this network on images of this size")
+        if not self.judged:
+            self.judge(values)
         if values.ndim == 3:        # an export by PaddleSeg's own tool may not say so
             self.meaning, values = IDS, values.astype(np.int32, copy=False)
         return Output(values[:len(batch)], None if presence is None else logits_of(presence[:len(batch)]))
+
+    def judge(self, values: NDArray[Any]) -> None:
+        """Raises ValueError where the first output is not what deploy.yaml says of it: pictures would be wrong."""
+        said = self.export.content.get("output_op") or None
+        found, low, high = "", values.min(), values.max()
+        if values.ndim not in (3, 4) or (said is not None and (values.ndim == 3) != (said == "argmax")):
+            found = f"an array {list(values.shape)}"
+        elif said == "softmax" and not (-NEAR <= low and high <= 1 + NEAR):
+            found = f"numbers from {low:.3g} to {high:.3g}"
+        elif said == "none" and values.shape[1] > 1 and low >= 0 and np.abs(values.sum(axis=1) - 1).max() < NEAR:
+            found = "probabilities"
+        if found:
+            raise ValueError(f"{self.export.path} has output_op {said}, but the network gives {found}: argmax is of "
+                             "classes [B, H, W], softmax of probabilities and none of logits [B, C, H, W]")
+        self.judged = True
 
     def resize(self, values: NDArray[Any], size: Size) -> NDArray[Any]:
         return resize_arrays(values, size)

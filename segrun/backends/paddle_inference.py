@@ -1,12 +1,22 @@
 """Paddle Inference: an export's model and parameters."""
 
+import os
+import re
 import threading
 from typing import Any, List, Optional
 
 from numpy.typing import NDArray
 
 from segrun import cpu
-from segrun.backends import parted
+from segrun.backends import LONGEST_REASON, parted
+from segrun.errors import joined
+
+
+def blamed(model: str, params: str, message: str) -> str:
+    """Which of the files an error in loading them is of: both, where that can't be told."""
+    if "pars" in message.replace("params", "").replace("parameters", "") or not os.path.getsize(model):
+        return model
+    return params if re.search("tensor|param", message, re.IGNORECASE) else f"{model} with {params}"
 
 # With precision "fp16" Paddle Inference takes each operation that has a kernel for it to half precision, which ends at
 # 65504. These stay in float32: they are what EncNet's Encoding layer is made of, whose squares and sums over the
@@ -73,7 +83,13 @@ class PaddleInference:
         if model.endswith(".pdmodel"):                      # Paddle 3 fails when its own format is given this option
             config.enable_memory_optim()
         with cpu.kept_threads():
-            self.predictor = inference.create_predictor(config)
+            try:
+                self.predictor = inference.create_predictor(config)
+            except MemoryError:
+                raise
+            except Exception as error:      # whatever its readers meet; it names no file
+                raise ValueError(f"Paddle Inference can't load {blamed(model, params, str(error))}, is it damaged or "
+                                 f"cut short? {joined(str(error))[:LONGEST_REASON]}") from error
         self.images = self.predictor.get_input_handle(self.predictor.get_input_names()[0])
         self.lock = threading.Lock()
 

@@ -75,5 +75,5 @@ def resident_bytes() -> Optional[int]:
     """None where there is no /proc (macOS, Windows)."""
     if not os.path.exists("/proc/self/statm"):
         return None
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional, Tuple
 from fastapi import Request
 from PIL import Image
 
-MOST_PIXELS = Image.MAX_IMAGE_PIXELS        # beyond, Pillow warns of headers, or refuses them
+MOST_PIXELS = 1024 * 1024 * 1024 // 4 // 3      # Pillow's own limit, beyond which it warns of headers
 MOST_CONNECTIONS, OTHER_FILES = 2000, 200   # open at a time, where the system grants so many
 HEAD_TIME, SEND_TIME, LINGER = 10.0, 10.0, 2.0      # seconds for a request's head, for its answer, for a refused body
 MIN_RATE = 1024.0                           # bytes a second, of a body

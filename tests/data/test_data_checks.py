@@ -359,6 +359,22 @@ def test_masks_with_16_bits_are_those_with_8(data):
         np.testing.assert_array_equal(label, expected)
 
 
+def test_images_of_16_bits_that_are_nearly_black(data, error_of, tmp_path):
+    """Twelve bits that no file says to be twelve: they come to the network as 0 to 15."""
+    for split, count in (("train", 4), ("val", 2)):
+        for i in range(count):
+            data.image(f"{split}{i}", data.random.integers(0, 200, (*SIZE, 3), dtype=np.uint16) * 16)
+    data.image("train2", np.full((*SIZE, 3), 4080, np.uint16))
+    lines = data.findings()
+    assert any(line.endswith(f"4 images, the largest value 4080 of 65535, in {data.root}/train2.png") for line in lines)
+    assert any("are they of 12 bits? Multiply their numbers by 16, or save them with 8 bits" in line for line in lines)
+    error = error_of("train", "--config", data.config, "--save_dir", tmp_path / "run")
+    assert "largest value 4080 of 65535" in error
+    data.image("train1", np.full((*SIZE, 3), 60000, np.uint16))       # so the others are of a night
+    data.image("val1", np.full((*SIZE, 3), 2 ** 14, np.uint16))
+    assert not any("of 65535" in line for line in data.findings())
+
+
 def test_pictures_that_a_set_without_a_list_passes_over(data, tmp_path):
     root = tmp_path / "camvid"
     for split in ("train", "val"):

@@ -78,3 +78,65 @@ def test_images_of_one_name_outside_the_lists_folder():
         inputs.output_names(["a/x.png", "b/x.png"], "lists")
     with pytest.raises(ValueError, match="a/x.png and b/x.png would be written to the same pictures"):
         inputs.output_names(["a/x.png", "b/x.png"], None)
+
+
+# --- linked folders --------------------------------------------------------------------------------------------------
+
+def names_below(folder) -> list:
+    return [os.path.relpath(path, folder) for path in inputs.find_images(str(folder))[0]]
+
+
+def test_a_linked_folder_is_followed(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    for name in ("in/a.png", "elsewhere/b.png", "elsewhere/deep/c.png", "elsewhere/notes.txt"):
+        (tmp_path / name).touch()
+    os.symlink(tmp_path / "elsewhere", tmp_path / "in" / "linked")
+    assert names_below(tmp_path / "in") == ["a.png", "linked/b.png", "linked/deep/c.png"]
+    assert "1 files in" in inputs.passed_over(str(tmp_path / "in"))
+
+
+def test_circles_of_links_end_and_each_folder_is_read_once(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("a.png", "b/c.png"):
+        (tmp_path / name).touch()
+    os.symlink(tmp_path, tmp_path / "b" / "up")
+    os.symlink("b", tmp_path / "a link to b")           # which sorts before b
+    os.symlink("itself", tmp_path / "itself")
+    os.symlink(tmp_path / "nowhere", tmp_path / "broken")
+    assert names_below(tmp_path) == ["a.png", "b/c.png"]
+    os.symlink(tmp_path, tmp_path.parent / f"{tmp_path.name}-link")
+    assert names_below(tmp_path.parent / f"{tmp_path.name}-link") == ["a.png", "b/c.png"]
+
+
+# --- what may be meant -----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("line, words", [
+    ("a.png, l.png", "a.png,; the name ends in ',': between image and label of a list stands one space or tab alone"),
+    ("A.PNG l.png", "A.PNG; is it .*a.png?"), ("a.png\tL.png", "L.png; is it .*l.png?"), ("b.png", "b.png$")])
+def test_a_name_in_a_list_that_is_nearly_a_files(tmp_path, line, words):
+    for name in ("a.png", "l.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text(line)
+    with pytest.raises(FileNotFoundError, match=words):
+        inputs.find_images(str(tmp_path / "list.txt"))
+
+
+def test_a_path_in_other_letters(tmp_path):
+    (tmp_path / "Street.JPG").touch()
+    with pytest.raises(FileNotFoundError, match=r"street.jpg; is it .*Street.JPG\?$"):
+        inputs.find_images(str(tmp_path / "street.jpg"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_list_in_any_encoding_that_says_which_it_is(tmp_path, encoding):
+    (tmp_path / "é 道.png").touch()
+    (tmp_path / "list.txt").write_text("é 道.png\r\n", encoding=encoding)
+    assert inputs.find_images(str(tmp_path / "list.txt"))[0] == [str(tmp_path / "é 道.png")]
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16-le", "utf-16-be", "cp932"])
+def test_a_list_in_another_encoding_is_named(tmp_path, encoding):
+    (tmp_path / "list.txt").write_bytes("a.png\n道路.png\n".encode(encoding))
+    with pytest.raises(ValueError, match=r"the list .*list.txt is no text in UTF-8 \(.*\); save it as UTF-8"):
+        inputs.find_images(str(tmp_path / "list.txt"))

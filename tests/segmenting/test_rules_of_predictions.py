@@ -11,7 +11,7 @@ from paddleseg import transforms
 from paddleseg.transforms import Compose
 from PIL import Image
 from rules import images, labels, rule, seeds
-from segmenters import small
+from segmenters import small, visible
 
 from segrun import Segmentation, outputs
 from segrun.classes import Classes, id_type
@@ -105,7 +105,7 @@ def predictions(draw):
 def test_rule_pictures_are_written_and_masks_come_back(seen, ending, kind, folder):
     before = [array.copy() for array in (seen.image, seen.ids, seen.confidence)]
     path = outputs.save_below(kind, seen, str(folder / "out"), f"a name{ending}")
-    assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]        # nothing half-written beside it
+    assert visible(os.path.dirname(path)) == [os.path.basename(path)]        # nothing half-written beside it
     with Image.open(path) as file:
         pixels = np.array(file)
     os.remove(path)

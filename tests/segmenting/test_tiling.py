@@ -138,6 +138,12 @@ def test_windows_that_leave_pixels_out():
         list(tiling.strips(lambda *place: np.zeros([1, 16, 16]), (40, 60), (16, 16), (16, 20)))
 
 
+@pytest.mark.parametrize("scales", [0, [1.0, 0.0], -1.0, [], float("nan"), float("inf"), ["1"], True])
+def test_scales_that_are_none(scales):
+    with pytest.raises(ValueError, match=r"scales \(--scales, or scales in test_config\) must be numbers above 0, got"):
+        small(aug_pred=True, scales=scales)
+
+
 def test_flags_come_before_the_configs_test_config():
     config = {"is_slide": True, "crop_size": [8, 8], "stride": [4, 4], "custom_color": [1, 2, 3]}
     assert asked_for({}, config) == Tiling((8, 8), (4, 4))

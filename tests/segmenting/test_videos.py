@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from films import FFMPEG, darkness, ffmpeg, greys_of, write_film
 from full_disk import full_disk
-from segmenters import picture, small
+from segmenters import picture, small, visible
 
 from segrun import video
 from segrun.errors import DataError
@@ -27,7 +27,7 @@ def test_video_has_an_overlay_on_each_frame(film, ending, tmp_path):
     seen = cv2.VideoCapture(written).read()[1]
     expected = small().segment(cv2.VideoCapture(given).read()[1]).overlay()[..., ::-1]
     assert np.abs(seen.astype(int) - expected).mean() < 12, "the codec loses more than it should"
-    assert os.listdir(os.path.dirname(written)) == [os.path.basename(written)]
+    assert visible(os.path.dirname(written)) == [os.path.basename(written)]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])

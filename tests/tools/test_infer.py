@@ -42,6 +42,16 @@ def test_wrong_inference(flags, message, logits_export, image, error_of, tmp_pat
     ("Deploy: {transforms: [{type: Blur}]}", "transform Blur"),
     ("Deploy: {}", "names no model model"), ("Deploy: {model: model.json}", "there is no"),
     ("Deploy: {int8: x}", "names no model"),
+    ("Deploy: {output_op: softmaxx}", "has the output_op 'softmaxx'; there are argmax, softmax, none"),
+    ("Deploy: {output_op: [none]}", "has the output_op ['none']; there are argmax, softmax, none"),
+    ("Deploy: {transforms: [{type: Normalize, std: [0.0]}]}", "Normalize has std [0.0]; it must be above 0"),
+    ("Deploy: {transforms: [{type: Normalize, std: [1, 0, 1]}]}", "Normalize has std [1, 0, 1]; it must be above 0"),
+    ("Deploy: {transforms: [{type: Normalize, mean: [0.5, 0.5]}]}", "Normalize has mean [0.5, 0.5]; it takes"),
+    ("Deploy: {transforms: [{type: Normalize, mean: [.nan]}]}", "Normalize has mean [nan]; it takes"),
+    ("Deploy: {model: /etc/passwd}", "names '/etc/passwd' as its model: the files of an export lie in its folder"),
+    ("Deploy: {model: ../model.json}", "names '../model.json' as its model: the files of an export lie"),
+    ("Deploy: {model: a/../../model.json}", "names 'a/../../model.json' as its model: the files of an export lie"),
+    ("Deploy: {model: 7}", "names 7 as its model: the files of an export lie in its folder"),
 ])
 def test_wrong_deploy_yaml(content, message, image, error_of, tmp_path):
     (tmp_path / "deploy.yaml").write_text(content)

@@ -164,6 +164,7 @@ def test_numpys_error_in_a_callback_is_no_mistake_in_the_config(small_config, tm
     # PaddleSeg takes 0 for not given, and a training of -3 steps ended well without one.
     (dict(iters=0), ValueError, "iters must be at least 1, got 0"),
     (dict(opts=["train_dataset.dataset_root=/nowhere"]), DataError, "there is no folder /nowhere/leftImg8bit/train"),
+    (dict(save_dir="/proc/run"), OSError, "cannot write /proc/run/iter_0: "),
     (dict(iter=3), TypeError, "unexpected keyword argument 'iter'; did you mean iters")])
 def test_mistakes_leave_nothing(small_config, tmp_path, options, error, words):
     with pytest.raises(error, match=words):
