@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from segmenters import visible
 from paddleseg_encnet import ENCNet
 from paddleseg_encnet.deployment import exporting
 from segrun.exports import Export
+from segrun.own_files import write_own
 
 # --- the same numbers ------------------------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ def test_onnx_and_int8_are_exported_and_verified(small_config, lively_weights, i
 def test_export_describes_itself_and_replaces_an_older_one(small_config, lively_weights, image, run_tool, tmp_path,
                                                            capsys):
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "model.onnx").write_text("of an earlier export")
+    write_own(str(tmp_path / "model.onnx"), lambda path: pathlib.Path(path).write_text("of an earlier export"))
     run_tool("export", "--config", small_config, "--model_path", lively_weights, "--save_dir", tmp_path, "--output_op",
              "softmax", "--input_shape", 2, 3, 64, 128, "--verify", image)
     assert "Paddle Inference: largest logit difference" in capsys.readouterr().out
