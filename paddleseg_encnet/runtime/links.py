@@ -5,8 +5,6 @@ import time
 from collections import deque
 from typing import Deque
 
-from segrun.errors import joined
-
 LONGEST_LINE = 4096
 
 
@@ -23,7 +21,7 @@ class Link:
 
     def tell(self, line: str) -> None:
         try:
-            self.connection.sendall(joined(line).encode()[:LONGEST_LINE - 1] + b"\n")
+            self.connection.sendall(" ".join(line.splitlines()).encode()[:LONGEST_LINE - 1] + b"\n")
         except OSError:     # who can't be told is noticed by what is read, or not read, from it
             return
 
