@@ -83,7 +83,7 @@ def train_steps(config, folder, steps, batch_size="2"):
 
 
 def noted(paths: list, write, path, make) -> None:
-    """outputs.write, which notes what it writes."""
+    """outputs.write_own, which notes what it writes."""
     paths.append(path)
     write(path, make)
 
@@ -100,11 +100,11 @@ def share_images(config, folder, *numbers):
         result = evaluate(model, dataset, losses=builder.loss)
         np.savez(folder / f"scores_{name}.npz", confusion=result.confusion, **result.presence._asdict(),
                  losses=list(result.losses.values()))
-        written, write = [], outputs.write
-        outputs.write = functools.partial(noted, written, write)
+        written, write = [], outputs.write_own
+        outputs.write_own = functools.partial(noted, written, write)
         names = inputs.output_names([image for image, _ in dataset.file_list], None)
         predict.save_pictures(segmenter, names, {}, builder.config, str(folder / f"pictures_{number}"))
-        outputs.write = write
+        outputs.write_own = write
         (folder / f"written_{name}").write_text(json.dumps(written))
 
 
