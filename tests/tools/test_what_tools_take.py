@@ -31,7 +31,8 @@ def test_predict_and_infer_write_the_same_names_and_tell_the_same(folder, lively
         assert output.count("4 files in") == output.count("keeps these: a.jpg.png of") == 1
     stems = ["a.jpg", "a.png", "b/c", "b/moving"]
     for written in (tmp_path / "out" / outputs.FOLDERS["ids"], tmp_path / "masks"):
-        assert sorted(str(path.relative_to(written)) for path in written.rglob("[!.]*.*")) == [f"{s}.png" for s in stems]
+        found = sorted(str(path.relative_to(written)) for path in written.rglob("[!.]*.*"))
+        assert found == [f"{stem}.png" for stem in stems]
     for stem in stems:      # and they are the same classes, the GIF's too
         live = cv2.imread(str(tmp_path / "out" / outputs.FOLDERS["ids"] / f"{stem}.png"), cv2.IMREAD_UNCHANGED)
         exported = np.array(Image.open(tmp_path / "masks" / f"{stem}.png"))
