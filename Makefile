@@ -6,8 +6,8 @@
 #                       disks; an hour
 # make bench            ours beside PaddleSeg's, PyTorch's and the floor; writes docs/measured/ and the pages' tables, all
 #                       or nothing; needs PyTorch and the runtimes; half an hour
-# make gpu-check        what holds on this machine's GPU, as a page in docs/measured; ten minutes. On a CPU, where it says
-#                       what it could not check, three. With the Paddle of PY=python, or else of $(VENV)
+# make gpu-check        what holds on this machine's GPU, as a page in docs/measured; on a CPU it says what it could not
+#                       check, in two minutes. With the Paddle of PY=python, or else of $(VENV)
 # PYTHON=python3.10     another interpreter, 3.9 to 3.12
 
 PYTHON ?= python3

@@ -1,6 +1,7 @@
 """Checks what holds on this machine's GPU:  python tools/gpu_check.py --save_dir docs/measured
 
-Ten minutes on a GPU. It runs on a CPU too, in three, and says what it could not check there.
+Made for ten minutes on a GPU, where nobody has run it yet. It runs on a CPU too, in two minutes, and says what it could
+not check there.
 """
 
 import argparse

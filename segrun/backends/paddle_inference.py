@@ -11,13 +11,6 @@ from segrun import cpu
 from segrun.backends import LONGEST_REASON, parted
 from segrun.errors import joined
 
-
-def blamed(model: str, params: str, message: str) -> str:
-    """Which of the files an error in loading them is of: both, where that can't be told."""
-    if "pars" in message.replace("params", "").replace("parameters", "") or not os.path.getsize(model):
-        return model
-    return params if re.search("tensor|param", message, re.IGNORECASE) else f"{model} with {params}"
-
 # With precision "fp16" Paddle Inference takes each operation that has a kernel for it to half precision, which ends at
 # 65504. These stay in float32: they are what EncNet's Encoding layer is made of, whose squares and sums over the
 # positions of an image go beyond, and what its numbers pass through on their way. Convolutions, ReLU, pooling and
@@ -27,6 +20,13 @@ FLOAT32_OPERATIONS = frozenset([
     "elementwise_mul", "elementwise_sub", "exp", "fill_any_like", "full_like", "matmul", "matmul_v2", "max", "mean",
     "multiply", "reduce_max", "reduce_mean", "reduce_sum", "scale", "slice", "stack", "subtract", "sum", "transpose",
     "transpose2", "unsqueeze", "unsqueeze2"])
+
+
+def blamed(model: str, params: str, message: str) -> str:
+    """Which of the files an error in loading them is of: both, where that can't be told."""
+    if "pars" in message.replace("params", "").replace("parameters", "") or not os.path.getsize(model):
+        return model
+    return params if re.search("tensor|param", message, re.IGNORECASE) else f"{model} with {params}"
 
 
 class PaddleInference:
